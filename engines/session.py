@@ -1,0 +1,76 @@
+"""What an engine session is, whatever runs it.
+
+A session is opened by ``with``, fed by name, timed by nobody inside. Arrays that it returns are valid until its next
+call. A graph with a KV cache is run over a :class:`KvCache`: the cache lives where the engine wants it, is updated in
+place, and is rewound by setting its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol
+
+from .tensors import Array, TensorSpec
+
+__all__ = ["KvCache", "Session"]
+
+
+class KvCache(Protocol):
+    """Keys and values of every layer, in memory of the engine, with room for ``capacity_tokens`` positions.
+
+    Positions from ``length_tokens`` on are undefined; ``rewind`` is free and forgets them.
+    """
+
+    @property
+    def capacity_tokens(self) -> int: ...
+
+    @property
+    def length_tokens(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def rewind(self, length_tokens: int) -> None:
+        """Forget everything from position ``length_tokens`` on.
+
+        Raises:
+            ValueError: the length is negative or beyond what is held.
+        """
+        ...
+
+    def fill(self, prefix: Mapping[str, Array]) -> None:
+        """Replace the contents by ``prefix``: for every cache input its array [1, heads, tokens, head_dim]."""
+        ...
+
+
+class Session(Protocol):
+    """One opened graph. ``inputs`` and ``outputs`` leave out the tensors of the KV cache and its lengths."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]: ...
+
+    def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> dict[str, Array]:
+        """Run the graph once; with a cache, append the positions of ``feeds`` to it.
+
+        Raises:
+            ValueError: the feeds do not fit the inputs (a bug of the caller).
+            ContextOverflow: the cache has no room for the new positions; nothing was changed.
+        """
+        ...
+
+    def new_cache(self, capacity_tokens: int) -> KvCache: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

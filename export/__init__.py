@@ -1,0 +1,1 @@
+"""From a checkpoint in the release's layout to a bundle."""
