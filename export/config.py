@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 __all__ = ["AudioConfig", "CheckpointConfig", "CodecConfig", "LlmConfig", "SpeechConfig", "VisionConfig"]
@@ -87,6 +88,12 @@ class AudioConfig:
     prompt_rows: int
     """Learned rows before every clip; 0 without ``audio_prompt_finetune``."""
 
+    @property
+    def conv_bins(self) -> int:
+        """Frequencies that are left of ``mel_bins`` after the two strided 3x3 convolutions (80 → 39 → 19)."""
+        first = (self.mel_bins - 3) // 2 + 1
+        return (first - 3) // 2 + 1
+
 
 @dataclass(frozen=True)
 class SpeechConfig:
@@ -118,6 +125,7 @@ class CodecConfig:
     upsample_initial_channel: int
     resblock_kernel_sizes: tuple[int, ...]
     resblock_dilation_sizes: tuple[tuple[int, ...], ...]
+    """For each kernel, the dilations in use: three for type 1, two for type 2."""
     sample_rate_hz: int
     n_codes: int
     n_code_groups: int
@@ -127,10 +135,16 @@ class CodecConfig:
 
     @property
     def samples_per_code(self) -> int:
-        product = 1
-        for rate in self.upsample_rates:
-            product *= rate
-        return product
+        return math.prod(self.upsample_rates)
+
+    @property
+    def streams(self) -> int:
+        """Codes of one frame."""
+        return self.n_code_groups * self.residual_layers
+
+    def channels(self, stage: int) -> int:
+        """Width before upsampling stage ``stage``; after the last one with ``stage = len(upsample_rates)``."""
+        return self.upsample_initial_channel >> stage
 
 
 @dataclass(frozen=True)

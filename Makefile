@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine:   make demo   and   make test
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check contract wheel-check clean
+
+demo: $(VENV)/.demo  ## answer a recorded spoken question about a picture; writes reply.wav
+	$(BIN)/vita-edge demo -o reply.wav
+
+test: $(VENV)/.test  ## all tests, on the CPU, without network
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.check  ## lint, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel-check: $(VENV)/.test  ## a wheel built from this tree talks in an empty environment
+	scripts/wheel-check $(BIN)/python
+
+$(VENV)/bin/python:
+	scripts/make-venv $(PYTHON) $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[export,video,test]'
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable '.[check]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info

@@ -1,0 +1,28 @@
+"""How much memory a bundle will take: a prediction from its manifest, for `vita-edge inspect` and for planning."""
+
+from __future__ import annotations
+
+from .bundle import Bundle
+
+__all__ = ["footprint"]
+
+KV_BYTES = 4
+"""The caches are float32 on the CPU."""
+
+
+def footprint(bundle: Bundle) -> dict[str, int]:
+    """Bytes at run time, by what they are for.
+
+    Weights are resident in full once every component has run. The KV cache is taken as positions are written, so it
+    is given for a whole context. The token table is mapped: only rows in use are resident, so it does not count.
+    """
+    llm, speech = bundle.model.llm, bundle.model.speech
+    weights = sum(file.stat().st_size for component in bundle.components.values() for file in component.weights)
+    per_token = 2 * llm.layers * llm.kv_heads * llm.head_dim * KV_BYTES
+    speech_per_position = 2 * speech.layers * speech.heads * speech.head_dim * KV_BYTES
+    return {
+        "weights": weights,
+        "kv_cache_per_1000_tokens": 1000 * per_token,
+        "kv_cache_whole_prompt": llm.prompt_limit_tokens * per_token,
+        "speech_kv_cache": speech.context_tokens * speech_per_position,
+    }

@@ -1,0 +1,228 @@
+"""Write a bundle: the one place where a checkpoint becomes files. Atomic: written beside, renamed last."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vita_edge import __version__
+from vita_edge.engines.bundle import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
+from vita_edge.engines.errors import Misuse, OutputFailed
+
+from .checkpoint import Checkpoint
+from .facts import model_facts
+from .graph import GraphBuilder
+from .graphs.audio import audio_graph
+from .graphs.codec import codec_graph
+from .graphs.llm import llm_graph
+from .graphs.speech import speech_decoder_graph, speech_prefill_graph
+from .graphs.vision import vision_graph
+from .prompts import DEFAULT_PROMPTS
+
+__all__ = ["LICENCE_NOTICE", "PRECISIONS", "ExportReport", "export_bundle"]
+
+PRECISIONS = ("fp32",)
+LICENCE_NOTICE = (
+    "Weights of the released VITA-1.5 and bundles made from them are for academic, research and education use only."
+)
+DISK_RESERVE_BYTES = 64 << 20
+
+Progress = Callable[[str, int, int], object]
+"""Called with (what is being written, values done, values in all)."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written."""
+
+    bundle: Path
+    bytes: int
+    parameters: Mapping[str, int]
+    notes: tuple[str, ...]
+    """What the user should know about how this checkpoint was read."""
+
+
+def export_bundle(
+    checkpoint_path: str | Path,
+    bundle_path: str | Path,
+    *,
+    vision_tower: str | Path | None = None,
+    precision: str = "fp32",
+    prompts: Mapping[str, Mapping[str, str]] | None = None,
+    notice: str = LICENCE_NOTICE,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Turn the checkpoint at ``checkpoint_path`` into a bundle at ``bundle_path``.
+
+    Nothing appears at ``bundle_path`` before the bundle is whole; what an interrupted export has left beside it is
+    swept away by the next one.
+
+    Args:
+        vision_tower: folder of the vision tower's two config files, when it is not beside the checkpoint.
+        prompts: system prompts to carry instead of our own.
+        force: replace a bundle that is already there.
+
+    Raises:
+        BadCheckpoint: keys missing, left over or of the wrong shape (all are listed), or options that are refused.
+        Misuse: something is in the way at ``bundle_path``.
+        OutputFailed: no space or no permission.
+    """
+    if precision not in PRECISIONS:
+        raise Misuse(
+            f"There is no precision {precision}.", why=f"Known: {', '.join(PRECISIONS)}.", fix="Choose one of them."
+        )
+    target = Path(bundle_path)
+    _refuse_what_is_in_the_way(target, force)
+    checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower)
+    facts = model_facts(checkpoint)
+    table = checkpoint.main["model.embed_tokens.weight"]
+    graphs = _graphs(checkpoint, facts.llm.vocab_size)
+    row_bytes = table.shape[1] * np.dtype(_stored(table.dtype)).itemsize
+    needed = 4 * sum(graph.parameters for graph in graphs) + facts.llm.vocab_size * row_bytes
+
+    total = sum(graph.parameters for graph in graphs) + facts.llm.vocab_size * table.shape[1]
+    done = 0
+
+    def advance(what: str) -> Callable[[int], None]:
+        def step(values: int) -> None:
+            nonlocal done
+            done += values
+            if progress:
+                progress(what, done, total)
+
+        return step
+
+    with _written_beside(target, needed) as folder:
+        files = [_write_text(folder / "tokenizer.json", checkpoint.tokenizer_json())]
+        files.append(
+            _write_embeddings(folder / "embeddings.bin", checkpoint, facts.llm.vocab_size, advance("embeddings"))
+        )
+        (folder / "components").mkdir()
+        entries: dict[str, Any] = {}
+        for graph in graphs:
+            written = graph.save(folder / "components", advance(graph.name))
+            files += written
+            entries[graph.name] = {
+                "graph": f"components/{written[0].name}",
+                "weights": [f"components/{file.name}" for file in written[1:]],
+                "precision": precision,
+                "parameters": graph.parameters,
+                "taps": graph.taps,
+            }
+        manifest = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "producer": f"vita-edge {__version__}",
+            "precision": precision,
+            "notice": notice,
+            "model": facts.to_json(),
+            "prompts": prompts or DEFAULT_PROMPTS,
+            "embeddings": {
+                "file": "embeddings.bin",
+                "dtype": table.dtype,
+                "rows": facts.llm.vocab_size,
+                "columns": table.shape[1],
+            },
+            "components": entries,
+            "files": {
+                str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+                for file in sorted(files)
+            },
+        }
+        _write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return ExportReport(
+        bundle=target,
+        bytes=sum(entry["bytes"] for entry in manifest["files"].values()),
+        parameters={graph.name: graph.parameters for graph in graphs},
+        notes=tuple(checkpoint.notes),
+    )
+
+
+def _graphs(checkpoint: Checkpoint, vocab_size: int) -> list[GraphBuilder]:
+    """All six, weights not yet read."""
+    graphs = [
+        vision_graph(checkpoint),
+        audio_graph(checkpoint),
+        llm_graph(checkpoint, vocab_size),
+        speech_prefill_graph(checkpoint),
+        speech_decoder_graph(checkpoint),
+        codec_graph(checkpoint),
+    ]
+    if tuple(graph.name for graph in graphs) != COMPONENTS:
+        raise AssertionError("the graphs are not the components of a bundle")
+    return graphs
+
+
+def _write_text(path: Path, text: str) -> Path:
+    path.write_text(text, "utf-8")
+    return path
+
+
+def _stored(dtype: str) -> str:
+    """numpy has no bfloat16: the table keeps its two bytes."""
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
+def _write_embeddings(path: Path, checkpoint: Checkpoint, rows: int, progress: Callable[[int], None]) -> Path:
+    """The token table as the checkpoint stores it, without the rows that no id reaches."""
+    table = checkpoint.main["model.embed_tokens.weight"]
+    block = max((1 << 22) // table.shape[1], 1)
+    with path.open("wb") as file:
+        for start in range(0, rows, block):
+            piece = np.ascontiguousarray(table.raw_rows(start, min(start + block, rows)))
+            file.write(piece.data)
+            progress(piece.size)
+    return path
+
+
+def _refuse_what_is_in_the_way(target: Path, force: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    is_bundle = (target / MANIFEST).is_file()
+    if is_bundle and force:
+        return
+    raise Misuse(
+        f"{target} exists.",
+        why="It is a bundle, and an export never replaces one unasked."
+        if is_bundle
+        else "It is not a bundle, so it is not touched.",
+        fix="Give --force to replace it, or another name." if is_bundle else "Give another name.",
+    )
+
+
+@contextmanager
+def _written_beside(target: Path, bytes_needed: int) -> Iterator[Path]:
+    """A folder beside ``target`` that takes its name when all went well, and vanishes when not."""
+    partial = target.parent / f".{target.name}.partial"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)  # left by an export that was killed
+        free = shutil.disk_usage(target.parent).free
+        if free < bytes_needed + DISK_RESERVE_BYTES:
+            raise OutputFailed(
+                f"The bundle needs {bytes_needed / 2**20:.0f} MiB, and {free / 2**20:.0f} MiB are free at {target.parent}.",
+                why="Nothing was written.",
+                fix="Free some space, write to another disk, or choose a smaller precision.",
+            )
+        partial.mkdir()
+        yield partial
+        for file in partial.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except OSError as error:
+        raise OutputFailed.from_os_error(target, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

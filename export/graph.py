@@ -1,0 +1,186 @@
+"""Write an ONNX graph by hand, its weights streamed into a file beside it.
+
+Graphs are written, not traced: the model is small and fully specified, so that what runs is what is read here, no
+PyTorch is needed, and a weight is in memory only while it is copied (docs/decisions/0001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from .weights import Weight, computed, transposed
+
+__all__ = ["GraphBuilder"]
+
+OPSET = 23
+"""The first with RMSNormalization; ONNX Runtime has its kernels since 1.23."""
+IR_VERSION = 11
+PAGE = 4096
+"""Large weights begin on a page, so that they are mapped and not copied."""
+
+_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
+
+
+class GraphBuilder:
+    """Collects nodes and weights, then writes ``name.onnx`` and ``name.bin``.
+
+    Tensors are named ``scope/operator`` so that a graph viewer shows the model's own structure; a tensor that a
+    comparison may look at gets a plain name by :meth:`tap`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.taps: list[str] = []
+        self.parameters = 0
+        self._scope: list[str] = []
+        self._counts: dict[str, int] = {}
+        self._nodes: list[onnx.NodeProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._constants: list[TensorProto] = []
+        self._constant_names: dict[tuple[str, bytes], str] = {}
+        self._weights: list[tuple[str, Weight]] = []
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Prefix the names of what is added inside."""
+        self._scope.append(name)
+        try:
+            yield
+        finally:
+            self._scope.pop()
+
+    def input(self, name: str, dtype: str, axes: Sequence[int | str]) -> str:
+        self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(axes)))
+        return name
+
+    def output(self, tensor: str, name: str, dtype: str, axes: Sequence[int | str]) -> None:
+        """Hand ``tensor`` out as ``name``."""
+        self._rename(tensor, name)
+        self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(axes)))
+
+    def tap(self, tensor: str, name: str) -> str:
+        """Give an inner tensor a name under which a comparison can ask for it."""
+        self._rename(tensor, name)
+        self.taps.append(name)
+        return name
+
+    def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+        """Add a node; returns the name of its output, or a list of names when it has several."""
+        name = self._fresh(kind)
+        names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
+        self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, domain=domain, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def node(
+        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], domain: str = "", **attributes: Any
+    ) -> None:
+        """Add a node whose outputs have given names (the KV cache)."""
+        self._nodes.append(
+            helper.make_node(kind, list(inputs), list(outputs), name=self._fresh(kind), domain=domain, **attributes)
+        )
+
+    def constant(self, value: object, dtype: str = "int64", name: str | None = None) -> str:
+        """A small constant inside the graph file; equal unnamed ones are shared."""
+        array = np.asarray(value, dtype)
+        key = (f"{array.dtype}{array.shape}", array.tobytes())
+        if name is None:
+            if key in self._constant_names:
+                return self._constant_names[key]
+            name = f"constant_{len(self._constant_names)}"
+            self._constant_names[key] = name
+        self._constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def weight(self, name: str, weight: Weight) -> str:
+        """A weight in the file beside the graph."""
+        full = "/".join([*self._scope, name])
+        self._weights.append((full, weight))
+        self.parameters += weight.size
+        return full
+
+    # --- the few shapes of arithmetic that every part of the model is made of
+
+    def linear(self, x: str, weight: Weight, bias: Weight | None = None, name: str = "linear") -> str:
+        """x [.., in] · weight [out, in]ᵀ + bias [out]."""
+        product = self.op("MatMul", x, self.weight(f"{name}.weight", transposed(weight)))
+        return self.op("Add", product, self.weight(f"{name}.bias", bias)) if bias else product
+
+    def layer_norm(self, x: str, weight: Weight, bias: Weight, eps: float, name: str) -> str:
+        """One operator: decomposed, its squares overflow half precision."""
+        gain, shift = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
+        return self.op("LayerNormalization", x, gain, shift, axis=-1, epsilon=eps)
+
+    def rms_norm(self, x: str, weight: Weight, eps: float, name: str) -> str:
+        """x / sqrt(mean(x²) + eps) · weight over the last axis."""
+        return self.op("RMSNormalization", x, self.weight(f"{name}.weight", weight), axis=-1, epsilon=eps)
+
+    def reshape(self, x: str, shape: Sequence[int]) -> str:
+        return self.op("Reshape", x, self.constant(shape))
+
+    def scale(self, x: str, factor: float) -> str:
+        return self.op("Mul", x, self.constant(factor, "float32"))
+
+    def take(self, x: str, start: int, stop: int, axis: int) -> str:
+        """x[start:stop] along ``axis``."""
+        return self.op("Slice", x, self.constant([start]), self.constant([stop]), self.constant([axis]))
+
+    def save(self, folder: Path, progress: Callable[[int], object] | None = None) -> list[Path]:
+        """Write the graph and its weights; returns the files. ``progress`` gets the number of values written."""
+        graph_file, weight_file = folder / f"{self.name}.onnx", folder / f"{self.name}.bin"
+        initializers = list(self._constants)
+        with weight_file.open("wb") as file:
+            for name, weight in self._weights:
+                initializers.append(_stream(file, name, weight, weight_file.name, progress))
+        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, initializers)
+        domains = sorted({node.domain for node in self._nodes} | {""})
+        opsets = [helper.make_opsetid(domain, 1 if domain else OPSET) for domain in domains]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="vita-edge")
+        graph_file.write_bytes(model.SerializeToString(deterministic=True))
+        return [graph_file, weight_file]
+
+    def _fresh(self, kind: str) -> str:
+        base = "/".join([*self._scope, kind])
+        count = self._counts.get(base, 0)
+        self._counts[base] = count + 1
+        return f"{base}_{count}" if count else base
+
+    def _rename(self, old: str, new: str) -> None:
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    if name == old:
+                        names[i] = new
+
+
+def table(array: NDArray[np.floating]) -> Weight:
+    """A weight from an array at hand."""
+    return computed(array.shape, lambda: array)
+
+
+def _stream(
+    file: BinaryIO, name: str, weight: Weight, location: str, progress: Callable[[int], object] | None
+) -> TensorProto:
+    bytes_needed = weight.size * 4
+    align = PAGE if bytes_needed >= PAGE * 4 else 64
+    file.write(b"\0" * (-file.tell() % align))
+    offset, written = file.tell(), 0
+    for piece in weight.pieces():
+        written += file.write(np.ascontiguousarray(piece, "<f4").data)
+        if progress:
+            progress(piece.size)
+    if written != bytes_needed:
+        raise AssertionError(f"{name}: {written} bytes written for {bytes_needed}")
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=weight.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", str(offset)), ("length", str(bytes_needed))):
+        tensor.external_data.add(key=key, value=value)
+    return tensor

@@ -1,0 +1,1 @@
+"""The six graphs of a bundle, one module for each part of the model."""

@@ -1,0 +1,179 @@
+"""Audio encoder and adapter: filter bank to rows of the prompt (spec: audio in)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..checkpoint import Checkpoint
+from ..graph import GraphBuilder, table
+from ..weights import as_is, computed
+from .attention import heads_first, scaled_attention
+
+__all__ = ["audio_graph"]
+
+ROOT = "model.audio_encoder."
+MASKED = -65504.0
+"""What the reference adds to a score that may not be seen."""
+NO_CHUNK = 1 << 30
+"""A chunk longer than any clip, for full attention."""
+
+
+def audio_graph(checkpoint: Checkpoint) -> GraphBuilder:
+    """fbank float32 [1, frames, mel_bins] (raw: CMVN is inside) → audio_embeds float32 [1, audio_tokens, hidden]."""
+    config, hidden, tensor = checkpoint.config.audio, checkpoint.config.llm.hidden_size, checkpoint.main
+    g = GraphBuilder("audio")
+    fbank = g.input("fbank", "float32", [1, "frames", config.mel_bins])
+
+    with g.scope("cmvn"):
+        centred = g.op("Sub", fbank, g.weight("mean", as_is(tensor[f"{ROOT}encoder.global_cmvn.mean"])))
+        x = g.tap(g.op("Mul", centred, g.weight("istd", as_is(tensor[f"{ROOT}encoder.global_cmvn.istd"]))), "cmvn")
+    with g.scope("subsampling"):
+        x = g.tap(_subsampling(g, checkpoint, x), "sub")
+    with g.scope("transformer"):
+        x = g.tap(_transformer(g, checkpoint, x), "enc")
+    with g.scope("adapter"):
+        x = g.tap(_adapter(g, checkpoint, x), "adapter")
+        if config.prompt_rows:
+            prompt = tensor[f"{ROOT}prompt_embeddings.weight"]
+            rows = g.weight("prompt", computed((1, *prompt.shape), lambda: prompt.read()[None]))
+            x = g.op("Concat", rows, x, axis=1)
+        else:
+            x = g.op("Identity", x)
+    g.output(x, "audio_embeds", "float32", [1, "audio_tokens", hidden])
+    return g
+
+
+def _linear(g: GraphBuilder, checkpoint: Checkpoint, x: str, source: str, name: str) -> str:
+    tensor = checkpoint.main
+    return g.linear(x, as_is(tensor[f"{ROOT}{source}.weight"]), as_is(tensor[f"{ROOT}{source}.bias"]), name)
+
+
+def _norm(g: GraphBuilder, checkpoint: Checkpoint, x: str, source: str, name: str, eps: float = 1e-5) -> str:
+    tensor = checkpoint.main
+    return g.layer_norm(x, as_is(tensor[f"{ROOT}{source}.weight"]), as_is(tensor[f"{ROOT}{source}.bias"]), eps, name)
+
+
+def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
+    """Two strided convolutions and a linear layer: [1, frames, mel] → [1, steps, width]; no padding in time."""
+    tensor = checkpoint.main
+    image = g.op("Unsqueeze", x, g.constant([1]))
+    for index in (0, 2):
+        source = f"{ROOT}encoder.enc.0.core.conv.{index}"
+        weight = g.weight(f"conv.{index}.weight", as_is(tensor[f"{source}.weight"]))
+        bias = g.weight(f"conv.{index}.bias", as_is(tensor[f"{source}.bias"]))
+        image = g.op("Relu", g.op("Conv", image, weight, bias, strides=[2, 2]))
+    # channels are the slow index of a flattened step
+    flat = g.reshape(g.op("Transpose", image, perm=[0, 2, 1, 3]), [0, 0, -1])
+    return _linear(g, checkpoint, flat, "encoder.enc.0.core.out.0", "out")
+
+
+def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
+    config = checkpoint.config.audio
+    width = config.hidden_size
+    embedded = _linear(g, checkpoint, x, "encoder.enc.1.embed.0", "embed.0")
+    embedded = g.op("Relu", _norm(g, checkpoint, embedded, "encoder.enc.1.embed.1", "embed.1"))
+    x = g.scale(g.tap(embedded, "embed"), width**0.5)
+    steps = g.op("Range", g.constant(0), _length(g, x), g.constant(1))
+    positions = _sinusoids(g, steps, width)
+    bias = _chunk_mask(g, steps, config.chunk_size, config.left_chunks) if config.chunk_size > 0 else None
+    for i in range(config.layers):
+        with g.scope(f"layers.{i}"):
+            source = f"encoder.enc.1.encoders.{i}"
+            y = _norm(g, checkpoint, x, f"{source}.norm1", "norm1")
+            x = g.op("Add", x, _attention(g, checkpoint, y, positions, bias, f"{source}.self_attn"))
+            y = _norm(g, checkpoint, x, f"{source}.norm2", "norm2")
+            y = g.op("Relu", _linear(g, checkpoint, y, f"{source}.feed_forward.w_1", "feed_forward.w_1"))
+            x = g.op("Add", x, _linear(g, checkpoint, y, f"{source}.feed_forward.w_2", "feed_forward.w_2"))
+    return _norm(g, checkpoint, x, "encoder.enc.1.after_norm", "after_norm")
+
+
+def _attention(g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, bias: str | None, source: str) -> str:
+    """Relative attention without shift: score = (q + u)·k + (q + v)·p, with p of the key's absolute position.
+
+    As one product over twice the width: [q + u, q + v] · [k, p].
+    """
+    config, tensor = checkpoint.config.audio, checkpoint.main
+    heads, head_dim = config.heads, config.hidden_size // config.heads
+    q = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_q", "q"), [0, 0, heads, head_dim])
+    with_u = g.op("Add", q, g.weight("pos_bias_u", as_is(tensor[f"{ROOT}{source}.pos_bias_u"])))
+    with_v = g.op("Add", q, g.weight("pos_bias_v", as_is(tensor[f"{ROOT}{source}.pos_bias_v"])))
+    queries = g.op("Transpose", g.op("Concat", with_u, with_v, axis=-1), perm=[0, 2, 1, 3])
+    k = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_k", "k"), [0, 0, heads, head_dim])
+    p = g.linear(positions, as_is(tensor[f"{ROOT}{source}.linear_pos.weight"]), None, "pos")
+    p = g.reshape(p, [0, 0, heads, head_dim])
+    keys = g.op("Transpose", g.op("Concat", k, p, axis=-1), perm=[0, 2, 3, 1])
+    values = heads_first(g, _linear(g, checkpoint, x, f"{source}.linear_v", "v"), heads, head_dim)
+    mixed = scaled_attention(g, queries, keys, values, config.hidden_size, head_dim**-0.5, bias)
+    return _linear(g, checkpoint, mixed, f"{source}.linear_out", "out")
+
+
+def _length(g: GraphBuilder, x: str) -> str:
+    """Length of the second axis, a scalar."""
+    return g.op("Squeeze", g.op("Shape", x, start=1, end=2), g.constant([0]))
+
+
+def _sinusoids(g: GraphBuilder, steps: str, width: int) -> str:
+    """Position table float32 [1, steps, width]: sin and cos alternate (computed, since a table for 200 s of sound
+    would be 20 MB)."""
+    exponent = np.arange(0, width, 2, dtype=np.float32) * np.float32(-(np.log(10000.0) / width))
+    angle = g.op(
+        "Mul",
+        g.op("Unsqueeze", g.op("Cast", steps, to=1), g.constant([1])),
+        g.weight("frequency", table(np.exp(exponent))),
+    )
+    last = g.constant([-1])
+    pairs = [g.op("Unsqueeze", g.op(function, angle), last) for function in ("Sin", "Cos")]
+    return g.reshape(g.op("Concat", *pairs, axis=-1), [1, -1, width])
+
+
+def _chunk_mask(g: GraphBuilder, steps: str, chunk_size: int, left_chunks: int) -> str:
+    """0 where step i may see step j, MASKED elsewhere: float32 [steps, steps].
+
+    i sees its own chunk and ``left_chunks`` before it (all of them when negative). Both numbers are named constants
+    so that a comparison can switch the mask off (chunk_size 0).
+    """
+    zero = g.constant(0)
+    chunk, left = g.constant(chunk_size, name="chunk_size"), g.constant(left_chunks, name="left_chunks")
+    chunk = g.op("Where", g.op("Greater", chunk, zero), chunk, g.constant(NO_CHUNK))
+    left = g.op("Where", g.op("Less", left, zero), g.constant(NO_CHUNK), left)
+    index = g.op("Div", steps, chunk)
+    first = g.op("Mul", g.op("Sub", index, left), chunk)
+    end = g.op("Mul", g.op("Add", index, g.constant(1)), chunk)
+    column = g.constant([1])
+    seen = g.op(
+        "And",
+        g.op("GreaterOrEqual", steps, g.op("Unsqueeze", first, column)),
+        g.op("Less", steps, g.op("Unsqueeze", end, column)),
+    )
+    return g.op("Where", seen, g.constant(0.0, "float32"), g.constant(MASKED, "float32"))
+
+
+def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
+    """Halve the rate and widen to the language model: [1, steps, D] → [1, (steps - 1) // 2 + 1, hidden]."""
+    config, tensor = checkpoint.config.audio, checkpoint.main
+    y = g.op(
+        "Conv",
+        g.op("Transpose", x, perm=[0, 2, 1]),
+        g.weight("conv.weight", as_is(tensor[f"{ROOT}adpter.conv1d2.weight"])),
+        g.weight("conv.bias", as_is(tensor[f"{ROOT}adpter.conv1d2.bias"])),
+        strides=[2],
+        pads=[0, config.adapter_kernel - 1],  # all of it at the end, although the reference's variable says left
+    )
+    y = g.op("Transpose", y, perm=[0, 2, 1])
+    if config.adapter_norm == "batch":
+        part = {name: tensor[f"{ROOT}adpter.bn2.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
+        shape = part["weight"].shape
+
+        def gain() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+            return part["weight"].read() / np.sqrt(part["running_var"].read() + np.float32(1e-3))
+
+        y = g.op("Mul", y, g.weight("norm.gain", computed(shape, gain)))
+        y = g.op(
+            "Add",
+            y,
+            g.weight("norm.shift", computed(shape, lambda: part["bias"].read() - part["running_mean"].read() * gain())),
+        )
+    else:
+        y = _norm(g, checkpoint, y, "adpter.bn2", "norm", eps=1e-3)
+    y = g.op("Gelu" if config.adapter_gelu else "Relu", y)
+    return _linear(g, checkpoint, y, "adpter.project", "project")

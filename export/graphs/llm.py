@@ -1,0 +1,97 @@
+"""The language model, written for decoding (spec: language model)."""
+
+from __future__ import annotations
+
+from ..checkpoint import Checkpoint
+from ..graph import GraphBuilder, table
+from ..weights import Weight, as_is, first_rows, head_padded, head_padded_columns, joined_rows, padded_head_dim
+from .attention import rotary_tables
+
+__all__ = ["cached_attention", "llm_graph"]
+
+
+def llm_graph(checkpoint: Checkpoint, vocab_size: int) -> GraphBuilder:
+    """inputs_embeds float32 [1, tokens, hidden], KV cache, lengths → logits float32 [1, 1, vocab_size].
+
+    Only the last position reaches the head. Rows of the head beyond ``vocab_size`` (ids that the tokenizer does not
+    know) are left behind, so that they can never be produced.
+    """
+    config, tensor = checkpoint.config.llm, checkpoint.main
+    g = GraphBuilder("llm")
+    x = g.input("inputs_embeds", "float32", [1, "tokens", config.hidden_size])
+    lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
+    cos, sin = rotary_tables(config.max_positions, config.head_dim, config.rope_theta)
+    tables = [g.weight("rotary.cos", table(cos)), g.weight("rotary.sin", table(sin))]
+
+    for i in range(config.layers):
+        prefix = f"model.layers.{i}."
+        with g.scope(f"layers.{i}"):
+            y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), config.rms_norm_eps, "input_norm")
+            y = g.linear(y, _packed(checkpoint, prefix, "weight"), _packed(checkpoint, prefix, "bias"), "attn.qkv")
+            y = cached_attention(g, i, y, lengths, tables, config.heads, config.kv_heads, config.head_dim)
+            out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), config.head_dim)
+            x = g.op("Add", x, g.linear(y, out, None, "attn.out"))
+            y = g.rms_norm(
+                x, as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), config.rms_norm_eps, "post_norm"
+            )
+            gate = g.linear(y, as_is(tensor[f"{prefix}mlp.gate_proj.weight"]), None, "mlp.gate")
+            up = g.linear(y, as_is(tensor[f"{prefix}mlp.up_proj.weight"]), None, "mlp.up")
+            y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
+            x = g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))
+
+    with g.scope("head"):
+        last = g.take(x, -1, 2**31, 1)
+        y = g.rms_norm(last, as_is(tensor["model.norm.weight"]), config.rms_norm_eps, "norm")
+        head = tensor["model.embed_tokens.weight" if config.tied else "lm_head.weight"]
+        logits = g.linear(y, first_rows(head, vocab_size), None, "lm_head")
+    g.output(logits, "logits", "float32", [1, 1, vocab_size])
+    return g
+
+
+def cached_attention(
+    g: GraphBuilder,
+    layer: int,
+    qkv: str,
+    lengths: list[str],
+    rotary: list[str],
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+) -> str:
+    """Causal attention of new positions over the KV cache of ``layer``, which grows in place.
+
+    One operator rotates, appends and attends: with one buffer bound as past and present, nothing is copied.
+
+    Args:
+        qkv: [1, tokens, (heads + 2 · kv_heads) · padded head_dim], packed
+        lengths: names of the two lengths that the operator asks for
+    """
+    padded = padded_head_dim(head_dim)
+    axes: list[int | str] = [1, kv_heads, "capacity", padded]
+    past = [g.input(f"past_key_values.{layer}.{part}", "float32", axes) for part in ("key", "value")]
+    present = [f"present.{layer}.{part}" for part in ("key", "value")]
+    mixed = f"layers.{layer}/attn.mixed"
+    g.node(
+        "GroupQueryAttention",
+        [qkv, "", "", *past, *lengths, *rotary],
+        [mixed, *present],
+        domain="com.microsoft",
+        num_heads=heads,
+        kv_num_heads=kv_heads,
+        scale=head_dim**-0.5,
+        do_rotary=1,
+    )
+    for name in present:
+        g.output(name, name, "float32", axes)
+    return mixed
+
+
+def _packed(checkpoint: Checkpoint, prefix: str, part: str) -> Weight:
+    """q, k and v in one matrix, heads padded for the attention operator."""
+    head_dim, tensor = checkpoint.config.llm.head_dim, checkpoint.main
+    q, k, v = (as_is(tensor[f"{prefix}self_attn.{name}_proj.{part}"]) for name in "qkv")
+    return joined_rows(
+        head_padded(q, head_dim, rotary=True),
+        head_padded(k, head_dim, rotary=True),
+        head_padded(v, head_dim, rotary=False),
+    )

@@ -1,0 +1,118 @@
+"""The speech decoder: sentence embeddings to codes (spec: from sentence to codes).
+
+Two graphs over one KV cache. The prefix (bos and the text) is bidirectional and computed once for a sentence; then
+codes are decoded one by one.
+"""
+
+from __future__ import annotations
+
+from ..checkpoint import Checkpoint
+from ..graph import GraphBuilder, table
+from ..weights import Weight, as_is, computed, head_padded, head_padded_columns, joined_rows, padded_head_dim
+from .attention import rotary_tables, scaled_attention
+from .llm import cached_attention
+
+__all__ = ["SPEECH_CONTEXT", "speech_decoder_graph", "speech_prefill_graph"]
+
+EPS, THETA = 1e-6, 10_000.0
+SPEECH_CONTEXT = 8192
+"""Positions: a reply of 1024 tokens without a single full stop (4 vectors each), and 1000 codes, and room."""
+FAR = 2**31
+
+
+def speech_prefill_graph(checkpoint: Checkpoint) -> GraphBuilder:
+    """text_embeds float32 [1, vectors, width] → present.{layer}.key/value float32 [1, heads, vectors + 1, head_dim]."""
+    config, tensor = checkpoint.config.speech, checkpoint.speech
+    padded = padded_head_dim(config.head_dim)
+    g = GraphBuilder("speech_prefill")
+    x = g.input("text_embeds", "float32", [1, "vectors", config.width])
+    tables = [table(values) for values in rotary_tables(SPEECH_CONTEXT, config.head_dim, THETA)]
+    rotary = [g.weight(f"rotary.{name}", values) for name, values in zip(("cos", "sin"), tables)]
+
+    with g.scope("pre_nn"):
+        for i in range(config.pre_layers):
+            with g.scope(f"layers.{i}"):
+                x = _prefix_layer(g, checkpoint, x, f"layers_pre_nn.{i}.", rotary)[0]
+    g.tap(g.op("Identity", x), "pre_nn")
+
+    embedding = tensor["embedding.weight"]
+    bos = computed((1, 1, config.width), lambda: embedding.rows(config.codes, config.codes + 1)[None])
+    x = g.op("Concat", g.weight("bos", bos), "pre_nn", axis=1)
+    for i in range(config.layers):
+        with g.scope(f"layers.{i}"):
+            last = i == config.layers - 1  # of the last layer only keys and values are of use
+            x, k, v = _prefix_layer(g, checkpoint, x, f"layers.{i}.", rotary, cache_only=last)
+        for part, value in (("key", k), ("value", v)):
+            g.output(value, f"present.{i}.{part}", "float32", [1, config.heads, "vectors_and_bos", padded])
+    return g
+
+
+def speech_decoder_graph(checkpoint: Checkpoint) -> GraphBuilder:
+    """code int64 [1, tokens], KV cache, lengths → logits float32 [1, 1, codes + 4] of the last code."""
+    config, tensor = checkpoint.config.speech, checkpoint.speech
+    g = GraphBuilder("speech_decoder")
+    code = g.input("code", "int64", [1, "tokens"])
+    lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
+    cos, sin = rotary_tables(SPEECH_CONTEXT, config.head_dim, THETA)
+    tables = [g.weight("rotary.cos", table(cos)), g.weight("rotary.sin", table(sin))]
+    x = g.op("Gather", g.weight("embedding", as_is(tensor["embedding.weight"])), code)
+    for i in range(config.layers):
+        prefix = f"layers.{i}."
+        with g.scope(f"layers.{i}"):
+            y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), EPS, "input_norm")
+            y = g.linear(y, _packed(checkpoint, prefix), None, "attn.qkv")
+            y = cached_attention(g, i, y, lengths, tables, config.heads, config.heads, config.head_dim)
+            x = _after_attention(g, checkpoint, x, y, prefix)
+    y = g.rms_norm(g.take(x, -1, FAR, 1), as_is(tensor["norm.weight"]), EPS, "norm")
+    logits = g.linear(y, as_is(tensor["out_fnn.weight"]), as_is(tensor["out_fnn.bias"]), "out")
+    g.output(logits, "logits", "float32", [1, 1, config.codes + 4])
+    return g
+
+
+def _prefix_layer(
+    g: GraphBuilder, checkpoint: Checkpoint, x: str, prefix: str, rotary: list[str], *, cache_only: bool = False
+) -> tuple[str, str, str]:
+    """One Llama layer in which every position sees every other; returns its output, rotated keys, and values."""
+    config, tensor = checkpoint.config.speech, checkpoint.speech
+    heads, padded = config.heads, padded_head_dim(config.head_dim)
+    y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), EPS, "input_norm")
+    qkv = g.linear(y, _packed(checkpoint, prefix), None, "attn.qkv")
+    split = g.op("Transpose", g.reshape(qkv, [0, 0, 3 * heads, padded]), perm=[0, 2, 1, 3])
+    q, k, v = g.op("Split", split, axis=1, num_outputs=3, outputs=3)
+    length = g.op("Shape", x, start=1, end=2)
+    cos, sin = (g.op("Slice", name, g.constant([0]), length, g.constant([0])) for name in rotary)
+    k = _rotated(g, k, cos, sin, padded)
+    if cache_only:
+        return x, k, v
+    keys = g.op("Transpose", k, perm=[0, 1, 3, 2])
+    y = scaled_attention(g, _rotated(g, q, cos, sin, padded), keys, v, heads * padded, config.head_dim**-0.5)
+    return _after_attention(g, checkpoint, x, y, prefix), k, v
+
+
+def _rotated(g: GraphBuilder, x: str, cos: str, sin: str, head_dim: int) -> str:
+    """Rotate the two halves of every head: x float32 [1, heads, n, head_dim]."""
+    first, second = g.take(x, 0, head_dim // 2, -1), g.take(x, head_dim // 2, FAR, -1)
+    left = g.op("Sub", g.op("Mul", first, cos), g.op("Mul", second, sin))
+    right = g.op("Add", g.op("Mul", second, cos), g.op("Mul", first, sin))
+    return g.op("Concat", left, right, axis=-1)
+
+
+def _after_attention(g: GraphBuilder, checkpoint: Checkpoint, x: str, mixed: str, prefix: str) -> str:
+    config, tensor = checkpoint.config.speech, checkpoint.speech
+    out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), config.head_dim)
+    x = g.op("Add", x, g.linear(mixed, out, None, "attn.out"))
+    y = g.rms_norm(x, as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), EPS, "post_norm")
+    gate = g.linear(y, as_is(tensor[f"{prefix}mlp.gate_proj.weight"]), None, "mlp.gate")
+    up = g.linear(y, as_is(tensor[f"{prefix}mlp.up_proj.weight"]), None, "mlp.up")
+    y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
+    return g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))
+
+
+def _packed(checkpoint: Checkpoint, prefix: str) -> Weight:
+    head_dim, tensor = checkpoint.config.speech.head_dim, checkpoint.speech
+    q, k, v = (as_is(tensor[f"{prefix}self_attn.{name}_proj.weight"]) for name in "qkv")
+    return joined_rows(
+        head_padded(q, head_dim, rotary=True),
+        head_padded(k, head_dim, rotary=True),
+        head_padded(v, head_dim, rotary=False),
+    )

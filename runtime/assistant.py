@@ -1,0 +1,95 @@
+"""An opened bundle: everything that stays in memory between conversations."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.errors import Misuse
+
+from .conversation import Conversation, Options
+from .language_model import LanguageModel
+from .senses import Senses
+from .tokenizer import Tokenizer
+from .voice import Voice
+
+__all__ = ["Assistant"]
+
+
+class Assistant:
+    """Opens a bundle and holds conversations over it, one at a time.
+
+    ::
+
+        with Assistant("bundle") as assistant:
+            talk = assistant.conversation()
+            for event in talk.answer(Turn(sounds=[read_sound("question.wav")])):
+                ...
+
+    Args:
+        bundle: a folder that `vita-edge export` wrote, or an opened :class:`Bundle`.
+        threads: threads of the CPU backend; 0 takes one per core.
+
+    Raises:
+        BadBundle: the bundle is damaged, incomplete, or of another version.
+    """
+
+    def __init__(self, bundle: str | Path | Bundle, *, threads: int = 0) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        facts = self.bundle.model
+        self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
+        self.embeddings = self.bundle.embedding_table()
+        with ExitStack() as stack:
+            session = {
+                name: stack.enter_context(self.bundle.session(name, threads=threads)) for name in self.bundle.components
+            }
+            self.senses = Senses(session["audio"], session["vision"], facts)
+            self.voice = Voice(
+                session["speech_prefill"],
+                session["speech_decoder"],
+                session["codec"],
+                facts,
+                self.embeddings,
+                self.tokenizer,
+            )
+            self._llm = session["llm"]
+            self._stack = stack.pop_all()
+
+    def language_model(self, context_tokens: int | None = None) -> LanguageModel:
+        """A fresh KV cache over the language model."""
+        return LanguageModel(self._llm, self.embeddings, self.bundle.model.llm, context_tokens)
+
+    def conversation(self, options: Options | None = None) -> Conversation:
+        """A fresh conversation."""
+        options = options or Options()
+        if options.style not in self.bundle.prompts:
+            raise Misuse(
+                f"There is no style {options.style}.",
+                why=f"Known: {', '.join(self.bundle.prompts)}.",
+                fix="Choose one.",
+            )
+        llm = self.bundle.model.llm
+        context = options.context_tokens or min(llm.context_tokens, llm.prompt_limit_tokens + options.max_new_tokens)
+        return Conversation(
+            self.language_model(context),
+            self.senses,
+            self.voice,
+            self.tokenizer,
+            self.bundle.model,
+            self.bundle.prompts,
+            options,
+        )
+
+    def close(self) -> None:
+        """Give all graphs back."""
+        self._stack.close()
+
+    def __enter__(self) -> Assistant:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

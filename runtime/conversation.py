@@ -1,0 +1,314 @@
+"""A conversation: turns in; state, text and sound out, as they come.
+
+The KV cache is the conversation's memory: it holds system prompt, questions and replies in the order in which they
+happened, pictures and sounds included, and a new turn computes nothing but itself. A turn that fails, or that the model
+takes for noise, is rewound and leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.errors import ContextOverflow, Misuse
+from vita_edge.engines.facts import ModelFacts
+
+from .codec_stream import Samples
+from .events import Event, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
+from .language_model import LanguageModel, Logits, Sampler
+from .latency import TurnClock
+from .pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
+from .prompt import AUDIO, IMAGE, Segment, Style, UserTurn, continuation, encode_prompt, opening, system_prompt
+from .sampling import make_sampler, make_speech_sampler, repetition_penalty
+from .senses import Senses
+from .sound import Sound
+from .spoken_text import Clause, ClauseCutter
+from .tokenizer import StreamDecoder, Tokenizer
+from .voice import Streaming, Voice
+
+__all__ = ["Conversation", "Options", "Turn", "splice"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the user says and shows at once."""
+
+    text: str = ""
+    sounds: Sequence[Sound] = ()
+    images: Sequence[NDArray[np.uint8]] = ()
+    """Still pictures uint8 [H, W, 3], each cut into tiles."""
+    frames: Sequence[NDArray[np.uint8]] = ()
+    """Frames of a video in order, uint8 [H, W, 3], one tile each."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a conversation is held."""
+
+    style: Style = "command_line"
+    """Which system prompts and turn format: command_line or live."""
+    speak: bool = True
+    streaming: Streaming = "exact"
+    max_new_tokens: int = 1024
+    temperature: float = 0.0
+    """Of the text; 0 takes the most likely token, as the reference does."""
+    top_k: int = 0
+    """Of the text, when the temperature is not 0; 0 draws from all tokens."""
+    speech_top_k: int = 2
+    """Codes to draw from, 2 in the reference's demo; 1 takes the most likely code."""
+    seed: int = 0
+    context_tokens: int | None = None
+    """Positions of the KV cache; None takes a full prompt and a full reply."""
+    max_tiles: int | None = None
+    """Most tiles for a picture; None takes 12 in command line style and the checkpoint's limit in live style."""
+    whole_words: bool = False
+    """Reword function names (sin, log) only where they stand alone."""
+
+
+@dataclass
+class _Draft:
+    """A reply while it is made."""
+
+    state: State = "text"
+    marked: bool = False
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    pcm: list[NDArray[np.int16]] = field(default_factory=list)
+    finished: bool = False
+
+
+class Conversation:
+    """One conversation; made by :meth:`Assistant.conversation`. Not for use by several threads at once."""
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        senses: Senses,
+        voice: Voice,
+        tokenizer: Tokenizer,
+        facts: ModelFacts,
+        prompts: Mapping[str, Mapping[str, str]],
+        options: Options,
+    ) -> None:
+        if options.speak:
+            voice.check()
+        self._lm, self._senses, self._voice = language_model, senses, voice
+        self._tokenizer, self._facts, self._prompts, self._options = tokenizer, facts, prompts, options
+        self._sample = make_sampler(options.top_k, options.temperature, options.seed)
+        self._sample_code = make_speech_sampler(facts.speech, options.speech_top_k, options.seed)
+        self._pending: list[int] = []
+        """Ids that were said but are not in the cache yet: the last one of a reply that was cut off."""
+        self.turns = 0
+        """Turns in the cache."""
+
+    @property
+    def tokens(self) -> int:
+        """Positions of the context in use."""
+        return self._lm.position + len(self._pending)
+
+    def reset(self) -> None:
+        """Forget everything, as before the first turn."""
+        self._lm.rewind(0)
+        self._pending, self.turns = [], 0
+
+    def ask(self, turn: Turn) -> Reply:
+        """Answer ``turn`` and return when all of it is there."""
+        for event in self.answer(turn):
+            if isinstance(event, TurnDone):
+                return event.reply
+        raise AssertionError("a turn ends with TurnDone")
+
+    def answer(self, turn: Turn) -> Iterator[Event]:
+        """Answer ``turn``, handing out state, text and sound as they come; the last event is :class:`TurnDone`.
+
+        Leaving the loop early is fine: the conversation then remembers what had been decoded so far.
+
+        Raises:
+            Misuse: the turn is empty.
+            BadInput: a sound or picture cannot be used.
+            ContextOverflow: the turn does not fit; the conversation is as it was.
+        """
+        clock = TurnClock()
+        before = self._lm.position, list(self._pending)
+        try:
+            rows = self._read(turn, clock)
+            with clock.span("prefill"):
+                logits = self._lm.prefill(rows)
+        except BaseException:
+            self._lm.rewind(before[0])
+            raise
+        self._pending = []
+        self.turns += 1
+        draft = _Draft()
+        yield from self._decode(turn, logits, draft, clock)
+        if draft.state == "noise":  # what was not meant for us is not remembered
+            self._lm.rewind(before[0])
+            self._pending = before[1]
+            self.turns -= 1
+        clock.mark("total")
+        pcm = np.concatenate(draft.pcm) if draft.pcm else np.zeros(0, np.int16)
+        yield TurnDone(
+            Reply(
+                state=draft.state,
+                state_marked=draft.marked,
+                text=draft.text.strip(),
+                token_ids=tuple(draft.token_ids),
+                pcm=pcm,
+                sample_rate_hz=self._facts.codec.sample_rate_hz,
+                finished=draft.finished,
+                prompt_tokens=len(rows),
+                latency_ms=clock.latency_ms(),
+            )
+        )
+
+    def _read(self, turn: Turn, clock: TurnClock) -> NDArray[np.float32]:
+        """Everything of a turn as rows of the language model: float32 [positions, hidden]."""
+        if not (turn.text.strip() or turn.sounds or turn.images or turn.frames):
+            raise Misuse(
+                "The turn is empty.", why="There is nothing to answer.", fix="Give a text, a sound or a picture."
+            )
+        tiles: list[NDArray[np.float32]] = []
+        for image in turn.images:
+            with clock.span("vision"):
+                tiles += self._senses.see(image, self._options.style, max_tiles=self._options.max_tiles)
+        frames: list[NDArray[np.float32]] = []
+        if turn.frames:
+            with clock.span("vision"):
+                frames = self._senses.watch(turn.frames, self._options.style)
+        clips: list[NDArray[np.float32]] = []
+        for sound in turn.sounds:
+            with clock.span("audio"):
+                clips.append(self._senses.hear(sound))
+        counted = UserTurn(turn.text, len(tiles), len(frames), len(clips))
+        with clock.span("prompt"):
+            ids = [*self._pending, *encode_prompt(self._segments(counted), self._tokenizer)]
+            pictures = tiles + frames
+            positions = len(ids) + sum(len(block) - 1 for block in (*pictures, *clips))
+            self._check_length(positions)
+            return splice(ids, self._lm.embeddings.rows, pictures, clips)
+
+    def _segments(self, turn: UserTurn) -> list[Segment]:
+        if self.turns:
+            return continuation(turn, self._options.style)
+        return opening(system_prompt(self._prompts, self._options.style, turn), turn, self._options.style)
+
+    def _check_length(self, positions: int) -> None:
+        limit = self._facts.llm.prompt_limit_tokens
+        if positions > limit:
+            raise ContextOverflow(
+                f"The turn takes {positions:,} positions; a prompt may have {limit:,}.",
+                why="The model was trained for prompts of that length (the reference would cut off the end, unasked).",
+                fix="Shorten the text or the sound, or give fewer pictures.",
+            )
+
+    def _decode(self, turn: Turn, logits: Logits, draft: _Draft, clock: TurnClock) -> Iterator[Event]:
+        tokens, options = self._facts.tokens, self._options
+        # only the command line program stops where a next turn would begin
+        stop = set(tokens.stop) - ({tokens.im_start} if options.style == "live" else set())
+        decoder = StreamDecoder(self._tokenizer)
+        cutter = ClauseCutter(whole_words=options.whole_words)
+        trim = LeadingSilenceTrim()
+        room = self._lm.cache.capacity_tokens - self._lm.position
+        for token in clock.timed(
+            "decode", self._lm.generate(logits, self._choose(draft), min(options.max_new_tokens, room))
+        ):
+            if token in stop:
+                self._pending, draft.finished = [], True
+                break
+            self._pending = [token]
+            if not draft.token_ids:
+                yield self._decide(turn, token, draft)
+            is_state = not draft.token_ids and draft.marked
+            draft.token_ids.append(token)
+            piece = "" if is_state else decoder.step(token)
+            if piece:
+                clock.mark("first_text")
+                draft.text += piece
+                yield TextPiece(piece)
+                yield from self._speak(cutter.step(piece), draft, trim, clock)
+        if rest := decoder.flush():
+            draft.text += rest
+            yield TextPiece(rest)
+            yield from self._speak(cutter.step(rest), draft, trim, clock)
+        yield from self._speak(cutter.finish(), draft, trim, clock)
+        yield from self._hand_out(trim.finish(), "", draft, clock)
+
+    def _choose(self, draft: _Draft) -> Sampler:
+        factor = self._facts.llm.repetition_penalty
+
+        def choose(logits: Logits) -> int:
+            repetition_penalty(logits, draft.token_ids, factor)
+            return self._sample(logits)
+
+        return choose
+
+    def _decide(self, turn: Turn, token: int, draft: _Draft) -> StateDecided:
+        """The first token says whether the model was addressed; without one, the kind of the question does."""
+        tokens = self._facts.tokens
+        meaning: dict[int | None, State] = {
+            tokens.state_text: "text",
+            tokens.state_speech: "speech",
+            tokens.state_noise: "noise",
+        }
+        draft.marked = token in meaning
+        draft.state = meaning.get(token, "speech" if turn.sounds else "text")
+        return StateDecided(draft.state, draft.marked)
+
+    def _speak(
+        self, clauses: Iterator[Clause], draft: _Draft, trim: LeadingSilenceTrim, clock: TurnClock
+    ) -> Iterator[Event]:
+        if not self._options.speak or draft.state == "noise":
+            return
+        exact = self._options.streaming == "exact"
+        for clause in clauses:
+            for samples in self._voice.speak(clause, self._sample_code, self._options.streaming, clock):
+                if exact:
+                    samples = trim.step(samples)
+                elif clause.trim:
+                    samples = trim_leading_silence(samples)
+                yield from self._hand_out(samples, clause.written, draft, clock)
+
+    def _hand_out(self, samples: Samples, written: str, draft: _Draft, clock: TurnClock) -> Iterator[Event]:
+        if len(samples):
+            clock.mark("first_audio")
+            pcm = to_pcm16(samples)
+            draft.pcm.append(pcm)
+            yield SpeechPiece(pcm, self._voice.sample_rate_hz, written)
+
+
+def splice(
+    ids: Sequence[int],
+    rows_of: Callable[[list[int]], NDArray[np.float32]],
+    pictures: Sequence[NDArray[np.float32]],
+    clips: Sequence[NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Put rows in the place of ids: float32 [positions, hidden].
+
+    Args:
+        ids: token ids with a marker for each tile or frame and for each clip.
+        rows_of: embedding rows of token ids.
+        pictures, clips: what the markers stand for, in order, float32 [n, hidden] each.
+
+    Raises:
+        ValueError: markers and media do not match in number (a bug of the caller).
+    """
+    media = {int(IMAGE): iter(pictures), int(AUDIO): iter(clips)}
+    blocks: list[NDArray[np.float32]] = []
+    start = 0
+    for i, token in enumerate([*ids, int(IMAGE)]):
+        if token not in media:
+            continue
+        if i > start:
+            blocks.append(rows_of(list(ids[start:i])))
+        start = i + 1
+        if i < len(ids):
+            block = next(media[token], None)
+            if block is None:
+                raise ValueError("more markers than media")
+            blocks.append(block)
+    if any(next(rest, None) is not None for rest in media.values()):
+        raise ValueError("more media than markers")
+    return np.concatenate(blocks)

@@ -1,0 +1,76 @@
+"""What a conversation hands out while a turn is answered, in the order in which it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Event", "Reply", "SpeechPiece", "State", "StateDecided", "TextPiece", "TurnDone"]
+
+State = Literal["speech", "noise", "text"]
+"""speech: a spoken question, answered. noise: not meant for the assistant, not spoken. text: a written question."""
+
+
+@dataclass(frozen=True)
+class StateDecided:
+    """The first token said whether the model was addressed."""
+
+    state: State
+    marked: bool
+    """False when the model gave no state token, and the kind of the question was taken for it."""
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """Reply text as it is decoded; the pieces join to the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class SpeechPiece:
+    """Sound to play after what came before."""
+
+    pcm: NDArray[np.int16]
+    """int16 [samples], mono"""
+    sample_rate_hz: int
+    clause: str
+    """What is being said."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole answer."""
+
+    state: State
+    state_marked: bool
+    text: str
+    token_ids: tuple[int, ...]
+    """Decoded ids, the stop token left out."""
+    pcm: NDArray[np.int16]
+    """int16 [samples], mono; empty when nothing was spoken"""
+    sample_rate_hz: int
+    finished: bool
+    """False when the reply was cut off at the limit of new tokens."""
+    prompt_tokens: int
+    """Positions prefilled for this turn."""
+    latency_ms: Mapping[str, float]
+    """Stage → milliseconds; ``first_text``, ``first_audio`` and ``total`` count from the call."""
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / self.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class TurnDone:
+    """The last event of a turn."""
+
+    reply: Reply
+
+
+Event: TypeAlias = StateDecided | TextPiece | SpeechPiece | TurnDone

@@ -1,0 +1,90 @@
+"""The language model as the runtime uses it: prefill rows, step by token, rewind by position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.bundle import EmbeddingTable
+from vita_edge.engines.errors import ContextOverflow
+from vita_edge.engines.facts import LlmFacts
+from vita_edge.engines.session import Session
+
+__all__ = ["LanguageModel", "Logits", "Sampler"]
+
+Logits: TypeAlias = NDArray[np.float32]
+Sampler: TypeAlias = Callable[[Logits], int]
+
+PREFILL_CHUNK = 512
+"""Rows computed at once: enough to fill the cores, few enough that activations stay small."""
+
+
+class LanguageModel:
+    """One KV cache over one session; several may share the session, one after the other.
+
+    Args:
+        capacity_tokens: positions that the cache has room for. Memory is taken as positions are written, not before.
+    """
+
+    def __init__(
+        self, session: Session, embeddings: EmbeddingTable, facts: LlmFacts, capacity_tokens: int | None = None
+    ) -> None:
+        capacity = capacity_tokens or facts.context_tokens
+        if capacity > facts.context_tokens:
+            raise ContextOverflow(
+                f"A context of {capacity} positions is more than the model has.",
+                why=f"It was made for {facts.context_tokens}.",
+                fix=f"Ask for {facts.context_tokens} or fewer.",
+            )
+        self.embeddings = embeddings
+        self.cache = session.new_cache(capacity)
+        self._session = session
+        self._row = np.zeros((1, 1, facts.hidden_size), np.float32)
+
+    @property
+    def position(self) -> int:
+        """Positions held: a mark to rewind to."""
+        return self.cache.length_tokens
+
+    def rewind(self, position: int) -> None:
+        """Forget everything from ``position`` on; free."""
+        self.cache.rewind(position)
+
+    def prefill(self, rows: NDArray[np.float32], chunk: int = PREFILL_CHUNK) -> Logits:
+        """Append ``rows`` float32 [n, hidden]; returns the logits [vocab] of the last one (valid until the next call).
+
+        Raises:
+            ContextOverflow: there is no room for all of them; the cache is as it was.
+        """
+        if len(rows) == 0:
+            raise ValueError("nothing to prefill")
+        free = self.cache.capacity_tokens - self.position
+        if len(rows) > free:
+            raise ContextOverflow(
+                f"{len(rows)} positions do not fit into the {free} that are left of the context.",
+                why=f"{self.position} of {self.cache.capacity_tokens} are taken.",
+                fix="Start a new conversation, shorten the input, or open the conversation with a larger context.",
+            )
+        for start in range(0, len(rows), chunk):
+            block = np.ascontiguousarray(rows[start : start + chunk], np.float32)[None]
+            result = self._session.infer({"inputs_embeds": block}, self.cache)
+        return result["logits"][0, 0]
+
+    def step(self, token: int) -> Logits:
+        """Append one token; returns the logits [vocab] that follow it (valid until the next call)."""
+        self._row[0, 0] = self.embeddings.rows([token])[0]
+        return self._session.infer({"inputs_embeds": self._row}, self.cache)["logits"][0, 0]
+
+    def generate(self, logits: Logits, sample: Sampler, max_new_tokens: int) -> Iterator[int]:
+        """Yield token ids, beginning with the one that ``logits`` asks for; stop by not asking for more.
+
+        A token is appended to the cache when the next one is asked for: what was yielded last is not in it yet.
+        """
+        for produced in range(1, max_new_tokens + 1):
+            token = sample(logits)
+            yield token
+            if produced < max_new_tokens:
+                logits = self.step(token)

@@ -1,0 +1,53 @@
+"""Where the time of a turn went: an observer that the conversation tells what it does; stages know no clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+__all__ = ["TurnClock"]
+
+T = TypeVar("T")
+
+
+class TurnClock:
+    """Sums the time of each stage of one turn, and notes when things first happened.
+
+    Args:
+        now: a monotonic clock in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._begin = now()
+        self._spans: dict[str, float] = {}
+        self._marks: dict[str, float] = {}
+
+    @contextmanager
+    def span(self, stage: str) -> Iterator[None]:
+        """Add the time inside to ``stage``."""
+        begin = self._now()
+        try:
+            yield
+        finally:
+            self._spans[stage] = self._spans.get(stage, 0.0) + self._now() - begin
+
+    def timed(self, stage: str, source: Iterator[T]) -> Iterator[T]:
+        """Hand on what ``source`` yields and add the time that it takes to ``stage``; not what its reader does."""
+        while True:
+            with self.span(stage):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
+
+    def mark(self, name: str) -> None:
+        """Note the moment, counted from the beginning of the turn; only the first time counts."""
+        self._marks.setdefault(name, self._now() - self._begin)
+
+    def latency_ms(self) -> dict[str, float]:
+        """Milliseconds: of each stage in the order in which they began, then of the marks."""
+        return {name: round(seconds * 1000, 3) for name, seconds in (*self._spans.items(), *self._marks.items())}

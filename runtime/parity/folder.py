@@ -1,0 +1,106 @@
+"""A folder of recorded arrays: where its files lie, and what in it has been looked at."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.errors import BadInput
+
+__all__ = ["GoldenFolder"]
+
+
+class GoldenFolder:
+    """Arrays of one checkpoint, as the reference computed them.
+
+    Args:
+        path: the folder with ``manifest.json``, or the one above its ``data``.
+
+    Raises:
+        BadInput: there are no recorded arrays at ``path``, or they cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        given = Path(path)
+        self.path = given / "data" if (given / "data" / "manifest.json").is_file() else given
+        self.inputs = self.path / "inputs"
+        self.compared: set[str] = set()
+        manifest = self.json("manifest.json")
+        if manifest is None:
+            raise BadInput(
+                f"There are no recorded arrays in {given}.",
+                why="It has no manifest.json, nor has its folder data.",
+                fix="Give a folder with manifest.json, cases.json and *.npz.",
+            )
+        self._entries: dict[str, Mapping[str, Any]] = {f"{e['file']}:{e['name']}": e for e in manifest["arrays"]}
+        self._arrays: dict[str, dict[str, NDArray[Any]]] = {}
+        for file in sorted(self.path.glob("*.npz")):
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    self._arrays[file.name] = {name: archive[name] for name in archive.files}
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                raise BadInput(
+                    f"The recorded arrays {file} cannot be read.", why=f"{error}.", fix="Copy the folder again."
+                ) from error
+        self.cases: Mapping[str, Any] = self.json("cases.json") or {}
+        self.prompts: Mapping[str, Mapping[str, str]] | None = self._beside("prompts.json")
+
+    def json(self, name: str) -> Any:
+        """A JSON file of the folder, or None when it has none of that name."""
+        file = self.path / name
+        if not file.is_file():
+            return None
+        try:
+            return json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{file} cannot be read.", why=f"{error}.", fix="Copy the folder again.") from error
+
+    def get(self, file: str, name: str) -> NDArray[Any] | None:
+        """An array, or None when the folder does not have it; it then counts as compared."""
+        array = self._arrays.get(file, {}).get(name)
+        if array is not None:
+            self.compared.add(f"{file}:{name}")
+        return array
+
+    def names(self, file: str, suffix: str) -> list[str]:
+        """What stands before ``.suffix`` in the names of ``file``, in their order."""
+        ending = f".{suffix}"
+        return [name[: -len(ending)] for name in self._arrays.get(file, {}) if name.endswith(ending)]
+
+    def entry(self, file: str, name: str) -> Mapping[str, Any]:
+        """What the manifest says about an array."""
+        return self._entries.get(f"{file}:{name}", {})
+
+    def stable(self, file: str, name: str) -> bool:
+        """Whether a cut did not move when the reference was disturbed by rounding noise."""
+        return bool(self.entry(file, name).get("stable_under_5e-7_noise", True))
+
+    def absent(self) -> list[str]:
+        """Arrays that the manifest lists and the files do not hold, or hold in another shape."""
+        return [
+            key
+            for key, entry in self._entries.items()
+            if (array := self._arrays.get(entry["file"], {}).get(entry["name"])) is None
+            or (list(array.shape) != list(entry["shape"]) and array.size != 1)  # a number may be stored as a row of one
+        ]
+
+    def left_over(self) -> list[str]:
+        """Arrays that nothing was compared with."""
+        return sorted(
+            key
+            for file, arrays in self._arrays.items()
+            for name in arrays
+            if (key := f"{file}:{name}") not in self.compared
+        )
+
+    def _beside(self, name: str) -> Any:
+        for folder in (self.path, *list(self.path.resolve().parents)[:3]):
+            if (folder / name).is_file():
+                return json.loads((folder / name).read_text("utf-8"))
+        return None

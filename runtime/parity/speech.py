@@ -1,0 +1,228 @@
+"""Speech decoder, codec, stream and the whole way to PCM against their recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.bundle import Bundle
+
+from ..assistant import Assistant
+from ..codec_stream import Cut, DecodeCodes, ExactCodecStream, ReferenceCodecStream
+from ..pcm import to_pcm16, trim_leading_silence
+from ..sampling import make_speech_sampler, speech_penalty
+from ..spoken_text import ClauseCutter
+from ..tokenizer import StreamDecoder
+from .compare import Check, Comparison
+from .folder import GoldenFolder
+
+__all__ = ["fixed_checks", "speech_checks", "talk_checks"]
+
+FILE = "tts.npz"
+STREAMS = {"first": (20, 0.1), "rest": (40, 0.015)}
+"""Chunk and threshold of the first and of later sentences."""
+PENALTY_WINDOW, PENALTY_FACTOR = 20, 1.1
+QUIET = 2e-6
+"""A cut may lie elsewhere in the stretch when it is not louder there than at the recorded one by more than this."""
+PCM_UNITS = 2
+
+
+def speech_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
+    """From sentences to codes, from codes to sound, and the stream with its cuts."""
+    parts = bundle.components
+    text, prefix = Comparison("speech text"), Comparison("speech prefix", parts["speech_prefill"].precision)
+    decoder, codec = (
+        Comparison("speech decoder", parts["speech_decoder"].precision),
+        Comparison("codec", parts["codec"].precision),
+    )
+    sentences = golden.cases.get("speech", {})
+    with bundle.session("speech_prefill", taps=parts["speech_prefill"].taps) as tapped:
+        for name in golden.names(FILE, "ids"):
+            ids = golden.get(FILE, f"{name}.ids")
+            assert ids is not None
+            if name in sentences:
+                yield text.equal(f"{name}.ids", assistant.tokenizer.encode(sentences[name]), ids)
+            rows = assistant.embeddings.rows(ids.tolist())
+            vectors = rows.reshape(-1, bundle.model.speech.width)
+            if (want := golden.get(FILE, f"{name}.hidden")) is not None:
+                yield text.close(f"{name}.hidden", vectors, want)
+            if (want := golden.get(FILE, f"{name}.pre_nn")) is not None:
+                got = tapped.infer({"text_embeds": vectors[None]})["pre_nn"][0]
+                yield prefix.close(f"{name}.pre_nn", got, want)
+            yield from _code_checks(golden, decoder, name, rows, bundle, assistant)
+            codes = golden.get(FILE, f"{name}.codes")
+            if codes is None or bundle.model.codec.streams != 1:
+                continue
+            if (want := golden.get(FILE, f"{name}.wave")) is not None:
+                yield codec.close(f"{name}.wave", assistant.voice.decode(codes[None].astype(np.int64)), want)
+            for kind, (chunk, threshold) in STREAMS.items():
+                yield from _stream_checks(golden, codec, f"{name}.{kind}", codes, chunk, threshold, bundle, assistant)
+
+
+def fixed_checks(golden: GoldenFolder, bundle: Bundle) -> Iterator[Check]:
+    """The codec's stages on fixed codes, and that its exact stream equals the whole."""
+    component = bundle.components["codec"]
+    judge = Comparison("codec", component.precision)
+    codes = golden.get(FILE, "fixed.codes")
+    if codes is None:
+        return
+    streams = bundle.model.codec.streams
+    stacked = codes.reshape(1, -1) if codes.ndim == 1 else codes if codes.shape[0] == streams else codes.T
+    stacked = np.ascontiguousarray(stacked, np.int64)
+    with bundle.session("codec", taps=component.taps) as session:
+        got = {name: array.copy() for name, array in session.infer({"codes": stacked}).items()}
+
+        def decode(window: NDArray[np.int64]) -> NDArray[np.float32]:
+            return session.infer({"codes": window})["waveform"][0]
+
+        for name in [*component.taps, "wave"]:
+            if (want := golden.get(FILE, f"fixed.{name}")) is not None:
+                ours = got["waveform" if name == "wave" else name]
+                yield judge.close(f"fixed.{name}", ours.reshape(want.shape) if ours.size == want.size else ours, want)
+        if streams == 1:
+            yield _whole_check(judge, stacked[0].tolist(), decode, bundle)
+
+
+def talk_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
+    """From the tokens of a reply to what the listener gets."""
+    judge = Comparison("talk")
+    if any(bundle.components[part].precision != "fp32" for part in ("speech_prefill", "speech_decoder", "codec")):
+        yield judge.skip("e2e", "codes of a quantised voice differ in sound and length; its stages are judged above")
+        return
+    if bundle.model.codec.streams != 1:
+        yield judge.skip("e2e", f"the codec takes {bundle.model.codec.streams} codes a frame, the voice makes one")
+        return
+    sample = make_speech_sampler(bundle.model.speech)
+    for name, entry in (golden.json("e2e.json") or {}).items():
+        if not isinstance(entry, dict) or "text" not in entry:
+            continue
+        tokens = golden.get("llm.npz", f"{name}.stop_tokens")
+        if tokens is None:
+            tokens = golden.get("llm.npz", f"{name}.tokens")
+        if tokens is None:
+            yield judge.skip(name, "the tokens of the reply are not recorded")
+            continue
+        decoder, cutter = StreamDecoder(assistant.tokenizer), ClauseCutter(speak_tail=False)
+        ends = {*bundle.model.tokens.stop} - {bundle.model.tokens.im_start}
+        pieces = [decoder.step(int(token)) for token in tokens if int(token) not in ends] + [decoder.flush()]
+        yield judge.equal(f"{name}.text", "".join(pieces).strip(), entry["text"].strip())
+        clauses = [clause for piece in pieces for clause in cutter.step(piece)] + list(cutter.finish())
+        said, sent, loud = [], [], []
+        for clause in clauses:
+            stream = ReferenceCodecStream(assistant.voice.decode, bundle.model.codec, clause.chunk, clause.threshold)
+            rows = assistant.embeddings.rows(assistant.tokenizer.encode(clause.text))
+            segments = [s for code in assistant.voice.decoder.codes(rows, sample) for s in stream.step(code)]
+            for segment in [*segments, *stream.finish()]:
+                said.append(clause.text)
+                loud.append(segment)
+                sent.append(to_pcm16(trim_leading_silence(segment) if clause.trim else segment))
+        yield judge.equal(f"{name}.sentences", said, entry["sentence_of_each_pcm_piece"])
+        yield from _pcm_checks(golden, judge, name, sent)
+
+
+def _code_checks(
+    golden: GoldenFolder, judge: Comparison, name: str, rows: NDArray[np.float32], bundle: Bundle, assistant: Assistant
+) -> Iterator[Check]:
+    decoder, sample = assistant.voice.decoder, make_speech_sampler(bundle.model.speech)
+    codes, logits = golden.get(FILE, f"{name}.codes"), golden.get(FILE, f"{name}.logits")
+    if codes is not None and logits is not None:
+        got = [decoder.start(rows).copy()]
+        got += [decoder.step(int(code)).copy() for code in codes[: len(logits) - 1]]
+        yield judge.close(f"{name}.logits", np.stack(got), logits)
+    if judge.precision != "fp32":
+        return
+    if codes is not None:
+        yield judge.equal(f"{name}.codes", list(decoder.codes(rows, sample)), codes)
+    if (want := golden.get(FILE, f"{name}.codes_max40")) is not None:
+        yield judge.equal(f"{name}.codes_max40", list(decoder.codes(rows, sample, 40)), want)
+    if (want := golden.get(FILE, f"{name}.codes_penalty")) is not None:
+        history = [bundle.model.speech.sos]
+
+        def penalised(row: NDArray[np.float32]) -> int:
+            speech_penalty(row, history, PENALTY_WINDOW, PENALTY_FACTOR)
+            history.append(sample(row))
+            return history[-1]
+
+        yield judge.equal(f"{name}.codes_penalty", list(decoder.codes(rows, penalised, 60)), want)
+
+
+def _stream_checks(
+    golden: GoldenFolder,
+    judge: Comparison,
+    name: str,
+    codes: NDArray[Any],
+    chunk: int,
+    threshold: float,
+    bundle: Bundle,
+    assistant: Assistant,
+) -> Iterator[Check]:
+    wave, lens = golden.get(FILE, f"{name}_wave"), golden.get(FILE, f"{name}_lens")
+    if wave is None or lens is None:
+        return
+    stream = ReferenceCodecStream(assistant.voice.decode, bundle.model.codec, chunk, threshold)
+    segments = [segment for code in codes for segment in stream.step(int(code))] + list(stream.finish())
+    joined = np.concatenate(segments) if segments else np.zeros(0, np.float32)
+    yield judge.close(f"{name}_wave", joined, wave)
+    if judge.precision != "fp32":
+        return
+    cuts = golden.get(FILE, f"{name}_cuts")
+    exact = [len(segment) for segment in segments] == lens.tolist()
+    if exact or cuts is None:
+        yield judge.equal(f"{name}_lens", [len(segment) for segment in segments], lens)
+    else:
+        moved = len(segments) == len(lens) and not golden.stable(FILE, f"{name}_lens")
+        yield Check(
+            judge.stage, f"{name}_lens", moved, detail="a cut moved within rounding" if moved else "cuts differ"
+        )
+    if cuts is not None:
+        yield _cuts_check(judge, f"{name}_cuts", stream.cuts, cuts, wave, chunk * bundle.model.codec.samples_per_code)
+
+
+def _cuts_check(
+    judge: Comparison, name: str, ours: list[Cut], recorded: NDArray[Any], wave: NDArray[np.float32], step: int
+) -> Check:
+    """Emitted or not must agree; the stretch and the cut may move only where the wave is as quiet."""
+    if len(ours) != len(recorded):
+        return Check(judge.stage, name, False, detail=f"{len(ours)} searches, recorded {len(recorded)}")
+    moved = 0
+    for i, (cut, row) in enumerate(zip(ours, recorded.tolist())):
+        emitted, first, stop, at, millionths = row
+        if bool(emitted) != cut.emitted or abs(cut.quietest * 1e6 - millionths) > 2:
+            told = f"emitted {cut.emitted}, quietest {cut.quietest * 1e6:.0f}"
+            return Check(judge.stage, name, False, detail=f"search {i}: {told}, recorded {row}")
+        if (cut.first, cut.stop) == (first, stop) and (not emitted or cut.cut == at):
+            continue
+        moved += 1
+        loudness = np.abs(wave[i * step : (i + 1) * step])
+        inside = not emitted or (first <= cut.cut < stop and loudness[cut.cut] <= loudness[at] + QUIET)
+        if not inside:
+            return Check(judge.stage, name, False, detail=f"search {i}: {cut}, recorded {row}")
+    return Check(judge.stage, name, True, detail=f"{moved} cuts moved within rounding" if moved else "")
+
+
+def _whole_check(judge: Comparison, codes: list[int], decode: DecodeCodes, bundle: Bundle) -> Check:
+    """Our own promise: the exact stream, joined, is the whole."""
+    stream = ExactCodecStream(decode, bundle.model.codec, 3, 7)
+    joined = np.concatenate([piece for code in codes for piece in stream.step(code)] + list(stream.finish()))
+    return judge.close("exact stream equals the whole", joined, decode(np.array([codes], np.int64)).copy())
+
+
+def _pcm_checks(golden: GoldenFolder, judge: Comparison, name: str, sent: list[NDArray[np.int16]]) -> Iterator[Check]:
+    want, lens = golden.get("e2e.npz", f"{name}.pcm"), golden.get("e2e.npz", f"{name}.pcm_lens")
+    if want is None or lens is None:
+        return
+    ours = [len(piece) for piece in sent]
+    stable = golden.stable("e2e.npz", f"{name}.pcm_lens")
+    if ours != lens.tolist() and not stable:
+        yield judge.skip(f"{name}.pcm", "a cut moved within rounding, and trimming follows the cuts")
+        return
+    yield judge.equal(f"{name}.pcm_lens", ours, lens)
+    pcm = np.concatenate(sent) if sent else np.zeros(0, np.int16)
+    if len(pcm) != len(want):
+        yield Check(judge.stage, f"{name}.pcm", False, detail=f"{len(pcm)} samples, recorded {len(want)}")
+        return
+    worst = int(np.abs(pcm.astype(np.int32) - want.astype(np.int32)).max(initial=0))
+    yield Check(judge.stage, f"{name}.pcm", worst <= PCM_UNITS, worst, worst / 32768, limit=PCM_UNITS / 32768)

@@ -1,0 +1,118 @@
+"""One row of logits to one token: the choice, and the two repetition penalties that go before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.errors import Misuse, VitaEdgeError
+from vita_edge.engines.facts import SpeechFacts
+
+__all__ = ["Logits", "Sampler", "make_sampler", "make_speech_sampler", "repetition_penalty", "speech_penalty"]
+
+Logits: TypeAlias = NDArray[np.float32]
+"""float32 [vocab]"""
+Sampler: TypeAlias = Callable[[Logits], int]
+"""Logits in, token id out. The logits are not changed."""
+
+
+def make_sampler(
+    top_k: int = 1, temperature: float = 1.0, seed: int | None = None, banned: Sequence[int] = ()
+) -> Sampler:
+    """Build a sampler once; the same seed and logits give the same tokens.
+
+    Args:
+        top_k: tokens to draw from, by softmax over them; 1 is greedy, and 0 draws from all of them.
+        temperature: divides the logits before the softmax; 0 is greedy.
+        seed: of the draws; None draws differently in every process.
+        banned: ids that are never chosen.
+
+    Greedy takes the first of equal logits. A sampler that draws keeps a random state, so every conversation wants its
+    own.
+
+    Raises:
+        Misuse: an option is negative, or the temperature is not a number.
+
+    The sampler itself raises VitaEdgeError when the best logit is not finite, which is how NaN shows.
+    """
+    if top_k < 0 or not 0 <= temperature < np.inf:
+        raise Misuse(
+            f"Cannot sample with top_k {top_k} and temperature {temperature}.",
+            why="Both must be 0 or more, and finite.",
+            fix="For the most likely token every time use top_k 1.",
+        )
+    out = np.asarray(banned, dtype=np.intp)
+    if top_k == 1 or temperature == 0:
+        return lambda logits: _greedy(_masked(logits, out))
+    random = np.random.default_rng(seed)
+    return lambda logits: _draw(_masked(logits, out), top_k, temperature, random)
+
+
+def make_speech_sampler(facts: SpeechFacts, top_k: int = 1, seed: int | None = None) -> Sampler:
+    """The sampler of the speech decoder: float32 [codes + 4] to a code or ``facts.end``.
+
+    bos, sos and padding are banned: the reference can draw them, and then its codec fails. Its demo draws from 2.
+    """
+    padding = facts.end + 1
+    return make_sampler(top_k, seed=seed, banned=(facts.bos, facts.sos, padding))
+
+
+def repetition_penalty(logits: Logits, generated: Sequence[int], factor: float) -> None:
+    """Make ``generated`` ids less likely, in place, by the rule of Hugging Face (Keskar et al. 2019, arXiv:1909.05858).
+
+    A positive logit is divided by ``factor`` and a negative one multiplied, once however often the id occurs. The
+    prompt does not count: the reference hands it over as embeddings, where the rule cannot see it.
+    """
+    if factor == 1 or not generated:
+        return
+    ids = np.unique(np.asarray(generated, dtype=np.intp))
+    chosen = logits[ids]
+    logits[ids] = np.where(chosen > 0, chosen / np.float32(factor), chosen * np.float32(factor))
+
+
+def speech_penalty(logits: Logits, history: Sequence[int], window: int, factor: float) -> None:
+    """The speech decoder's own penalty (spec 8.3), in place; a ``window`` of 0 or less is off, as in the demo.
+
+    For each of the last ``window`` entries of ``history``, which begins with sos, its logit is divided by ``factor``:
+    once per occurrence and whatever its sign, so that a negative logit becomes *more* likely. As the reference does.
+    """
+    if window > 0 and factor != 1:
+        np.divide.at(logits, np.asarray(history[-window:], dtype=np.intp), np.float32(factor))
+
+
+def _masked(logits: Logits, banned: NDArray[np.intp]) -> Logits:
+    if banned.size:
+        logits = logits.copy()
+        logits[banned] = -np.inf
+    return logits
+
+
+def _greedy(logits: Logits) -> int:
+    token = int(np.argmax(logits))  # argmax takes NaN for the largest, so that looking at the best finds any NaN
+    _check(logits[token])
+    return token
+
+
+def _draw(logits: Logits, top_k: int, temperature: float, random: np.random.Generator) -> int:
+    cut = max(len(logits) - top_k, 0) if top_k else 0
+    best = np.partition(logits, cut)[cut:]  # NaN is sorted behind every number
+    _check(best.max())
+    ids = np.flatnonzero(logits >= best[0])
+    order = np.argsort(-logits[ids], kind="stable")[: len(best)]  # of equal logits the first, on every machine
+    ids = ids[order]
+    # Scaling the best to 0 before the division keeps a tiny temperature from overflowing.
+    weights = np.exp((logits[ids].astype(np.float64) - float(logits[ids[0]])) / temperature)
+    edges = np.cumsum(weights)
+    return int(ids[np.searchsorted(edges, random.random() * edges[-1], side="right")])
+
+
+def _check(best: np.float32) -> None:
+    if not np.isfinite(best):
+        raise VitaEdgeError(
+            f"The model's best logit is {best}.",
+            why="Its weights are damaged, or numbers became too large for a half-precision graph.",
+            fix="Run vita-edge verify on the bundle, or export it with --precision fp32.",
+        )

@@ -1,0 +1,141 @@
+"""From a clip to frames: which ones the model is shown, and decoding just those."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.errors import BadInput, MissingPackage
+
+from .vision_frontend import read_image
+
+__all__ = ["Choice", "live_positions", "read_frames", "sample_positions"]
+
+Choice = Callable[[int, float], Sequence[int]]
+"""From the number of frames and the frames a second to the positions that are wanted."""
+
+MIN_FRAMES, MAX_FRAMES, LIVE_FRAMES = 4, 16, 4
+
+
+def sample_positions(
+    frame_count: int, fps: float, start_s: float | None = None, end_s: float | None = None
+) -> list[int]:
+    """One frame a second between two times, at least 4 (with repeats) and at most 16: specification 6.5.
+
+    Raises:
+        BadInput: there is no frame in that range, or no usable frame rate.
+    """
+    if not (math.isfinite(fps) and fps > 0):
+        raise BadInput(f"The clip has {fps} frames a second.", why="Times cannot be found in it.", fix="Convert it.")
+    first = int((start_s or 0) * fps)
+    last = int(min(math.inf if end_s is None else end_s * fps, frame_count - 1))
+    if first < 0 or last < first:
+        why = f"It has {frame_count} frames at {fps:g} a second: {frame_count / fps:.2f} s."
+        raise BadInput("There are no frames in the chosen part of the clip.", why=why, fix="Choose another part.")
+    positions = range(first, last + 1, max(round(fps), 1))
+    wanted = min(max(len(positions), MIN_FRAMES), MAX_FRAMES)
+    return [positions[i] for i in _spread(len(positions), wanted)]
+
+
+def live_positions(frame_count: int) -> list[int]:
+    """Four positions spread over all frames of what the camera saw, with repeats: specification 6.5.
+
+    Raises:
+        BadInput: there are no frames.
+    """
+    if frame_count < 1:
+        raise BadInput("There are no frames.", why="The camera has not delivered any.", fix="Wait for the camera.")
+    return _spread(frame_count, LIVE_FRAMES)
+
+
+def read_frames(path: str | Path, choose: Choice | None = None) -> tuple[list[NDArray[np.uint8]], float]:
+    """Read frames of a video file, or of a list of pictures.
+
+    A list is a JSON file ``{"fps": 2.0, "frames": ["a.png", ...]}`` with paths relative to it. A video is decoded from
+    its start to the last frame that is wanted; where its header promises more frames than there are, they are counted
+    and ``choose`` is asked again.
+
+    Args:
+        path: the file.
+        choose: picks the positions to read, for example :func:`sample_positions`; all frames without it.
+
+    Returns:
+        the frames, uint8 [H, W, 3] RGB each, one for each position (a repeated position gives the same array), and the
+        frames a second of the clip.
+
+    Raises:
+        BadInput: there is no such file, or it cannot be read, or ``choose`` found no frames.
+        MissingPackage: the file is a video and OpenCV is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"Cannot read the clip {path}.", why="There is no such file.", fix="Check the path.")
+    return _read_list(path, choose) if path.suffix.lower() == ".json" else _read_video(path, choose)
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """``wanted`` indices evenly over ``count``, fractions cut off."""
+    return [int(i) for i in np.linspace(0, count - 1, wanted)]
+
+
+def _read_list(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8]], float]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        fps, names = float(data["fps"]), data["frames"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("frames is not a list of paths")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fix = 'Write {"fps": 2.0, "frames": ["a.png", ...]}.'
+        raise BadInput(f"{path} is not a list of frames.", why=f"{type(error).__name__}: {error}", fix=fix) from error
+    if not names:
+        raise BadInput(f"{path} lists no frames.", fix="List at least one picture.")
+    positions = choose(len(names), fps) if choose else range(len(names))
+    pictures = {position: read_image(path.parent / names[position]) for position in sorted(set(positions))}
+    return [pictures[position] for position in positions], fps
+
+
+def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8]], float]:
+    try:
+        import cv2
+    except ImportError as error:
+        why, fix = "OpenCV decodes videos, and is not installed.", "pip install vita-edge[video]"
+        raise MissingPackage(f"Cannot read the video {path}.", why=why, fix=fix) from error
+    capture = cv2.VideoCapture(str(path.resolve()))
+    fps, promised = float(capture.get(cv2.CAP_PROP_FPS)), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+
+    positions = choose(promised, fps) if choose and promised > 0 else ()
+    frames, count = _decode(cv2, path, positions)
+    if not count:
+        fix = "Convert it, for example to MP4 with H.264."
+        raise BadInput(f"Cannot read the video {path}.", why="OpenCV finds no frames in it.", fix=fix)
+    if not positions or not frames.keys() >= set(positions):
+        # all are wanted, or the header lied; only now the number of frames is known
+        positions = choose(count, fps) if choose else range(count)
+        frames, _ = _decode(cv2, path, positions)
+    return [frames[position] for position in positions], fps
+
+
+def _decode(cv2: Any, path: Path, positions: Sequence[int]) -> tuple[dict[int, NDArray[np.uint8]], int]:
+    """The frames at ``positions``, and how many there were up to the last of them (in all, if none is wanted)."""
+    wanted, last = set(positions), max(positions, default=math.inf)
+    frames: dict[int, NDArray[np.uint8]] = {}
+    count = 0
+    capture = cv2.VideoCapture(str(path.resolve()))
+    try:
+        while count <= last and capture.grab():
+            if count in wanted:
+                found, frame = capture.retrieve()
+                if not found:
+                    break
+                frames[count] = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            count += 1
+    finally:
+        capture.release()
+    return frames, count

@@ -1,0 +1,87 @@
+"""The voice: one sentence to sound, piece by piece, over speech decoder and codec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.bundle import EmbeddingTable
+from vita_edge.engines.errors import BadBundle
+from vita_edge.engines.facts import ModelFacts
+from vita_edge.engines.session import Session
+
+from .codec_stream import ExactCodecStream, ReferenceCodecStream, Samples
+from .latency import TurnClock
+from .speech import CodeSampler, SpeechDecoder
+from .spoken_text import Clause
+from .tokenizer import Tokenizer
+
+__all__ = ["Streaming", "Voice"]
+
+Streaming: TypeAlias = Literal["exact", "reference"]
+"""exact: equals one decode of the whole sentence. reference: the chunks and cuts of the reference's live demo."""
+
+FIRST_CHUNK, CHUNK = 12, 40
+"""Codes of the first and of later pieces: 0.3 s of sound as early as it can be had, then a second at a time."""
+
+
+class Voice:
+    """Speaks clauses, one after the other.
+
+    Args:
+        prefill, decoder, codec: sessions of ``speech_prefill``, ``speech_decoder`` and ``codec``.
+        embeddings: the language model's token table: the speech decoder reads the same rows.
+    """
+
+    def __init__(
+        self,
+        prefill: Session,
+        decoder: Session,
+        codec: Session,
+        facts: ModelFacts,
+        embeddings: EmbeddingTable,
+        tokenizer: Tokenizer,
+    ) -> None:
+        self.sample_rate_hz = facts.codec.sample_rate_hz
+        self.decoder = SpeechDecoder(prefill, decoder, facts.speech)
+        self._codec, self._facts = codec, facts.codec
+        self._embeddings, self._tokenizer = embeddings, tokenizer
+
+    def check(self) -> None:
+        """Refuse a codec that needs more codes a frame than the speech decoder makes.
+
+        Raises:
+            BadBundle: it does.
+        """
+        if self._facts.streams != 1:
+            raise BadBundle(
+                f"The codec takes {self._facts.streams} codes a frame, the speech decoder makes one.",
+                why="No released model does this, and nothing says how they would be ordered.",
+                fix="Ask for text only (--no-speech).",
+            )
+
+    def decode(self, codes: NDArray[np.int64]) -> Samples:
+        """One pass of the codec: int64 [1, n] → float32 [n · samples_per_code], valid until the next call."""
+        return self._codec.infer({"codes": codes})["waveform"][0]
+
+    def stream(self, clause: Clause, streaming: Streaming) -> ExactCodecStream | ReferenceCodecStream:
+        """A fresh codec stream for one clause."""
+        if streaming == "exact":
+            return ExactCodecStream(self.decode, self._facts, FIRST_CHUNK, CHUNK)
+        return ReferenceCodecStream(self.decode, self._facts, clause.chunk, clause.threshold, clause.padding)
+
+    def speak(
+        self, clause: Clause, sample: CodeSampler, streaming: Streaming = "exact", clock: TurnClock | None = None
+    ) -> Iterator[Samples]:
+        """Yield the sound of a clause as soon as it can be had: float32 [samples], not trimmed."""
+        clock = clock or TurnClock()
+        ids = self._tokenizer.encode(clause.text)
+        for start in range(0, len(ids), self.decoder.max_tokens):  # a sentence longer than the cache is spoken in parts
+            rows = self._embeddings.rows(ids[start : start + self.decoder.max_tokens])
+            stream = self.stream(clause, streaming)
+            for code in clock.timed("speech_decoder", self.decoder.codes(rows, sample)):
+                yield from clock.timed("codec", stream.step(code))
+            yield from clock.timed("codec", stream.finish())

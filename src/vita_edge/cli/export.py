@@ -1,0 +1,52 @@
+"""vita-edge export CHECKPOINT -o BUNDLE"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .show import export_module, mib, print_json, progress_bar
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder in the layout of the release")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
+    parser.add_argument("--vision-tower", type=Path, metavar="DIR", help="folder of the vision tower's config files")
+    parser.add_argument("--precision", default="fp32", help="precision of the graphs (default: fp32)")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="system prompts to carry, as JSON")
+    parser.add_argument("--force", action="store_true", help="replace a bundle of that name")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    bundle = export_module("bundle")
+    prompts = export_module("prompts").read_prompts(arguments.prompts) if arguments.prompts else None
+    report = bundle.export_bundle(
+        arguments.checkpoint,
+        arguments.output,
+        vision_tower=arguments.vision_tower,
+        precision=arguments.precision,
+        prompts=prompts,
+        force=arguments.force,
+        progress=progress_bar(),
+    )
+    parameters = sum(report.parameters.values())
+    if arguments.json:
+        print_json(
+            {
+                "bundle": str(report.bundle),
+                "bytes": report.bytes,
+                "precision": arguments.precision,
+                "parameters": dict(report.parameters),
+                "notes": list(report.notes),
+                "licence": bundle.LICENCE_NOTICE,
+            }
+        )
+        return 0
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(bundle.LICENCE_NOTICE, file=sys.stderr)
+    print(f"{report.bundle}: {mib(report.bytes)}, {parameters / 1e6:,.1f} M parameters, {arguments.precision}")
+    return 0

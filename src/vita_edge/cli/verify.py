@@ -1,0 +1,105 @@
+"""vita-edge verify BUNDLE --golden DIR"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .show import print_json, table
+
+if TYPE_CHECKING:
+    from vita_edge.runtime.parity import Check
+
+__all__ = ["add_arguments", "run"]
+
+WORST = 20
+"""Offenders that are named; --json has all."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of recorded arrays")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the CPU backend (default: one per core)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from vita_edge.engines.bundle import Bundle
+    from vita_edge.runtime.parity import verify
+
+    checks = []
+    for check in verify(Bundle.open(arguments.bundle), arguments.golden, threads=arguments.threads):
+        checks.append(check)
+        if sys.stderr.isatty():
+            print(f"\r{check.stage}: {check.name}".ljust(79)[:79], end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
+    failed = [check for check in checks if not check.passed]
+    if arguments.json:
+        print_json({"passed": not failed, "stages": _stages(checks), "checks": [_plain(check) for check in checks]})
+    else:
+        _print(checks, failed)
+    return 1 if failed else 0
+
+
+def _stages(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    stages = {}
+    for check in checks:
+        stages.setdefault(check.stage, []).append(check)
+    rows = []
+    for stage, members in stages.items():
+        judged = [check for check in members if not check.skipped]
+        worst = max(judged, key=lambda check: check.relative, default=None)
+        rows.append(
+            {
+                "stage": stage,
+                "checks": len(judged),
+                "failed": sum(not check.passed for check in judged),
+                "skipped": len(members) - len(judged),
+                "worst": worst.name if worst and worst.relative else None,
+                "max_error": worst.max_error if worst else None,
+                "relative": worst.relative if worst else None,
+                "snr_db": _finite(min((check.snr_db for check in judged), default=math.inf)),
+                "limit": worst.limit if worst else None,
+            }
+        )
+    return rows
+
+
+def _plain(check: Check) -> dict[str, Any]:
+    return {**asdict(check), "snr_db": _finite(check.snr_db)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _print(checks: Sequence[Check], failed: Sequence[Check]) -> None:
+    rows = [("stage", "compared", "off", "worst", "max error", "relative", "limit", "SNR dB")]
+    for row in _stages(checks):
+        close = row["worst"] is not None
+        rows.append(
+            (
+                row["stage"],
+                str(row["checks"]),
+                str(row["failed"]),
+                row["worst"] or "",
+                f"{row['max_error']:.2e}" if close else "",
+                f"{row['relative']:.2e}" if close else "equal" if row["checks"] else "",
+                f"{row['limit']:.0e}" if close else "",
+                f"{row['snr_db']:.0f}" if row["snr_db"] is not None else "",
+            )
+        )
+    print(table(rows))
+    for check in (check for check in checks if check.skipped):
+        print(f"not compared: {check.stage}: {check.name}: {check.detail}")
+    for check in sorted(failed, key=lambda check: -check.relative)[:WORST]:
+        error = f"relative error {check.relative:.2e}, limit {check.limit:.0e}" if check.limit else ""
+        print(f"OFF  {check.stage}: {check.name}: {', '.join(filter(None, (error, check.detail)))}")
+    if len(failed) > WORST:
+        print(f"… and {len(failed) - WORST} more")
+    print(f"{'FAILED' if failed else 'passed'}: {len(checks) - len(failed)} of {len(checks)} comparisons hold")
