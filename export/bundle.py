@@ -118,7 +118,7 @@ def export_bundle(
                 "parameters": graph.parameters,
                 "taps": graph.taps,
             }
-        manifest = {
+        manifest: dict[str, Any] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "producer": f"vita-edge {__version__}",
@@ -209,7 +209,7 @@ def _written_beside(target: Path, bytes_needed: int) -> Iterator[Path]:
         free = shutil.disk_usage(target.parent).free
         if free < bytes_needed + DISK_RESERVE_BYTES:
             raise OutputFailed(
-                f"The bundle needs {bytes_needed / 2**20:.0f} MiB, and {free / 2**20:.0f} MiB are free at {target.parent}.",
+                f"The bundle needs {bytes_needed >> 20} MiB, and {free >> 20} MiB are free at {target.parent}.",
                 why="Nothing was written.",
                 fix="Free some space, write to another disk, or choose a smaller precision.",
             )

@@ -162,8 +162,8 @@ def _checked(
         raise BadCheckpoint(
             f"{path} does not hold the model that its config files describe.",
             why=_listed(problems),
-            fix="Download the release again, weights and config files of one version. A parameter missing from the main "
-            "shards is not taken from the audio or vision folder: the reference would run with random values there.",
+            fix="Download the release again, weights and config files of one version. A parameter missing from the "
+            "main shards is not taken from the side folders: the reference would leave random values there.",
         )
     return {part: {name: parts[part][name] for name in shapes} for part, shapes in expected.items()}
 

@@ -116,14 +116,14 @@ def _speech(c: SpeechConfig) -> Shapes:
     shapes: Shapes = {"embedding.weight": (ids, c.width)}
     stacks = [f"layers_pre_nn.{i}." for i in range(c.pre_layers)] + [f"layers.{i}." for i in range(c.layers)]
     for prefix in stacks:
-        layer = {
+        layer: Shapes = {
             **{f"self_attn.{name}_proj.weight": (c.width, c.width) for name in "qkvo"},
             **_gated_mlp(c.width, c.intermediate_size),
             "input_layernorm.weight": (c.width,),
             "post_attention_layernorm.weight": (c.width,),
         }
         shapes |= _under(prefix, layer)
-    return shapes | {"norm.weight": (c.width,)} | _linear("out_fnn", ids, c.width)
+    return shapes | _norm("norm", c.width, bias=False) | _linear("out_fnn", ids, c.width)
 
 
 def _codec(c: CodecConfig) -> Shapes:
@@ -159,7 +159,7 @@ def _linear(name: str, rows: int, columns: int, *, bias: bool = True) -> Shapes:
 
 
 def _norm(name: str, width: int, *, bias: bool = True) -> Shapes:
-    return {f"{name}.weight": (width,)} | ({f"{name}.bias": (width,)} if bias else {})
+    return {f"{name}.{part}": (width,) for part in (("weight", "bias") if bias else ("weight",))}
 
 
 def _gated_mlp(width: int, inner: int) -> Shapes:

@@ -209,7 +209,7 @@ def _why_no_zip(file: Path) -> str:
     with file.open("rb") as stream:
         start = stream.read(8)
     if start.startswith(b"PK"):
-        return "It begins like a torch file and its end is missing: the download was cut off."
+        return "It begins like a torch file and is not whole: the download was cut off."
     if start == b"version ":
         return "It is a Git LFS pointer, a few lines of text in the place of the weights (git lfs pull fetches them)."
     return "It is no zip archive, as torch.save has written since version 1.6; older files are not read."

@@ -16,6 +16,7 @@ from ..assistant import Assistant
 from ..conversation import splice
 from ..language_model import LanguageModel
 from ..prompt import IMAGE, PastTurn, Segment, Style, UserTurn, encode_prompt, live_demo_prompt, opening, system_prompt
+from ..sampling import repetition_penalty
 from ..sound import read_sound
 from ..spoken_text import FIRST_SENTENCE_MARK
 from ..vision_frontend import read_image
@@ -61,6 +62,7 @@ def language_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) 
         embeds = golden.get(FILE, f"{name}.embeds")
         assert ids is not None
         case = _case(golden, name, assistant, bundle)
+        penalty = bundle.model.llm.repetition_penalty
         if case is None:
             yield prompt.skip(f"{name}.ids", "cases.json does not say what was asked")
         elif golden.prompts is None:
@@ -69,7 +71,7 @@ def language_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) 
             got = encode_prompt(case.segments(golden.prompts), assistant.tokenizer)
             yield prompt.equal(f"{name}.ids", got, ids)
         if embeds is not None:
-            yield from _logits_checks(golden, recorded, name, model, embeds)
+            yield from _logits_checks(golden, recorded, name, model, embeds, penalty)
         if case is None:
             continue
         try:
@@ -80,12 +82,17 @@ def language_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) 
             continue
         if embeds is not None:
             yield rows.close(f"{name}.embeds", ours, embeds, "whole")
-        yield from _whole_checks(golden, whole, name, model, ours, bundle)
+        yield from _whole_checks(golden, whole, name, model, ours, bundle, penalty)
     yield from _prompt_texts(golden, prompt)
 
 
 def _logits_checks(
-    golden: GoldenFolder, judge: Comparison, name: str, model: LanguageModel, embeds: NDArray[np.float32]
+    golden: GoldenFolder,
+    judge: Comparison,
+    name: str,
+    model: LanguageModel,
+    embeds: NDArray[np.float32],
+    penalty: float,
 ) -> Iterator[Check]:
     """From the recorded rows: logits at some positions of the prompt, then of every step along the recorded tokens."""
     model.rewind(0)
@@ -107,13 +114,22 @@ def _logits_checks(
         got.append(model.step(int(token)).copy())
     ours = np.stack(got)
     yield judge.close(f"{name}.logits", ours, steps, "logits")
-    yield _tokens_check(judge, f"{name}.tokens", ours, steps, tokens)
+    yield _tokens_check(judge, f"{name}.tokens", ours, steps, tokens, penalty)
 
 
 def _tokens_check(
-    judge: Comparison, name: str, ours: NDArray[np.float32], recorded: NDArray[np.float32], tokens: NDArray[Any]
+    judge: Comparison,
+    name: str,
+    ours: NDArray[np.float32],
+    recorded: NDArray[np.float32],
+    tokens: NDArray[Any],
+    penalty: float,
 ) -> Check:
     """Greedy tokens along the recorded path; two best closer than twice the measured error are a tie."""
+    ours, recorded = ours.copy(), recorded.copy()
+    for i in range(len(tokens)):
+        for logits in (ours[i], recorded[i]):
+            repetition_penalty(logits, tokens[:i].tolist(), penalty)
     chosen = ours.argmax(axis=1)
     wrong = np.flatnonzero(chosen[: len(tokens)] != tokens)
     agreement = f"{len(tokens) - len(wrong)} of {len(tokens)} tokens agree"
@@ -136,6 +152,7 @@ def _whole_checks(
     model: LanguageModel,
     rows: NDArray[np.float32],
     bundle: Bundle,
+    penalty: float,
 ) -> Iterator[Check]:
     """Everything from the input files, choosing our own tokens."""
     model.rewind(0)
@@ -147,17 +164,21 @@ def _whole_checks(
     if tokens is None or steps is None:
         return
     ours: list[NDArray[np.float32]] = []
+    chosen: list[int] = []
 
     def greedy(current: NDArray[np.float32]) -> int:
         ours.append(current.copy())
+        repetition_penalty(current, chosen, penalty)
         return int(current.argmax())
 
-    chosen = list(model.generate(logits, greedy, len(tokens)))
+    stopped = golden.get(FILE, f"{name}.stop_tokens")
+    for token in model.generate(logits, greedy, max(len(tokens), len(stopped) if stopped is not None else 0)):
+        chosen.append(token)
     same = next((i for i, (a, b) in enumerate(zip(chosen, tokens)) if a != b), len(tokens))
     upto = min(same + 1, len(tokens))
     yield judge.close(f"{name}.logits", np.stack(ours[:upto]), steps[:upto], "whole")
-    yield _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto])
-    if (stopped := golden.get(FILE, f"{name}.stop_tokens")) is not None and same == len(tokens):
+    yield _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
+    if stopped is not None and same == len(tokens):
         ends = set(bundle.model.tokens.stop) - {bundle.model.tokens.im_start}
         end = next((i + 1 for i, token in enumerate(chosen) if token in ends), len(chosen))
         yield judge.equal(f"{name}.stop_tokens", chosen[: min(end, len(stopped))], stopped)

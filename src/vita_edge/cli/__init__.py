@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,25 +11,25 @@ from collections.abc import Sequence
 from vita_edge import __version__
 from vita_edge.engines.errors import VitaEdgeError
 
-from . import ask, demo, export, inspect, practice, verify
-
 __all__ = ["build_parser", "main"]
 
 COMMANDS = {
-    "demo": (demo, "answer a recorded question about a picture with the bundle that comes along"),
-    "ask": (ask, "ask a bundle: text, sound, pictures or a video in; text and speech out"),
-    "export": (export, "turn a VITA-1.5 checkpoint into a bundle"),
-    "verify": (verify, "compare every stage of a bundle with recorded arrays"),
-    "inspect": (inspect, "what is in a bundle, and the memory that it will take"),
-    "practice": (practice, "write a random checkpoint in the layout of the release"),
+    "demo": "answer a recorded question about a picture with the bundle that comes along",
+    "ask": "ask a bundle: text, sound, pictures or a video in; text and speech out",
+    "export": "turn a VITA-1.5 checkpoint into a bundle",
+    "verify": "compare every stage of a bundle with recorded arrays",
+    "inspect": "what is in a bundle, and the memory that it will take",
+    "practice": "write a random checkpoint in the layout of the release",
 }
+"""A module of this folder for each, with ``add_arguments`` and ``run``."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vita-edge", description="VITA-1.5 on the device that talks.")
     parser.add_argument("--version", action="version", version=f"vita-edge {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (module, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f".{name}", __name__)
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         command.add_argument("--json", action="store_true", help="print one JSON object with the same facts")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vision-tower", type=Path, metavar="DIR", help="folder of the vision tower's config files")
     parser.add_argument("--precision", default="fp32", help="precision of the graphs (default: fp32)")
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="system prompts to carry, as JSON")
+    parser.add_argument(
+        "--notice", metavar="TEXT", help="what users of these weights should know (default: the licence)"
+    )
     parser.add_argument("--force", action="store_true", help="replace a bundle of that name")
 
 
@@ -29,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         vision_tower=arguments.vision_tower,
         precision=arguments.precision,
         prompts=prompts,
+        notice=arguments.notice or bundle.LICENCE_NOTICE,
         force=arguments.force,
         progress=progress_bar(),
     )
@@ -41,12 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
                 "precision": arguments.precision,
                 "parameters": dict(report.parameters),
                 "notes": list(report.notes),
-                "licence": bundle.LICENCE_NOTICE,
+                "notice": arguments.notice or bundle.LICENCE_NOTICE,
             }
         )
         return 0
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(bundle.LICENCE_NOTICE, file=sys.stderr)
+    print(arguments.notice or bundle.LICENCE_NOTICE, file=sys.stderr)
     print(f"{report.bundle}: {mib(report.bytes)}, {parameters / 1e6:,.1f} M parameters, {arguments.precision}")
     return 0

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _stages(checks: Sequence[Check]) -> list[dict[str, Any]]:
-    stages = {}
+    stages: dict[str, list[Check]] = {}
     for check in checks:
         stages.setdefault(check.stage, []).append(check)
     rows = []
