@@ -24,11 +24,13 @@ from .facts import ModelFacts
 from .onnx_cpu import OnnxCpuSession
 from .session import Session
 
-__all__ = ["COMPONENTS", "FORMAT", "FORMAT_VERSION", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
+__all__ = ["COMPONENTS", "FORMAT", "FORMAT_VERSION", "PREFILL", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
 
 FORMAT = "vita-edge-bundle"
 FORMAT_VERSION = 1
 COMPONENTS = ("vision", "audio", "llm", "speech_prefill", "speech_decoder", "codec")
+PREFILL = "llm_prefill"
+"""A seventh component that some precisions have: prompts are read by a graph of their own."""
 MANIFEST = "manifest.json"
 
 _EXPORT_AGAIN = "Export the checkpoint again with this version: vita-edge export CHECKPOINT -o BUNDLE"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import onnxruntime as ort
@@ -76,26 +77,32 @@ class OnnxCpuSession:
             ) from error
         specs = [_spec(node) for node in self._session.get_inputs()]
         self._cache_specs = {spec.name: spec for spec in specs if spec.name.startswith(PAST)}
-        self._wants_lengths = any(spec.name == TOTAL_LENGTH for spec in specs)
         hidden = {*self._cache_specs, PAST_LENGTH, TOTAL_LENGTH}
         self.inputs = {spec.name: spec for spec in specs if spec.name not in hidden}
         outputs = [_spec(node) for node in self._session.get_outputs()]
         appended = self._cache_specs and {PRESENT + name[len(PAST) :] for name in self._cache_specs}
+        self._runs: WeakKeyDictionary[OnnxCpuKvCache, _CachedRun] = WeakKeyDictionary()
         self.outputs = {spec.name: spec for spec in outputs if spec.name not in appended}
 
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> dict[str, Array]:
         check_feeds(self.name, self.inputs, feeds)
         if not self._cache_specs:
             return dict(zip(self.outputs, self._session.run(list(self.outputs), dict(feeds))))
-        if not isinstance(cache, OnnxCpuKvCache) or cache.session is not self._session:
-            raise ValueError(f"{self.name} needs a cache that its own new_cache has made")
-        return cache.append(feeds, self.inputs, self.outputs)
+        if not isinstance(cache, OnnxCpuKvCache):
+            raise ValueError(f"{self.name} needs a cache that new_cache of an ONNX Runtime session has made")
+        run = self._runs.get(cache)
+        if run is None:
+            if cache.axes != _axes(self._cache_specs):
+                raise ValueError(f"{self.name} and the cache have different layers: {cache.axes}")
+            run = self._runs[cache] = _CachedRun(self._session, self.inputs, self.outputs, cache)
+        return run.append(feeds)
 
     def new_cache(self, capacity_tokens: int) -> OnnxCpuKvCache:
-        return OnnxCpuKvCache(self._session, self._cache_specs, capacity_tokens)
+        return OnnxCpuKvCache(self._cache_specs, capacity_tokens)
 
     def close(self) -> None:
         """Give the graph and its weights back; the session cannot be used afterwards."""
+        self._runs = WeakKeyDictionary()
         self.__dict__.pop("_session", None)
 
     def __enter__(self) -> OnnxCpuSession:
@@ -108,34 +115,21 @@ class OnnxCpuSession:
 
 
 class OnnxCpuKvCache:
-    """Keys and values in buffers of the full capacity; each is past and present of its layer at once.
+    """Keys and values in buffers of the full capacity; several sessions with the same layers may take turns on it.
 
-    The attention operator sees that both are one address and writes new positions in place: nothing is copied or
-    reallocated between steps.
+    Memory is taken page by page as positions are written, not when the cache is made.
     """
 
-    def __init__(self, session: ort.InferenceSession, specs: Mapping[str, TensorSpec], capacity_tokens: int) -> None:
+    def __init__(self, specs: Mapping[str, TensorSpec], capacity_tokens: int) -> None:
         if capacity_tokens < 1:
             raise ValueError(f"a cache for {capacity_tokens} tokens")
-        self.session = session
         self.capacity_tokens = capacity_tokens
-        self._length = 0
-        self._buffers: dict[str, Array] = {}
-        self._binding = session.io_binding()
-        self._values: list[ort.OrtValue] = []
-        self._step_feeds: dict[str, Array] = {}
+        self.axes = _axes(specs)
+        self.buffers: dict[str, Array] = {}
         for spec in specs.values():
-            batch, heads, _, head_dim = (int(axis) if isinstance(axis, int) else capacity_tokens for axis in spec.axes)
-            buffer: Array = np.zeros((batch, heads, capacity_tokens, head_dim), spec.dtype)
-            value = ort.OrtValue.ortvalue_from_numpy(buffer)  # shares the array's memory
-            self._buffers[spec.name] = buffer
-            self._values.append(value)
-            self._binding.bind_ortvalue_input(spec.name, value)
-            self._binding.bind_ortvalue_output(PRESENT + spec.name[len(PAST) :], value)
-        self._lengths = {name: np.zeros(1, np.int32) for name in (PAST_LENGTH, TOTAL_LENGTH)}
-        for name, array in self._lengths.items():
-            self._bind_input(name, array)
-        self._result: dict[str, Array] = {}
+            shape = [axis if isinstance(axis, int) else capacity_tokens for axis in spec.axes]
+            self.buffers[spec.name] = np.zeros(shape, spec.dtype)
+        self._length = 0
 
     @property
     def length_tokens(self) -> int:
@@ -143,7 +137,7 @@ class OnnxCpuKvCache:
 
     @property
     def nbytes(self) -> int:
-        return sum(buffer.nbytes for buffer in self._buffers.values())
+        return sum(buffer.nbytes for buffer in self.buffers.values())
 
     def rewind(self, length_tokens: int) -> None:
         if not 0 <= length_tokens <= self._length:
@@ -151,60 +145,107 @@ class OnnxCpuKvCache:
         self._length = length_tokens
 
     def fill(self, prefix: Mapping[str, Array]) -> None:
+        if set(prefix) != set(self.buffers):
+            raise ValueError(f"a prefix for {sorted(prefix)}, expected {sorted(self.buffers)}")
         tokens = next(iter(prefix.values())).shape[2]
-        if set(prefix) != set(self._buffers):
-            raise ValueError(f"a prefix for {sorted(prefix)}, expected {sorted(self._buffers)}")
-        self._check_room(0, tokens)
+        self._length = 0
+        self.check_room(tokens)
         for name, array in prefix.items():
-            self._buffers[name][:, :, :tokens] = array
+            self.buffers[name][:, :, :tokens] = array
         self._length = tokens
 
-    def append(
-        self, feeds: Mapping[str, Array], inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]
-    ) -> dict[str, Array]:
-        """Run the graph over this cache; the first input's second axis counts the new positions."""
-        first = next(iter(inputs))
-        tokens = feeds[first].shape[1]
-        total = self._length + tokens
-        self._check_room(self._length, tokens)
+    def grow(self, tokens: int) -> None:
+        """Count ``tokens`` positions that a graph has written."""
+        self._length += tokens
+
+    def check_room(self, tokens: int) -> None:
+        if self._length + tokens > self.capacity_tokens:
+            raise ContextOverflow(
+                f"{tokens} more positions do not fit: {self._length} of {self.capacity_tokens} are taken.",
+                why="The KV cache has a fixed capacity.",
+                fix="Ask for less, or open the conversation with a larger context.",
+            )
+
+
+class _CachedRun:
+    """One session over one cache, with everything that stays the same between calls bound once.
+
+    Each buffer of the cache is past and present of its layer at once. The attention operator sees that both are one
+    address and writes new positions in place: nothing is copied or reallocated between steps.
+    """
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        inputs: Mapping[str, TensorSpec],
+        outputs: Mapping[str, TensorSpec],
+        cache: OnnxCpuKvCache,
+    ) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._buffers = cache.buffers  # kept alive; the cache itself is not, so that it can be forgotten
+        self._cache = ref(cache)
+        for name, buffer in cache.buffers.items():
+            self._bind_input(name, buffer)
+            self._bind_output(PRESENT + name[len(PAST) :], buffer)
+        self._lengths = {name: np.zeros(1, np.int32) for name in (PAST_LENGTH, TOTAL_LENGTH)}
+        for name, array in self._lengths.items():
+            self._bind_input(name, array)
+        self._first = next(iter(inputs))
+        self._result: dict[str, Array] = {}
+        self._loose: list[str] = []
+        """Outputs whose shape is known only when they are there."""
+        for name, spec in outputs.items():
+            if all(isinstance(axis, int) for axis in spec.axes):
+                self._result[name] = np.empty([int(axis) for axis in spec.axes], spec.dtype)
+                self._bind_output(name, self._result[name])
+            else:
+                self._binding.bind_output(name, "cpu")
+                self._loose.append(name)
+        self._step: dict[str, Array] = {}
+        """Feeds of a single position, at addresses that stay."""
+        self._fed: dict[str, Array] = {}
+
+    def append(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run over the cache; the second axis of the first input counts the new positions."""
+        cache = self._cache()
+        assert cache is not None
+        tokens = feeds[self._first].shape[1]
+        cache.check_room(tokens)
+        total = cache.length_tokens + tokens
         self._lengths[PAST_LENGTH][0] = total - 1
         self._lengths[TOTAL_LENGTH][0] = total
-        if tokens == 1:  # the decode loop: fixed addresses, nothing is bound or allocated again
-            if not self._step_feeds:
-                self._step_feeds = {name: np.array(array) for name, array in feeds.items()}
-                self._bound_step = False
+        if tokens == 1:  # the decode loop: nothing is bound or allocated again
+            if not self._step:
+                self._step = {name: np.array(array) for name, array in feeds.items()}
             for name, array in feeds.items():
-                self._step_feeds[name][...] = array
-            if not self._bound_step:
-                for name, array in self._step_feeds.items():
-                    self._bind_input(name, array)
-                self._bound_step = True
+                self._step[name][...] = array
+            self._feed(self._step)
         else:
-            self._held = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
-            for name, array in self._held.items():
-                self._bind_input(name, array)
-            self._bound_step = False
-        if not self._result:
-            self._result = {
-                name: np.empty([axis if isinstance(axis, int) else 1 for axis in spec.axes], spec.dtype)
-                for name, spec in outputs.items()
-            }
-            for name, array in self._result.items():
-                self._binding.bind_output(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
-        self.session.run_with_iobinding(self._binding)
-        self._length = total
+            self._feed({name: np.ascontiguousarray(array) for name, array in feeds.items()})
+        self._session.run_with_iobinding(self._binding)
+        cache.grow(tokens)
+        if self._loose:
+            values = dict(zip(self._binding.get_outputs_names(), self._binding.get_outputs()))
+            self._result.update({name: values[name].numpy() for name in self._loose})
         return self._result
+
+    def _feed(self, feeds: dict[str, Array]) -> None:
+        if feeds is self._fed:
+            return
+        for name, array in feeds.items():
+            self._bind_input(name, array)
+        self._fed = feeds
 
     def _bind_input(self, name: str, array: Array) -> None:
         self._binding.bind_input(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
 
-    def _check_room(self, length: int, tokens: int) -> None:
-        if length + tokens > self.capacity_tokens:
-            raise ContextOverflow(
-                f"{tokens} more positions do not fit: {length} of {self.capacity_tokens} are taken.",
-                why="The KV cache has a fixed capacity.",
-                fix="Ask for less, or open the conversation with a larger context.",
-            )
+    def _bind_output(self, name: str, array: Array) -> None:
+        self._binding.bind_output(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
+
+
+def _axes(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int | str, ...]]:
+    return {name: spec.axes for name, spec in specs.items()}
 
 
 def _spec(node: ort.NodeArg) -> TensorSpec:

@@ -22,14 +22,14 @@ from .facts import model_facts
 from .graph import GraphBuilder
 from .graphs.audio import audio_graph
 from .graphs.codec import codec_graph
-from .graphs.llm import llm_graph
+from .graphs.llm import llm_graph, llm_prefill_graph
 from .graphs.speech import speech_decoder_graph, speech_prefill_graph
 from .graphs.vision import vision_graph
+from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
 
-__all__ = ["LICENCE_NOTICE", "PRECISIONS", "ExportReport", "export_bundle"]
+__all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
 
-PRECISIONS = ("fp32",)
 LICENCE_NOTICE = (
     "Weights of the released VITA-1.5 and bundles made from them are for academic, research and education use only."
 )
@@ -55,7 +55,7 @@ def export_bundle(
     bundle_path: str | Path,
     *,
     vision_tower: str | Path | None = None,
-    precision: str = "fp32",
+    precision: str | PrecisionPlan = "fp32",
     prompts: Mapping[str, Mapping[str, str]] | None = None,
     notice: str = LICENCE_NOTICE,
     force: bool = False,
@@ -67,6 +67,7 @@ def export_bundle(
     swept away by the next one.
 
     Args:
+        precision: a name, or a plan of your own.
         vision_tower: folder of the vision tower's two config files, when it is not beside the checkpoint.
         prompts: system prompts to carry instead of our own.
         force: replace a bundle that is already there.
@@ -76,18 +77,15 @@ def export_bundle(
         Misuse: something is in the way at ``bundle_path``.
         OutputFailed: no space or no permission.
     """
-    if precision not in PRECISIONS:
-        raise Misuse(
-            f"There is no precision {precision}.", why=f"Known: {', '.join(PRECISIONS)}.", fix="Choose one of them."
-        )
+    plan = precision_plan(precision) if isinstance(precision, str) else precision
     target = Path(bundle_path)
     _refuse_what_is_in_the_way(target, force)
     checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower)
     facts = model_facts(checkpoint)
     table = checkpoint.main["model.embed_tokens.weight"]
-    graphs = _graphs(checkpoint, facts.llm.vocab_size)
+    graphs = _graphs(checkpoint, facts.llm.vocab_size, plan)
     row_bytes = table.shape[1] * np.dtype(_stored(table.dtype)).itemsize
-    needed = 4 * sum(graph.parameters for graph in graphs) + facts.llm.vocab_size * row_bytes
+    needed = sum(graph.nbytes for graph in graphs) + facts.llm.vocab_size * row_bytes
 
     total = sum(graph.parameters for graph in graphs) + facts.llm.vocab_size * table.shape[1]
     done = 0
@@ -114,7 +112,7 @@ def export_bundle(
             entries[graph.name] = {
                 "graph": f"components/{written[0].name}",
                 "weights": [f"components/{file.name}" for file in written[1:]],
-                "precision": precision,
+                "precision": graph.format.precision,
                 "parameters": graph.parameters,
                 "taps": graph.taps,
             }
@@ -122,7 +120,7 @@ def export_bundle(
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "producer": f"vita-edge {__version__}",
-            "precision": precision,
+            "precision": plan.name,
             "notice": notice,
             "model": facts.to_json(),
             "prompts": prompts or DEFAULT_PROMPTS,
@@ -147,18 +145,20 @@ def export_bundle(
     )
 
 
-def _graphs(checkpoint: Checkpoint, vocab_size: int) -> list[GraphBuilder]:
-    """All six, weights not yet read."""
+def _graphs(checkpoint: Checkpoint, vocab_size: int, plan: PrecisionPlan) -> list[GraphBuilder]:
+    """All components, weights not yet read."""
     graphs = [
-        vision_graph(checkpoint),
-        audio_graph(checkpoint),
-        llm_graph(checkpoint, vocab_size),
-        speech_prefill_graph(checkpoint),
-        speech_decoder_graph(checkpoint),
+        vision_graph(checkpoint, plan.encoders),
+        audio_graph(checkpoint, plan.encoders),
+        llm_graph(checkpoint, vocab_size, plan.llm, plan.head),
+        speech_prefill_graph(checkpoint, plan.encoders),
+        speech_decoder_graph(checkpoint, plan.speech_decoder, plan.head),
         codec_graph(checkpoint),
     ]
     if tuple(graph.name for graph in graphs) != COMPONENTS:
         raise AssertionError("the graphs are not the components of a bundle")
+    if plan.llm_prefill:
+        graphs.append(llm_prefill_graph(checkpoint, plan.llm_prefill))
     return graphs
 
 

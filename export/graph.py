@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,9 +17,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from .weights import Weight, computed, transposed
+from .formats import Blob, Float32, LinearFormat, float_blob
+from .weights import Weight, computed
 
-__all__ = ["GraphBuilder"]
+__all__ = ["GraphBuilder", "table"]
 
 OPSET = 23
 """The first with RMSNormalization; ONNX Runtime has its kernels since 1.23."""
@@ -26,7 +28,13 @@ IR_VERSION = 11
 PAGE = 4096
 """Large weights begin on a page, so that they are mapped and not copied."""
 
-_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
+_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "int32": TensorProto.INT32,
+    "int8": TensorProto.INT8,
+    "uint8": TensorProto.UINT8,
+}
 
 
 class GraphBuilder:
@@ -34,10 +42,16 @@ class GraphBuilder:
 
     Tensors are named ``scope/operator`` so that a graph viewer shows the model's own structure; a tensor that a
     comparison may look at gets a plain name by :meth:`tap`.
+
+    Args:
+        linear: how the matrices of linear layers are kept and multiplied.
+        head: the same for a matrix that only ever meets one row: the last layer of a decoder.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, linear: LinearFormat | None = None, head: LinearFormat | None = None) -> None:
         self.name = name
+        self.format = linear or Float32()
+        self.head_format = head or self.format
         self.taps: list[str] = []
         self.parameters = 0
         self._scope: list[str] = []
@@ -47,7 +61,8 @@ class GraphBuilder:
         self._outputs: list[onnx.ValueInfoProto] = []
         self._constants: list[TensorProto] = []
         self._constant_names: dict[tuple[str, bytes], str] = {}
-        self._weights: list[tuple[str, Weight]] = []
+        self._blobs: list[Blob] = []
+        self._remembered: dict[tuple[str, str], str] = {}
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -101,17 +116,30 @@ class GraphBuilder:
         return name
 
     def weight(self, name: str, weight: Weight) -> str:
-        """A weight in the file beside the graph."""
-        full = "/".join([*self._scope, name])
-        self._weights.append((full, weight))
-        self.parameters += weight.size
+        """A float32 weight in the file beside the graph."""
+        return self.blob(float_blob(name, weight))
+
+    def blob(self, blob: Blob) -> str:
+        """Values of any type in the file beside the graph."""
+        full = "/".join([*self._scope, blob.name])
+        self._blobs.append(replace(blob, name=full))
+        self.parameters += blob.parameters
         return full
+
+    def remembered(self, what: str, x: str, make: Callable[[], str]) -> str:
+        """``make()``, or what it gave for the same ``x`` before."""
+        key = (what, x)
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
 
     # --- the few shapes of arithmetic that every part of the model is made of
 
-    def linear(self, x: str, weight: Weight, bias: Weight | None = None, name: str = "linear") -> str:
+    def linear(
+        self, x: str, weight: Weight, bias: Weight | None = None, name: str = "linear", *, head: bool = False
+    ) -> str:
         """x [.., in] · weight [out, in]ᵀ + bias [out]."""
-        product = self.op("MatMul", x, self.weight(f"{name}.weight", transposed(weight)))
+        product = (self.head_format if head else self.format).multiply(self, x, weight, name)
         return self.op("Add", product, self.weight(f"{name}.bias", bias)) if bias else product
 
     def layer_norm(self, x: str, weight: Weight, bias: Weight, eps: float, name: str) -> str:
@@ -133,13 +161,18 @@ class GraphBuilder:
         """x[start:stop] along ``axis``."""
         return self.op("Slice", x, self.constant([start]), self.constant([stop]), self.constant([axis]))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weight file, without the gaps between pages."""
+        return sum(blob.nbytes for blob in self._blobs)
+
     def save(self, folder: Path, progress: Callable[[int], object] | None = None) -> list[Path]:
-        """Write the graph and its weights; returns the files. ``progress`` gets the number of values written."""
+        """Write the graph and its weights; returns the files. ``progress`` gets the number of parameters written."""
         graph_file, weight_file = folder / f"{self.name}.onnx", folder / f"{self.name}.bin"
         initializers = list(self._constants)
         with weight_file.open("wb") as file:
-            for name, weight in self._weights:
-                initializers.append(_stream(file, name, weight, weight_file.name, progress))
+            for blob in self._blobs:
+                initializers.append(_stream(file, blob, weight_file.name, progress))
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, initializers)
         domains = sorted({node.domain for node in self._nodes} | {""})
         opsets = [helper.make_opsetid(domain, 1 if domain else OPSET) for domain in domains]
@@ -166,21 +199,20 @@ def table(array: NDArray[np.floating]) -> Weight:
     return computed(array.shape, lambda: array)
 
 
-def _stream(
-    file: BinaryIO, name: str, weight: Weight, location: str, progress: Callable[[int], object] | None
-) -> TensorProto:
-    bytes_needed = weight.size * 4
-    align = PAGE if bytes_needed >= PAGE * 4 else 64
+def _stream(file: BinaryIO, blob: Blob, location: str, progress: Callable[[int], object] | None) -> TensorProto:
+    align = PAGE if blob.nbytes >= PAGE * 4 else 64
     file.write(b"\0" * (-file.tell() % align))
-    offset, written = file.tell(), 0
-    for piece in weight.pieces():
-        written += file.write(np.ascontiguousarray(piece, "<f4").data)
+    offset, written, told = file.tell(), 0, 0
+    for piece in blob.pieces():
+        written += file.write(np.ascontiguousarray(piece, blob.dtype).data)
         if progress:
-            progress(piece.size)
-    if written != bytes_needed:
-        raise AssertionError(f"{name}: {written} bytes written for {bytes_needed}")
-    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=weight.shape)
+            done = blob.parameters * written // max(blob.nbytes, 1)
+            progress(done - told)
+            told = done
+    if written != blob.nbytes:
+        raise AssertionError(f"{blob.name}: {written} bytes written for {blob.nbytes}")
+    tensor = TensorProto(name=blob.name, data_type=_TYPES[blob.dtype], dims=blob.shape)
     tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", str(offset)), ("length", str(bytes_needed))):
+    for key, value in (("location", location), ("offset", str(offset)), ("length", str(written))):
         tensor.external_data.add(key=key, value=value)
     return tensor

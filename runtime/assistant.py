@@ -6,8 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle
 from vita_edge.engines.errors import Misuse
+from vita_edge.engines.footprint import available_memory
+from vita_edge.engines.session import Session
 
 from .conversation import Conversation, Options
 from .language_model import LanguageModel
@@ -16,6 +18,9 @@ from .tokenizer import Tokenizer
 from .voice import Voice
 
 __all__ = ["Assistant"]
+
+MEMORY_RESERVE_BYTES = 2 << 30
+"""Left for the KV cache, activations and everybody else on the machine."""
 
 
 class Assistant:
@@ -31,20 +36,23 @@ class Assistant:
     Args:
         bundle: a folder that `vita-edge export` wrote, or an opened :class:`Bundle`.
         threads: threads of the CPU backend; 0 takes one per core.
+        fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
+            opens it when there is memory for it.
 
     Raises:
         BadBundle: the bundle is damaged, incomplete, or of another version.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: str | Path | Bundle, *, threads: int = 0, fast_prefill: bool | None = None) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         facts = self.bundle.model
         self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
         self.embeddings = self.bundle.embedding_table()
         with ExitStack() as stack:
-            session = {
-                name: stack.enter_context(self.bundle.session(name, threads=threads)) for name in self.bundle.components
-            }
+            session = {name: stack.enter_context(self.bundle.session(name, threads=threads)) for name in COMPONENTS}
+            self._prefill: Session | None = None
+            if PREFILL in self.bundle.components and self._wants_prefill(fast_prefill):
+                self._prefill = stack.enter_context(self.bundle.session(PREFILL, threads=threads))
             self.senses = Senses(session["audio"], session["vision"], facts)
             self.voice = Voice(
                 session["speech_prefill"],
@@ -59,7 +67,19 @@ class Assistant:
 
     def language_model(self, context_tokens: int | None = None) -> LanguageModel:
         """A fresh KV cache over the language model."""
-        return LanguageModel(self._llm, self.embeddings, self.bundle.model.llm, context_tokens)
+        return LanguageModel(self._llm, self.embeddings, self.bundle.model.llm, context_tokens, prefill=self._prefill)
+
+    @property
+    def fast_prefill(self) -> bool:
+        """Whether prompts are read by a graph of their own."""
+        return self._prefill is not None
+
+    def _wants_prefill(self, wanted: bool | None) -> bool:
+        if wanted is not None:
+            return wanted
+        weights = sum(file.stat().st_size for file in self.bundle.components[PREFILL].weights)
+        free = available_memory()
+        return free is None or weights + MEMORY_RESERVE_BYTES < free
 
     def conversation(self, options: Options | None = None) -> Conversation:
         """A fresh conversation."""

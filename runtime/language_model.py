@@ -22,15 +22,27 @@ PREFILL_CHUNK = 512
 """Rows computed at once: enough to fill the cores, few enough that activations stay small."""
 
 
+FEWEST_ROWS = 8
+"""Below, a second graph gains less than the extra step through the decoder costs."""
+
+
 class LanguageModel:
     """One KV cache over one session; several may share the session, one after the other.
 
     Args:
+        session: the graph that decodes.
+        prefill: a graph that reads prompts faster and gives no logits, over the same cache.
         capacity_tokens: positions that the cache has room for. Memory is taken as positions are written, not before.
     """
 
     def __init__(
-        self, session: Session, embeddings: EmbeddingTable, facts: LlmFacts, capacity_tokens: int | None = None
+        self,
+        session: Session,
+        embeddings: EmbeddingTable,
+        facts: LlmFacts,
+        capacity_tokens: int | None = None,
+        *,
+        prefill: Session | None = None,
     ) -> None:
         capacity = capacity_tokens or facts.context_tokens
         if capacity > facts.context_tokens:
@@ -41,7 +53,7 @@ class LanguageModel:
             )
         self.embeddings = embeddings
         self.cache = session.new_cache(capacity)
-        self._session = session
+        self._session, self._prefill = session, prefill
         self._row = np.zeros((1, 1, facts.hidden_size), np.float32)
 
     @property
@@ -68,9 +80,13 @@ class LanguageModel:
                 why=f"{self.position} of {self.cache.capacity_tokens} are taken.",
                 fix="Start a new conversation, shorten the input, or open the conversation with a larger context.",
             )
-        for start in range(0, len(rows), chunk):
-            block = np.ascontiguousarray(rows[start : start + chunk], np.float32)[None]
-            result = self._session.infer({"inputs_embeds": block}, self.cache)
+        ahead = 0
+        if self._prefill and len(rows) >= FEWEST_ROWS:
+            ahead = len(rows) - 1  # the last row goes through the decoder, which has the head
+            for start in range(0, ahead, chunk):
+                self._prefill.infer({"inputs_embeds": _block(rows[start : min(start + chunk, ahead)])}, self.cache)
+        for start in range(ahead, len(rows), chunk):
+            result = self._session.infer({"inputs_embeds": _block(rows[start : start + chunk])}, self.cache)
         return result["logits"][0, 0]
 
     def step(self, token: int) -> Logits:
@@ -88,3 +104,7 @@ class LanguageModel:
             yield token
             if produced < max_new_tokens:
                 logits = self.step(token)
+
+
+def _block(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(rows, np.float32)[None]

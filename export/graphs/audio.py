@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..checkpoint import Checkpoint
+from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
 from ..weights import as_is, computed
 from .attention import heads_first, scaled_attention
@@ -18,10 +19,10 @@ NO_CHUNK = 1 << 30
 """A chunk longer than any clip, for full attention."""
 
 
-def audio_graph(checkpoint: Checkpoint) -> GraphBuilder:
+def audio_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
     """fbank float32 [1, frames, mel_bins] (raw: CMVN is inside) → audio_embeds float32 [1, audio_tokens, hidden]."""
     config, hidden, tensor = checkpoint.config.audio, checkpoint.config.llm.hidden_size, checkpoint.main
-    g = GraphBuilder("audio")
+    g = GraphBuilder("audio", linear)
     fbank = g.input("fbank", "float32", [1, "frames", config.mel_bins])
 
     with g.scope("cmvn"):

@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 from ..checkpoint import Checkpoint
+from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
 from ..weights import Weight, as_is, first_rows, head_padded, head_padded_columns, joined_rows, padded_head_dim
 from .attention import rotary_tables
 
-__all__ = ["cached_attention", "llm_graph"]
+__all__ = ["cached_attention", "llm_graph", "llm_prefill_graph"]
 
 
-def llm_graph(checkpoint: Checkpoint, vocab_size: int) -> GraphBuilder:
+def llm_graph(
+    checkpoint: Checkpoint, vocab_size: int, linear: LinearFormat, head: LinearFormat, *, name: str = "llm"
+) -> GraphBuilder:
     """inputs_embeds float32 [1, tokens, hidden], KV cache, lengths → logits float32 [1, 1, vocab_size].
 
     Only the last position reaches the head. Rows of the head beyond ``vocab_size`` (ids that the tokenizer does not
     know) are left behind, so that they can never be produced.
     """
     config, tensor = checkpoint.config.llm, checkpoint.main
-    g = GraphBuilder("llm")
+    g = GraphBuilder(name, linear, head)
+    x = _layers(g, checkpoint)
+    with g.scope("head"):
+        last = g.take(x, -1, 2**31, 1)
+        y = g.rms_norm(last, as_is(tensor["model.norm.weight"]), config.rms_norm_eps, "norm")
+        rows = tensor["model.embed_tokens.weight" if config.tied else "lm_head.weight"]
+        logits = g.linear(y, first_rows(rows, vocab_size), None, "lm_head", head=True)
+    g.output(logits, "logits", "float32", [1, 1, vocab_size])
+    return g
+
+
+def llm_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
+    """inputs_embeds float32 [1, tokens, hidden], KV cache, lengths → nothing but a longer KV cache.
+
+    For all rows of a prompt but the last one, which goes through the decoder's own graph: so neither the head nor the
+    last layer beyond its keys and values is needed.
+    """
+    g = GraphBuilder("llm_prefill", linear)
+    _layers(g, checkpoint, cache_only=True)
+    return g
+
+
+def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, cache_only: bool = False) -> str:
+    config, tensor = checkpoint.config.llm, checkpoint.main
     x = g.input("inputs_embeds", "float32", [1, "tokens", config.hidden_size])
     lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
     cos, sin = rotary_tables(config.max_positions, config.head_dim, config.rope_theta)
     tables = [g.weight("rotary.cos", table(cos)), g.weight("rotary.sin", table(sin))]
-
     for i in range(config.layers):
         prefix = f"model.layers.{i}."
         with g.scope(f"layers.{i}"):
             y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), config.rms_norm_eps, "input_norm")
             y = g.linear(y, _packed(checkpoint, prefix, "weight"), _packed(checkpoint, prefix, "bias"), "attn.qkv")
             y = cached_attention(g, i, y, lengths, tables, config.heads, config.kv_heads, config.head_dim)
+            if cache_only and i == config.layers - 1:
+                break
             out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), config.head_dim)
             x = g.op("Add", x, g.linear(y, out, None, "attn.out"))
-            y = g.rms_norm(
-                x, as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), config.rms_norm_eps, "post_norm"
-            )
+            post = as_is(tensor[f"{prefix}post_attention_layernorm.weight"])
+            y = g.rms_norm(x, post, config.rms_norm_eps, "post_norm")
             gate = g.linear(y, as_is(tensor[f"{prefix}mlp.gate_proj.weight"]), None, "mlp.gate")
             up = g.linear(y, as_is(tensor[f"{prefix}mlp.up_proj.weight"]), None, "mlp.up")
             y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
             x = g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))
-
-    with g.scope("head"):
-        last = g.take(x, -1, 2**31, 1)
-        y = g.rms_norm(last, as_is(tensor["model.norm.weight"]), config.rms_norm_eps, "norm")
-        head = tensor["model.embed_tokens.weight" if config.tied else "lm_head.weight"]
-        logits = g.linear(y, first_rows(head, vocab_size), None, "lm_head")
-    g.output(logits, "logits", "float32", [1, 1, vocab_size])
-    return g
+    return x
 
 
 def cached_attention(

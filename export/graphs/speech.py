@@ -7,6 +7,7 @@ codes are decoded one by one.
 from __future__ import annotations
 
 from ..checkpoint import Checkpoint
+from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
 from ..weights import Weight, as_is, computed, head_padded, head_padded_columns, joined_rows, padded_head_dim
 from .attention import rotary_tables, scaled_attention
@@ -20,11 +21,11 @@ SPEECH_CONTEXT = 8192
 FAR = 2**31
 
 
-def speech_prefill_graph(checkpoint: Checkpoint) -> GraphBuilder:
+def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
     """text_embeds float32 [1, vectors, width] → present.{layer}.key/value float32 [1, heads, vectors + 1, head_dim]."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
     padded = padded_head_dim(config.head_dim)
-    g = GraphBuilder("speech_prefill")
+    g = GraphBuilder("speech_prefill", linear)
     x = g.input("text_embeds", "float32", [1, "vectors", config.width])
     tables = [table(values) for values in rotary_tables(SPEECH_CONTEXT, config.head_dim, THETA)]
     rotary = [g.weight(f"rotary.{name}", values) for name, values in zip(("cos", "sin"), tables)]
@@ -47,10 +48,10 @@ def speech_prefill_graph(checkpoint: Checkpoint) -> GraphBuilder:
     return g
 
 
-def speech_decoder_graph(checkpoint: Checkpoint) -> GraphBuilder:
+def speech_decoder_graph(checkpoint: Checkpoint, linear: LinearFormat, head: LinearFormat) -> GraphBuilder:
     """code int64 [1, tokens], KV cache, lengths → logits float32 [1, 1, codes + 4] of the last code."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
-    g = GraphBuilder("speech_decoder")
+    g = GraphBuilder("speech_decoder", linear, head)
     code = g.input("code", "int64", [1, "tokens"])
     lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
     cos, sin = rotary_tables(SPEECH_CONTEXT, config.head_dim, THETA)
@@ -64,7 +65,7 @@ def speech_decoder_graph(checkpoint: Checkpoint) -> GraphBuilder:
             y = cached_attention(g, i, y, lengths, tables, config.heads, config.heads, config.head_dim)
             x = _after_attention(g, checkpoint, x, y, prefix)
     y = g.rms_norm(g.take(x, -1, FAR, 1), as_is(tensor["norm.weight"]), EPS, "norm")
-    logits = g.linear(y, as_is(tensor["out_fnn.weight"]), as_is(tensor["out_fnn.bias"]), "out")
+    logits = g.linear(y, as_is(tensor["out_fnn.weight"]), as_is(tensor["out_fnn.bias"]), "out", head=True)
     g.output(logits, "logits", "float32", [1, 1, config.codes + 4])
     return g
 

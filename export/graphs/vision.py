@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
+from ..formats import LinearFormat
 from ..graph import GraphBuilder
 from ..weights import Weight, as_is, computed
 from .attention import heads_first, scaled_attention
@@ -17,12 +18,12 @@ FEATURE_SCALE = 0.5
 """The reference halves the features before it shuffles pixels."""
 
 
-def vision_graph(checkpoint: Checkpoint) -> GraphBuilder:
+def vision_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
     """pixel_values float32 [tiles, 3, S, S] → image_embeds float32 [tiles, tokens_per_tile, hidden]."""
     config, hidden = checkpoint.config.vision, checkpoint.config.llm.hidden_size
     width, grid, side = config.hidden_size, config.grid, config.image_size
     tensor = checkpoint.main
-    g = GraphBuilder("vision")
+    g = GraphBuilder("vision", linear)
     pixels = g.input("pixel_values", "float32", ["tiles", 3, side, side])
 
     with g.scope("embeddings"):

@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder in the layout of the release")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     parser.add_argument("--vision-tower", type=Path, metavar="DIR", help="folder of the vision tower's config files")
-    parser.add_argument("--precision", default="fp32", help="precision of the graphs (default: fp32)")
+    parser.add_argument("--precision", default="fp32", help="fp32, int8 or int4 (default: fp32)")
+    parser.add_argument("--block", type=int, default=64, help="weights that share a scale at int4 (default: 64)")
+    parser.add_argument(
+        "--no-int8-prefill", action="store_true", help="at int4: leave out the second graph that reads prompts faster"
+    )
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="system prompts to carry, as JSON")
     parser.add_argument(
         "--notice", metavar="TEXT", help="what users of these weights should know (default: the licence)"
@@ -25,12 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     bundle = export_module("bundle")
+    plan = export_module("precision").precision_plan(
+        arguments.precision, block=arguments.block, int8_prefill=not arguments.no_int8_prefill
+    )
     prompts = export_module("prompts").read_prompts(arguments.prompts) if arguments.prompts else None
     report = bundle.export_bundle(
         arguments.checkpoint,
         arguments.output,
         vision_tower=arguments.vision_tower,
-        precision=arguments.precision,
+        precision=plan,
         prompts=prompts,
         notice=arguments.notice or bundle.LICENCE_NOTICE,
         force=arguments.force,
