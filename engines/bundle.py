@@ -121,7 +121,14 @@ class Bundle:
 
     def embedding_table(self) -> EmbeddingTable:
         entry = self.embeddings
-        return EmbeddingTable(self.path / entry["file"], entry["dtype"], int(entry["rows"]), int(entry["columns"]))
+        try:
+            return EmbeddingTable(self.path / entry["file"], entry["dtype"], int(entry["rows"]), int(entry["columns"]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise BadBundle(
+                f"The manifest of {self.path} does not describe a token table.",
+                why=f"{type(error).__name__}: {error}.",
+                fix=_EXPORT_AGAIN,
+            ) from error
 
     @property
     def tokenizer_file(self) -> Path:

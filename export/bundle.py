@@ -219,10 +219,23 @@ def _written_beside(target: Path, bytes_needed: int) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb") as handle:
                     os.fsync(handle.fileno())
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
+        _take_the_name(partial, target)
     except OSError as error:
         raise OutputFailed.from_os_error(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _take_the_name(partial: Path, target: Path) -> None:
+    """Rename; a bundle that is replaced is given up only when the new one has its name."""
+    old = target.parent / f".{target.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -19,7 +19,7 @@ from .weights import Floats, Weight, transposed
 if TYPE_CHECKING:
     from .graph import GraphBuilder
 
-__all__ = ["Blob", "Blocks", "Float32", "Int8Rows", "LinearFormat", "float_blob"]
+__all__ = ["Blob", "Blocks", "Float16", "Float32", "Int8Rows", "LinearFormat", "float_blob"]
 
 TINY = 1e-20
 """Keeps a row of zeros from dividing by zero."""
@@ -64,6 +64,23 @@ class Float32:
 
     def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
         return g.op("MatMul", x, g.weight(f"{name}.weight", transposed(weight)))
+
+
+@dataclass(frozen=True)
+class Float16:
+    """Kept in half precision, multiplied in float32: the CPU has no half-precision product. Half the bytes on disk;
+    in memory the backend widens the weights when it opens the graph."""
+
+    precision: str = "fp16"
+
+    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+
+        def pieces() -> Iterator[NDArray[np.float16]]:
+            for piece in weight.pieces():
+                yield piece.astype(np.float16)
+
+        kept = g.blob(Blob(f"{name}.weight", "float16", weight.shape, pieces, weight.size))
+        return g.op("MatMul", x, g.op("Transpose", g.op("Cast", kept, to=1), perm=[1, 0]))
 
 
 @dataclass(frozen=True)
@@ -153,6 +170,7 @@ class _Int8Columns:
 
     def scales(self) -> Iterator[Floats]:
         yield from self._scales
+        self._scales = []
 
 
 @dataclass
@@ -175,9 +193,11 @@ class _BlockQuantiser:
 
     def scales(self) -> Iterator[Floats]:
         yield from self._scales
+        self._scales = []  # of all layers together they would be a tenth of the model
 
     def zeros(self) -> Iterator[NDArray[np.uint8]]:
         yield from self._zeros
+        self._zeros = []
 
 
 def _int8_rows(rows: Floats) -> tuple[NDArray[np.int8], Floats]:

@@ -32,6 +32,7 @@ _TYPES = {
     "float32": TensorProto.FLOAT,
     "int64": TensorProto.INT64,
     "int32": TensorProto.INT32,
+    "float16": TensorProto.FLOAT16,
     "int8": TensorProto.INT8,
     "uint8": TensorProto.UINT8,
 }
@@ -115,9 +116,9 @@ class GraphBuilder:
         self._constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def weight(self, name: str, weight: Weight) -> str:
-        """A float32 weight in the file beside the graph."""
-        return self.blob(float_blob(name, weight))
+    def weight(self, name: str, weight: Weight, *, learned: bool = True) -> str:
+        """A float32 weight in the file beside the graph; a table that was not ``learned`` is no parameter."""
+        return self.blob(replace(float_blob(name, weight), parameters=weight.size if learned else 0))
 
     def blob(self, blob: Blob) -> str:
         """Values of any type in the file beside the graph."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from vita_edge.engines.errors import Misuse
 
-from .formats import Blocks, Float32, Int8Rows, LinearFormat
+from .formats import Blocks, Float16, Float32, Int8Rows, LinearFormat
 
 __all__ = ["PRECISIONS", "PrecisionPlan", "precision_plan"]
 
@@ -27,9 +27,10 @@ class PrecisionPlan:
 
 
 def _plans(block: int) -> dict[str, PrecisionPlan]:
-    eight = Blocks(8, block)
+    half, eight = Float16(), Blocks(8, block)
     return {
         "fp32": PrecisionPlan("fp32"),
+        "fp16": PrecisionPlan("fp16", encoders=half, llm=half, head=half, speech_decoder=half),
         "int8": PrecisionPlan("int8", encoders=Int8Rows(), llm=Int8Rows(), head=eight, speech_decoder=eight),
         "int4": PrecisionPlan(
             "int4",
@@ -60,8 +61,8 @@ def precision_plan(name: str, *, block: int = 64, int8_prefill: bool = True) -> 
         raise Misuse(
             f"There is no precision {name}.", why=f"Known: {', '.join(PRECISIONS)}.", fix="Choose one of them."
         )
-    if block not in (16, 32, 64, 128, 256):
-        raise Misuse(f"A block of {block} weights.", why="The kernels know 16 to 256, powers of 2.", fix="Choose 64.")
+    if block not in (32, 64, 128):
+        raise Misuse(f"There is no block of {block} weights.", why="Known: 32, 64, 128.", fix="Choose one of them.")
     plan = _plans(block)[name]
     if not int8_prefill and plan.llm_prefill:
         plan = PrecisionPlan(plan.name, plan.encoders, plan.llm, None, plan.head, plan.speech_decoder)

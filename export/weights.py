@@ -40,10 +40,13 @@ class Weight:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def read(self) -> Floats:
-        """The whole weight at once: for small ones."""
-        return np.concatenate([np.ravel(piece) for piece in self.pieces()] or [np.zeros(0, np.float32)]).reshape(
-            self.shape
-        )
+        """The whole weight at once."""
+        whole = np.empty(self.size, np.float32)
+        filled = 0
+        for piece in self.pieces():
+            whole[filled : filled + piece.size] = piece.reshape(-1)
+            filled += piece.size
+        return whole.reshape(self.shape)
 
 
 def as_is(tensor: LazyTensor) -> Weight:
@@ -87,7 +90,10 @@ def transposed(weight: Weight) -> Weight:
     rows, columns = weight.shape
 
     def pieces() -> Iterator[Floats]:
-        yield np.ascontiguousarray(weight.read().T)
+        whole = weight.read()
+        step = max(PIECE_VALUES // rows, 1)
+        for start in range(0, columns, step):
+            yield np.ascontiguousarray(whole[:, start : start + step].T)
 
     return Weight((columns, rows), pieces)
 

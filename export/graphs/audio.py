@@ -120,7 +120,7 @@ def _sinusoids(g: GraphBuilder, steps: str, width: int) -> str:
     angle = g.op(
         "Mul",
         g.op("Unsqueeze", g.op("Cast", steps, to=1), g.constant([1])),
-        g.weight("frequency", table(np.exp(exponent))),
+        g.weight("frequency", table(np.exp(exponent)), learned=False),
     )
     last = g.constant([-1])
     pairs = [g.op("Unsqueeze", g.op(function, angle), last) for function in ("Sin", "Cos")]

@@ -47,7 +47,7 @@ def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, cache_only: bool = False
     x = g.input("inputs_embeds", "float32", [1, "tokens", config.hidden_size])
     lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
     cos, sin = rotary_tables(config.max_positions, config.head_dim, config.rope_theta)
-    tables = [g.weight("rotary.cos", table(cos)), g.weight("rotary.sin", table(sin))]
+    tables = [g.weight(f"rotary.{name}", table(t), learned=False) for name, t in (("cos", cos), ("sin", sin))]
     for i in range(config.layers):
         prefix = f"model.layers.{i}."
         with g.scope(f"layers.{i}"):

@@ -28,7 +28,7 @@ def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphB
     g = GraphBuilder("speech_prefill", linear)
     x = g.input("text_embeds", "float32", [1, "vectors", config.width])
     tables = [table(values) for values in rotary_tables(SPEECH_CONTEXT, config.head_dim, THETA)]
-    rotary = [g.weight(f"rotary.{name}", values) for name, values in zip(("cos", "sin"), tables)]
+    rotary = [g.weight(f"rotary.{name}", values, learned=False) for name, values in zip(("cos", "sin"), tables)]
 
     with g.scope("pre_nn"):
         for i in range(config.pre_layers):
@@ -55,7 +55,7 @@ def speech_decoder_graph(checkpoint: Checkpoint, linear: LinearFormat, head: Lin
     code = g.input("code", "int64", [1, "tokens"])
     lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
     cos, sin = rotary_tables(SPEECH_CONTEXT, config.head_dim, THETA)
-    tables = [g.weight("rotary.cos", table(cos)), g.weight("rotary.sin", table(sin))]
+    tables = [g.weight(f"rotary.{name}", table(t), learned=False) for name, t in (("cos", cos), ("sin", sin))]
     x = g.op("Gather", g.weight("embedding", as_is(tensor["embedding.weight"])), code)
     for i in range(config.layers):
         prefix = f"layers.{i}."

@@ -1,0 +1,271 @@
+"""Our decode and prefill against llama.cpp and onnxruntime-genai, on the same random weights, interleaved in one run.
+
+    pip install llama-cpp-python gguf onnxruntime-genai      # in the environment of vita-edge
+    python benchmarks/peers.py --work /tmp/peers
+
+The language model has the layers of VITA-1.5 (3584 wide, 18944 inside, 28 query and 4 key heads), fewer of them, and a
+smaller vocabulary; the other parts are tiny and never run. Every engine is opened once; then rounds go over all
+engines in turn, and a ratio is the median over rounds of two neighbours in time. Bits per weight count scales and zero
+points. onnxruntime-genai runs our own graph (its builder needs PyTorch), so it measures its loop, not its kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vita_edge.engines.bundle import Bundle
+from vita_edge.export.bundle import export_bundle
+from vita_edge.export.checkpoint import Checkpoint
+from vita_edge.export.practice import write_checkpoint
+from vita_edge.export.practice_presets import preset
+from vita_edge.export.precision import precision_plan
+from vita_edge.runtime.language_model import LanguageModel
+
+
+class Ours:
+    """A bundle's language model through the runtime's own loop."""
+
+    def __init__(self, name: str, folder: Path, capacity: int, threads: int, prefill: bool) -> None:
+        bundle = Bundle.open(folder)
+        second = bundle.session("llm_prefill", threads=threads) if prefill else None
+        self.name, self.facts = name, bundle.model.llm
+        session = bundle.session("llm", threads=threads)
+        self.model = LanguageModel(session, bundle.embedding_table(), self.facts, capacity, prefill=second)
+        self.bits = _bits(bundle)
+
+    def prefill(self, tokens: list[int]) -> None:
+        self.model.rewind(0)
+        self.model.prefill(self.model.embeddings.rows(tokens))
+
+    def step(self, token: int) -> int:
+        return int(self.model.step(token).argmax())
+
+    def rewind(self, length: int) -> None:
+        self.model.rewind(length)
+
+
+class LlamaCpp:
+    """llama.cpp through the low level of its Python bindings."""
+
+    def __init__(self, name: str, file: Path, capacity: int, threads: int) -> None:
+        import llama_cpp
+
+        self.name, self.lib = name, llama_cpp
+        llama_cpp.llama_backend_init()
+        self._quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
+        llama_cpp.llama_log_set(self._quiet, ctypes.c_void_p(0))
+        self.model = llama_cpp.llama_model_load_from_file(str(file).encode(), llama_cpp.llama_model_default_params())
+        options = llama_cpp.llama_context_default_params()
+        options.n_ctx, options.n_batch, options.n_ubatch = capacity, 512, 512
+        options.n_threads = options.n_threads_batch = threads
+        self.context = llama_cpp.llama_init_from_model(self.model, options)
+        self.vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.model))
+        self.memory = llama_cpp.llama_get_memory(self.context)
+        self.length = 0
+        self.bits = 8 * llama_cpp.llama_model_size(self.model) / llama_cpp.llama_model_n_params(self.model)
+
+    def prefill(self, tokens: list[int]) -> None:
+        self.rewind(0)
+        for start in range(0, len(tokens), 512):
+            self._decode(tokens[start : start + 512])
+
+    def step(self, token: int) -> int:
+        self._decode([token])
+        logits = self.lib.llama_get_logits_ith(self.context, -1)
+        return int(np.ctypeslib.as_array(logits, shape=(self.vocab,)).argmax())
+
+    def rewind(self, length: int) -> None:
+        self.lib.llama_memory_seq_rm(self.memory, 0, length, -1)
+        self.length = length
+
+    def _decode(self, tokens: list[int]) -> None:
+        array = (self.lib.llama_token * len(tokens))(*tokens)
+        if self.lib.llama_decode(self.context, self.lib.llama_batch_get_one(array, len(tokens))):
+            raise RuntimeError("llama_decode failed")
+        self.length += len(tokens)
+
+
+def write_gguf(checkpoint: Checkpoint, file: Path, kind: str) -> None:
+    """The same language model for llama.cpp, matrices in ``kind``, norms and biases in float32."""
+    import gguf
+
+    config, writer = checkpoint.config.llm, gguf.GGUFWriter(file, "qwen2")
+    writer.add_block_count(config.layers)
+    writer.add_context_length(config.max_positions)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.heads)
+    writer.add_head_count_kv(config.kv_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_theta)
+    writer.add_vocab_size(config.vocab_rows)
+    writer.add_tokenizer_model("none")
+    quantisation = gguf.GGMLQuantizationType[kind]
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
+
+    def add(name: str, source: str, *, matrix: bool) -> None:
+        values = checkpoint.main[source].read()
+        if matrix:
+            writer.add_tensor(name, gguf.quants.quantize(values, quantisation), raw_dtype=quantisation)
+        else:
+            writer.add_tensor(name, values)
+
+    add("token_embd.weight", "model.embed_tokens.weight", matrix=True)
+    add("output.weight", "lm_head.weight", matrix=True)
+    add("output_norm.weight", "model.norm.weight", matrix=False)
+    attention = {"attn_q": "q_proj", "attn_k": "k_proj", "attn_v": "v_proj"}
+    for i in range(config.layers):
+        ours, theirs = f"model.layers.{i}.", f"blk.{i}."
+        for name, source in attention.items():
+            add(f"{theirs}{name}.weight", f"{ours}self_attn.{source}.weight", matrix=True)
+            add(f"{theirs}{name}.bias", f"{ours}self_attn.{source}.bias", matrix=False)
+        add(f"{theirs}attn_output.weight", f"{ours}self_attn.o_proj.weight", matrix=True)
+        for name in ("gate", "up", "down"):
+            add(f"{theirs}ffn_{name}.weight", f"{ours}mlp.{name}_proj.weight", matrix=True)
+        add(f"{theirs}attn_norm.weight", f"{ours}input_layernorm.weight", matrix=False)
+        add(f"{theirs}ffn_norm.weight", f"{ours}post_attention_layernorm.weight", matrix=False)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def prepare(work: Path, layers: int, vocab: int, capacity: int, threads: int, head: str) -> list[Any]:
+    """Write what is missing below ``work`` and open every engine that is installed."""
+    source = work / "checkpoint"
+    if not source.exists():
+        full, tiny = preset("full").llm, preset("tiny")
+        llm = replace(full, layers=layers, vocab_rows=vocab, eos_token_ids=tiny.llm.eos_token_ids)
+        write_checkpoint(source, replace(tiny, name="practice/peers", llm=llm))
+    plans = {"int4 b32": ("int4", 32, False), "int4 b64": ("int4", 64, False), "int4 b128": ("int4", 128, False)}
+    plans |= {"int4 b64 + int8 prefill": ("int4", 64, True), "int8": ("int8", 64, False)}
+    engines: list[Any] = []
+    for name, (precision, block, prefill) in plans.items():
+        folder = work / name.replace(" ", "_")
+        if not folder.exists():
+            plan = precision_plan(precision, block=block, int8_prefill=prefill)
+            if head == "same":
+                plan = replace(plan, head=plan.llm)
+            export_bundle(source, folder, precision=plan)
+        engines.append(Ours(name, folder, capacity, threads, prefill))
+    try:
+        import llama_cpp  # noqa: F401
+    except ImportError:
+        print("llama.cpp: not installed, left out")
+        return engines
+    for kind in ("Q4_0", "Q8_0"):
+        file = work / f"{kind}.gguf"
+        if not file.exists():
+            write_gguf(Checkpoint.open(source), file, kind)
+        engines.append(LlamaCpp(f"llama.cpp {kind}", file, capacity, threads))
+    return engines
+
+
+def measure(
+    engines: list[Any], rounds: int, prompt: int, contexts: list[int], steps: int
+) -> dict[str, dict[str, list[float]]]:
+    """Tokens per second: {what: {engine: one figure a round}}."""
+    ids = np.random.default_rng(0).integers(0, 500, max([*contexts, prompt])).tolist()
+    figures: dict[str, dict[str, list[float]]] = {f"prefill {prompt}": {e.name: [] for e in engines}}
+    for engine in engines:  # once, unmeasured: every page touched, every buffer made
+        engine.prefill(ids[:64])
+        engine.step(1)
+    for _ in range(rounds):
+        for engine in engines:
+            seconds = _timed(lambda engine=engine: engine.prefill(ids[:prompt]))
+            figures[f"prefill {prompt}"][engine.name].append(prompt / seconds)
+    for context in contexts:
+        what = f"decode at {context}"
+        figures[what] = {e.name: [] for e in engines}
+        for engine in engines:
+            engine.prefill(ids[:context])
+        for _ in range(rounds):
+            for engine in engines:
+
+                def run(engine: Any = engine, context: int = context) -> None:
+                    token = 1
+                    for _ in range(steps):
+                        token = engine.step(token % 500)
+                    engine.rewind(context)
+
+                figures[what][engine.name].append(steps / _timed(run))
+    return figures
+
+
+def bandwidth(threads: int) -> float:
+    """GB/s that the cores read together from memory, best of a few passes."""
+    block = np.ones(1 << 27, np.uint64)  # 1 GiB
+    parts = np.array_split(block, threads)
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(5):
+            begin = time.perf_counter()
+            list(pool.map(np.bitwise_or.reduce, parts))
+            best = max(best, block.nbytes / (time.perf_counter() - begin) / 1e9)
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and bundles (a few GB)")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--vocab", type=int, default=32768)
+    parser.add_argument("--prompt", type=int, default=300)
+    parser.add_argument("--contexts", type=int, nargs="+", default=[256, 2048])
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--head", choices=("int8", "same"), default="same", help="the last layer of our int4 bundles")
+    parser.add_argument("--against", default="llama.cpp Q4_0")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    capacity = max([*options.contexts, options.prompt]) + 64
+    engines = prepare(options.work, options.layers, options.vocab, capacity, options.threads, options.head)
+    figures = measure(engines, options.rounds, options.prompt, options.contexts, options.steps)
+    read = bandwidth(options.threads)
+    print(
+        f"{platform.processor() or platform.machine()}, {options.threads} threads, {options.layers} layers, vocabulary"
+    )
+    print(f"{options.vocab}, {options.rounds} rounds, median; reading {read:.1f} GB/s in this run\n")
+    base = options.against if any(e.name == options.against for e in engines) else engines[0].name
+    print(f"{'engine':26} {'bits':>5}  " + "  ".join(f"{what:>24}" for what in figures))
+    for engine in engines:
+        cells = []
+        for by_engine in figures.values():
+            mine = by_engine[engine.name]
+            ratio = statistics.median(a / b for a, b in zip(mine, by_engine[base]))
+            cells.append(f"{statistics.median(mine):9.1f} tok/s ({ratio:4.2f})")
+        print(f"{engine.name:26} {engine.bits:5.2f}  " + "  ".join(f"{cell:>24}" for cell in cells))
+    if options.json:
+        told = {"bandwidth_gb_s": read, "bits": {e.name: e.bits for e in engines}, "tokens_per_second": figures}
+        options.json.write_text(json.dumps(told, indent=1))
+
+
+def _timed(run: Callable[[], None]) -> float:
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def _bits(bundle: Bundle) -> float:
+    component, llm = bundle.components["llm"], bundle.model.llm
+    tables = 2 * llm.context_tokens * (llm.head_dim // 2) * 4  # rotary tables are no weights
+    return 8 * (sum(file.stat().st_size for file in component.weights) - tables) / component.parameters
+
+
+if __name__ == "__main__":
+    main()
