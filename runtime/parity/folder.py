@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,23 @@ class GoldenFolder:
                 why="It has no manifest.json, nor has its folder data.",
                 fix="Give a folder with manifest.json, cases.json and *.npz.",
             )
-        self._entries: dict[str, Mapping[str, Any]] = {f"{e['file']}:{e['name']}": e for e in manifest["arrays"]}
+        try:
+            self._entries: dict[str, Mapping[str, Any]] = {
+                f"{entry['file']}:{entry['name']}": {**entry, "shape": list(entry["shape"])}
+                for entry in manifest["arrays"]
+            }
+        except (KeyError, TypeError) as error:
+            raise BadInput(
+                f"{self.path / 'manifest.json'} does not list arrays.",
+                why="Each of its arrays has a file, a name and a shape.",
+                fix="Copy the folder again.",
+            ) from error
         self._arrays: dict[str, dict[str, NDArray[Any]]] = {}
         for file in sorted(self.path.glob("*.npz")):
             try:
-                with np.load(file, allow_pickle=False) as archive:
+                with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                     self._arrays[file.name] = {name: archive[name] for name in archive.files}
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 raise BadInput(
                     f"The recorded arrays {file} cannot be read.", why=f"{error}.", fix="Copy the folder again."
                 ) from error

@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
     failed = [check for check in checks if not check.passed]
     if arguments.json:
-        print_json({"passed": not failed, "stages": _stages(checks), "checks": [_plain(check) for check in checks]})
+        stages, each = map(_finite, _stages(checks)), (_finite(asdict(check)) for check in checks)
+        print_json({"passed": not failed, "stages": list(stages), "checks": list(each)})
     else:
         _print(checks, failed)
     return 1 if failed else 0
@@ -53,7 +54,7 @@ def _stages(checks: Sequence[Check]) -> list[dict[str, Any]]:
     rows = []
     for stage, members in stages.items():
         judged = [check for check in members if not check.skipped]
-        worst = max(judged, key=lambda check: check.relative, default=None)
+        worst = max(judged, key=_badness, default=None)
         rows.append(
             {
                 "stage": stage,
@@ -63,19 +64,22 @@ def _stages(checks: Sequence[Check]) -> list[dict[str, Any]]:
                 "worst": worst.name if worst and worst.relative else None,
                 "max_error": worst.max_error if worst else None,
                 "relative": worst.relative if worst else None,
-                "snr_db": _finite(min((check.snr_db for check in judged), default=math.inf)),
+                "snr_db": min((check.snr_db for check in judged), default=math.inf),
                 "limit": worst.limit if worst else None,
             }
         )
     return rows
 
 
-def _plain(check: Check) -> dict[str, Any]:
-    return {**asdict(check), "snr_db": _finite(check.snr_db)}
+def _badness(check: Check) -> float:
+    return math.inf if math.isnan(check.relative) else check.relative
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(facts: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows neither infinity nor NaN: null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in facts.items()
+    }
 
 
 def _print(checks: Sequence[Check], failed: Sequence[Check]) -> None:
@@ -91,13 +95,13 @@ def _print(checks: Sequence[Check], failed: Sequence[Check]) -> None:
                 f"{row['max_error']:.2e}" if close else "",
                 f"{row['relative']:.2e}" if close else "equal" if row["checks"] else "",
                 f"{row['limit']:.0e}" if close else "",
-                f"{row['snr_db']:.0f}" if row["snr_db"] is not None else "",
+                f"{row['snr_db']:.0f}" if math.isfinite(row["snr_db"]) else "",
             )
         )
     print(table(rows))
     for check in (check for check in checks if check.skipped):
         print(f"not compared: {check.stage}: {check.name}: {check.detail}")
-    for check in sorted(failed, key=lambda check: -check.relative)[:WORST]:
+    for check in sorted(failed, key=_badness, reverse=True)[:WORST]:
         error = f"relative error {check.relative:.2e}, limit {check.limit:.0e}" if check.limit else ""
         print(f"OFF  {check.stage}: {check.name}: {', '.join(filter(None, (error, check.detail)))}")
     if len(failed) > WORST:
