@@ -242,17 +242,28 @@ def main() -> None:
     )
     print(f"{options.vocab}, {options.rounds} rounds, median; reading {read:.1f} GB/s in this run\n")
     base = options.against if any(e.name == options.against for e in engines) else engines[0].name
-    print(f"{'engine':26} {'bits':>5}  " + "  ".join(f"{what:>24}" for what in figures))
+    weights = sum(size for size in _matrix_sizes(options.layers, options.vocab))
+    print(f"{'engine':26} {'bits':>5}  " + "  ".join(f"{what:>24}" for what in figures) + "   read at decode")
     for engine in engines:
         cells = []
         for by_engine in figures.values():
             mine = by_engine[engine.name]
             ratio = statistics.median(a / b for a, b in zip(mine, by_engine[base]))
             cells.append(f"{statistics.median(mine):9.1f} tok/s ({ratio:4.2f})")
-        print(f"{engine.name:26} {engine.bits:5.2f}  " + "  ".join(f"{cell:>24}" for cell in cells))
+        speed = statistics.median(figures[f"decode at {options.contexts[0]}"][engine.name])
+        gb_s = speed * weights * engine.bits / 8e9
+        print(f"{engine.name:26} {engine.bits:5.2f}  " + "  ".join(f"{cell:>24}" for cell in cells), end="")
+        print(f"   {gb_s:5.1f} GB/s ({gb_s / read:.2f})")
     if options.json:
         told = {"bandwidth_gb_s": read, "bits": {e.name: e.bits for e in engines}, "tokens_per_second": figures}
         options.json.write_text(json.dumps(told, indent=1))
+
+
+def _matrix_sizes(layers: int, vocab: int) -> list[int]:
+    """Weights read for every token: all matrices of the layers, and the head."""
+    llm = preset("full").llm
+    attention = llm.hidden_size * llm.head_dim * (2 * llm.heads + 2 * llm.kv_heads)
+    return [layers * (attention + 3 * llm.hidden_size * llm.intermediate_size), vocab * llm.hidden_size]
 
 
 def _timed(run: Callable[[], None]) -> float:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .bundle import Bundle
 
-__all__ = ["available_memory", "footprint"]
+__all__ = ["footprint"]
 
 KV_BYTES = 4
 """The caches are float32 on the CPU."""
@@ -28,13 +26,3 @@ def footprint(bundle: Bundle) -> dict[str, int]:
         "kv_cache_whole_prompt": llm.prompt_limit_tokens * per_token,
         "speech_kv_cache": speech.context_tokens * speech_per_position,
     }
-
-
-def available_memory() -> int | None:
-    """Bytes that can be taken without swapping, or None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = (line.split() for line in lines)
-    return next((int(words[1]) * 1024 for words in found if words[0] == "MemAvailable:"), None)

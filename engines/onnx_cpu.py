@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from .errors import BadBundle, ContextOverflow
+from .memory import available_memory
 from .session import KvCache
 from .taps import tapped_model
 from .tensors import Array, TensorSpec, check_feeds
@@ -21,6 +22,8 @@ __all__ = ["OnnxCpuSession"]
 PAST, PRESENT = "past_key_values.", "present."
 PAST_LENGTH, TOTAL_LENGTH = "seqlens_k", "total_sequence_length"
 """The two lengths that com.microsoft.GroupQueryAttention asks for: last valid position, and number of positions."""
+
+LARGE_BYTES = 256 << 20
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -58,11 +61,14 @@ class OnnxCpuSession:
         self.name = path.stem
         options = ort.SessionOptions()
         options.log_severity_level = 4  # what fails is raised, and told in our words
-        threads = threads or len(os.sched_getaffinity(0))
-        if _shared_pool(threads):
-            options.use_per_session_threads = False
-        else:
-            options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.inter_op_num_threads = 1
+        # The graphs of a talk run one after the other: the threads of the last one must not spin, in wait of more work,
+        # while the next one computes. (One pool for all would do too, but forbids every other user of the backend in
+        # the process a pool of its own.)
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        if _room_to_hurry(path):
+            options.add_session_config_entry("session.prepack.enable_parallel", "1")
         try:
             if taps or overrides:
                 options.add_session_config_entry(
@@ -246,23 +252,12 @@ class _CachedRun:
         self._binding.bind_output(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
 
 
-def _shared_pool(threads: int) -> bool:
-    """Whether the one pool of the process has ``threads`` threads; the first graph that is opened makes it.
-
-    The graphs of a talk run one after the other. With a pool each, the threads of the last one still spin, in wait of
-    more work, while the next one computes: on two cores that cost a sixth of the time to the first sound.
-    """
-    global _pool_threads
-    if _pool_threads is None:
-        try:
-            ort.set_global_thread_pool_sizes(threads, 1)
-            _pool_threads = threads
-        except RuntimeError:  # another user of the backend was first
-            _pool_threads = 0
-    return _pool_threads == threads
-
-
-_pool_threads: int | None = None
+def _room_to_hurry(path: Path) -> bool:
+    """Whether large weights may be rearranged for the kernels all at once: half the time, one copy more at the peak."""
+    weights = path.with_suffix(".bin")
+    size = weights.stat().st_size if weights.exists() else 0
+    free = available_memory()
+    return size > LARGE_BYTES and free is not None and 3 * size < free
 
 
 def _axes(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int | str, ...]]:

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle
-from vita_edge.engines.errors import Misuse
-from vita_edge.engines.footprint import available_memory
+from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle, sha256_of
+from vita_edge.engines.errors import BadBundle, Misuse
+from vita_edge.engines.memory import available_memory
 from vita_edge.engines.session import Session
 
 from .conversation import Conversation, Options
@@ -45,6 +45,7 @@ class Assistant:
 
     def __init__(self, bundle: str | Path | Bundle, *, threads: int = 0, fast_prefill: bool | None = None) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        _check_small_files(self.bundle)
         facts = self.bundle.model
         self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
         self.embeddings = self.bundle.embedding_table()
@@ -113,3 +114,18 @@ class Assistant:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_small_files(bundle: Bundle) -> None:
+    """Refuse damaged graphs and a damaged tokenizer: what a backend makes of them is anybody's guess.
+
+    They are read in a moment. Weights are not: `vita-edge inspect --check` is for those.
+    """
+    for file in (bundle.tokenizer_file, *(component.graph for component in bundle.components.values())):
+        name = file.relative_to(bundle.path).as_posix()
+        if name not in bundle.files or sha256_of(file) != bundle.files[name][1]:
+            raise BadBundle(
+                f"{name} of the bundle {bundle.path} is damaged.",
+                why="Its sha256 is not the one of the manifest.",
+                fix="Copy the bundle again, or export the checkpoint again.",
+            )

@@ -7,13 +7,14 @@ takes for noise, is rewound and leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_edge.engines.errors import ContextOverflow, Misuse
+from vita_edge.engines.errors import BadInput, ContextOverflow, Misuse
 from vita_edge.engines.facts import ModelFacts
 
 from .codec_stream import Samples
@@ -67,12 +68,21 @@ class Options:
     whole_words: bool = False
     """Reword function names (sin, log) only where they stand alone."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("max_new_tokens", 1), ("context_tokens", 1), ("max_tiles", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise Misuse(
+                    f"{name} is {value}.", why=f"It must be {least} or more.", fix="Give a larger number, or none."
+                )
+
 
 @dataclass
 class _Draft:
     """A reply while it is made."""
 
-    state: State = "text"
+    state: State
+    """The kind of the question, until the first token says more."""
     marked: bool = False
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
@@ -97,12 +107,12 @@ class Conversation:
             voice.check()
         self._lm, self._senses, self._voice = language_model, senses, voice
         self._tokenizer, self._facts, self._prompts, self._options = tokenizer, facts, prompts, options
-        self._sample = make_sampler(options.top_k, options.temperature, options.seed)
-        self._sample_code = make_speech_sampler(facts.speech, options.speech_top_k, options.seed)
         self._pending: list[int] = []
         """Ids that were said but are not in the cache yet: the last one of a reply that was cut off."""
         self.turns = 0
         """Turns in the cache."""
+        self._answering: Callable[[], Generator[Event] | None] = lambda: None
+        self._make_samplers()
 
     @property
     def tokens(self) -> int:
@@ -111,8 +121,8 @@ class Conversation:
 
     def reset(self) -> None:
         """Forget everything, as before the first turn."""
-        self._lm.rewind(0)
-        self._pending, self.turns = [], 0
+        self._stop_answering()
+        self._return_to(0, [], 0)
 
     def ask(self, turn: Turn) -> Reply:
         """Answer ``turn`` and return when all of it is there."""
@@ -121,33 +131,40 @@ class Conversation:
                 return event.reply
         raise AssertionError("a turn ends with TurnDone")
 
-    def answer(self, turn: Turn) -> Iterator[Event]:
+    def answer(self, turn: Turn) -> Generator[Event]:
         """Answer ``turn``, handing out state, text and sound as they come; the last event is :class:`TurnDone`.
 
-        Leaving the loop early is fine: the conversation then remembers what had been decoded so far.
+        Leaving the loop early is fine: the conversation then remembers what had been decoded so far. A turn that is
+        still being answered when the next one is asked ends there.
 
-        Raises:
+        Raises, when the first event is asked for:
             Misuse: the turn is empty.
             BadInput: a sound or picture cannot be used.
             ContextOverflow: the turn does not fit; the conversation is as it was.
         """
+        self._stop_answering()
+        events = self._answer(turn)
+        self._answering = weakref.ref(events)  # weak, so that leaving a loop ends its turn at once
+        return events
+
+    def _answer(self, turn: Turn) -> Generator[Event]:
         clock = TurnClock()
-        before = self._lm.position, list(self._pending)
+        before = self._lm.position, self._pending, self.turns
+        draft = _Draft(state="speech" if turn.sounds else "text")
+        remembered = False
         try:
             rows = self._read(turn, clock)
             with clock.span("prefill"):
                 logits = self._lm.prefill(rows)
-        except BaseException:
-            self._lm.rewind(before[0])
+            self._make_samplers()
+            self._pending, self.turns, remembered = [], self.turns + 1, True
+            yield from self._decode(logits, draft, clock)
+        except Exception:
+            remembered = False
             raise
-        self._pending = []
-        self.turns += 1
-        draft = _Draft()
-        yield from self._decode(turn, logits, draft, clock)
-        if draft.state == "noise":  # what was not meant for us is not remembered
-            self._lm.rewind(before[0])
-            self._pending = before[1]
-            self.turns -= 1
+        finally:
+            if not remembered or draft.state == "noise":  # what was not meant for us is not remembered
+                self._return_to(*before)
         clock.mark("total")
         pcm = np.concatenate(draft.pcm) if draft.pcm else np.zeros(0, np.int16)
         yield TurnDone(
@@ -164,30 +181,52 @@ class Conversation:
             )
         )
 
+    def _stop_answering(self) -> None:
+        """End the turn whose events somebody still holds: it must not touch the cache of a later one."""
+        if events := self._answering():
+            events.close()
+
+    def _return_to(self, position: int, pending: list[int], turns: int) -> None:
+        self._lm.rewind(position)
+        self._pending, self.turns = pending, turns
+
+    def _make_samplers(self) -> None:
+        """Anew for every turn, so that what is drawn depends on the seed and the turn's number and nothing else."""
+        options = self._options
+        seed = options.seed + (self.turns << 64)
+        self._sample = make_sampler(options.top_k, options.temperature, seed)
+        self._sample_code = make_speech_sampler(self._facts.speech, options.speech_top_k, seed)
+
     def _read(self, turn: Turn, clock: TurnClock) -> NDArray[np.float32]:
-        """Everything of a turn as rows of the language model: float32 [positions, hidden]."""
+        """Everything of a turn as rows of the language model: float32 [positions, hidden].
+
+        What it will take is known before anything is encoded, which takes time.
+        """
         if not (turn.text.strip() or turn.sounds or turn.images or turn.frames):
             raise Misuse(
                 "The turn is empty.", why="There is nothing to answer.", fix="Give a text, a sound or a picture."
             )
-        tiles: list[NDArray[np.float32]] = []
+        _check_text(turn.text)
+        senses, style, max_tiles = self._senses, self._options.style, self._options.max_tiles
+        with clock.span("prompt"):
+            tiles = sum(senses.tiles(image, style, max_tiles=max_tiles) for image in turn.images)
+            counted = UserTurn(turn.text, tiles, len(turn.frames), len(turn.sounds))
+            ids = [*self._pending, *encode_prompt(self._segments(counted), self._tokenizer)]
+            positions = len(ids) + (tiles + len(turn.frames)) * (self._facts.vision.tokens_per_tile - 1)
+            positions += sum(senses.clip_positions(sound) - 1 for sound in turn.sounds)
+            self._check_length(positions)
+        pictures: list[NDArray[np.float32]] = []
+        clips: list[NDArray[np.float32]] = []
         for image in turn.images:
             with clock.span("vision"):
-                tiles += self._senses.see(image, self._options.style, max_tiles=self._options.max_tiles)
-        frames: list[NDArray[np.float32]] = []
+                pictures += senses.see(image, style, max_tiles=max_tiles)
         if turn.frames:
             with clock.span("vision"):
-                frames = self._senses.watch(turn.frames, self._options.style)
-        clips: list[NDArray[np.float32]] = []
+                pictures += senses.watch(turn.frames, style)
         for sound in turn.sounds:
             with clock.span("audio"):
-                clips.append(self._senses.hear(sound))
-        counted = UserTurn(turn.text, len(tiles), len(frames), len(clips))
+                clips.append(senses.hear(sound))
         with clock.span("prompt"):
-            ids = [*self._pending, *encode_prompt(self._segments(counted), self._tokenizer)]
-            pictures = tiles + frames
-            positions = len(ids) + sum(len(block) - 1 for block in (*pictures, *clips))
-            self._check_length(positions)
             return splice(ids, self._lm.embeddings.rows, pictures, clips)
 
     def _segments(self, turn: UserTurn) -> list[Segment]:
@@ -203,26 +242,30 @@ class Conversation:
                 why="The model was trained for prompts of that length (the reference would cut off the end, unasked).",
                 fix="Shorten the text or the sound, or give fewer pictures.",
             )
+        self._lm.check_room(positions)
 
-    def _decode(self, turn: Turn, logits: Logits, draft: _Draft, clock: TurnClock) -> Iterator[Event]:
+    def _decode(self, logits: Logits, draft: _Draft, clock: TurnClock) -> Iterator[Event]:
         tokens, options = self._facts.tokens, self._options
         # only the command line program stops where a next turn would begin
         stop = set(tokens.stop) - ({tokens.im_start} if options.style == "live" else set())
         decoder = StreamDecoder(self._tokenizer)
         cutter = ClauseCutter(whole_words=options.whole_words)
         trim = LeadingSilenceTrim()
-        room = self._lm.cache.capacity_tokens - self._lm.position
-        for token in clock.timed(
-            "decode", self._lm.generate(logits, self._choose(draft), min(options.max_new_tokens, room))
-        ):
+        most = min(options.max_new_tokens, self._lm.room + 1)  # the last token need not be in the cache
+        for token in clock.timed("decode", self._lm.generate(logits, self._choose(draft), most)):
+            first = not draft.token_ids
+            if first:
+                self._decide(token, draft)
             if token in stop:
                 self._pending, draft.finished = [], True
+            else:
+                self._pending = [token]
+                draft.token_ids.append(token)
+            if first:
+                yield StateDecided(draft.state, draft.marked)
+            if draft.finished:
                 break
-            self._pending = [token]
-            if not draft.token_ids:
-                yield self._decide(turn, token, draft)
-            is_state = not draft.token_ids and draft.marked
-            draft.token_ids.append(token)
+            is_state = first and draft.marked
             piece = "" if is_state else decoder.step(token)
             if piece:
                 clock.mark("first_text")
@@ -245,8 +288,8 @@ class Conversation:
 
         return choose
 
-    def _decide(self, turn: Turn, token: int, draft: _Draft) -> StateDecided:
-        """The first token says whether the model was addressed; without one, the kind of the question does."""
+    def _decide(self, token: int, draft: _Draft) -> None:
+        """The first token says whether the model was addressed; otherwise the kind of the question stands."""
         tokens = self._facts.tokens
         meaning: dict[int | None, State] = {
             tokens.state_text: "text",
@@ -254,8 +297,7 @@ class Conversation:
             tokens.state_noise: "noise",
         }
         draft.marked = token in meaning
-        draft.state = meaning.get(token, "speech" if turn.sounds else "text")
-        return StateDecided(draft.state, draft.marked)
+        draft.state = meaning.get(token, draft.state)
 
     def _speak(
         self, clauses: Iterator[Clause], draft: _Draft, trim: LeadingSilenceTrim, clock: TurnClock
@@ -277,6 +319,17 @@ class Conversation:
             pcm = to_pcm16(samples)
             draft.pcm.append(pcm)
             yield SpeechPiece(pcm, self._voice.sample_rate_hz, written)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            "The text is not valid Unicode.",
+            why=f"Character {error.start + 1} is half of a pair, or a byte that is not UTF-8.",
+            fix="Give the text as UTF-8.",
+        ) from error
 
 
 def splice(

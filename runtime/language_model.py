@@ -61,6 +61,20 @@ class LanguageModel:
         """Positions held: a mark to rewind to."""
         return self.cache.length_tokens
 
+    @property
+    def room(self) -> int:
+        """Positions that are left."""
+        return self.cache.capacity_tokens - self.position
+
+    def check_room(self, positions: int) -> None:
+        """Raise ContextOverflow if that many more do not fit."""
+        if positions > self.room:
+            raise ContextOverflow(
+                f"{positions:,} positions do not fit into the {self.room:,} that are left of the context.",
+                why=f"{self.position:,} of {self.cache.capacity_tokens:,} are taken.",
+                fix="Start a new conversation, shorten the input, or open the conversation with a larger context.",
+            )
+
     def rewind(self, position: int) -> None:
         """Forget everything from ``position`` on; free."""
         self.cache.rewind(position)
@@ -73,13 +87,7 @@ class LanguageModel:
         """
         if len(rows) == 0:
             raise ValueError("nothing to prefill")
-        free = self.cache.capacity_tokens - self.position
-        if len(rows) > free:
-            raise ContextOverflow(
-                f"{len(rows)} positions do not fit into the {free} that are left of the context.",
-                why=f"{self.position} of {self.cache.capacity_tokens} are taken.",
-                fix="Start a new conversation, shorten the input, or open the conversation with a larger context.",
-            )
+        self.check_room(len(rows))
         ahead = 0
         if self._prefill and len(rows) >= FEWEST_ROWS:
             ahead = len(rows) - 1  # the last row goes through the decoder, which has the head

@@ -36,6 +36,18 @@ class Senses:
         }
         self._audio, self._vision = audio, vision
 
+    def clip_positions(self, sound: Sound) -> int:
+        """Rows that :meth:`hear` will give; 0 for a clip that is too short."""
+        front_end = self.audio_front_end
+        samples = -(-sound.first_channel.size * front_end.facts.sample_rate_hz // sound.sample_rate_hz)
+        return front_end.facts.positions(front_end.frames(samples))
+
+    def tiles(self, image: NDArray[np.uint8], style: Style, *, max_tiles: int | None = None) -> int:
+        """Tiles that :meth:`see` will cut a picture into."""
+        front_end = self.vision_front_ends[style]
+        columns, rows = front_end.grid(image.shape[1], image.shape[0], max_tiles=max_tiles)
+        return columns * rows + (front_end.facts.use_thumbnail and columns * rows > 1)
+
     def hear(self, sound: Sound) -> Rows:
         """Rows of one clip: float32 [positions, hidden].
 

@@ -138,7 +138,8 @@ def _decode(file: BinaryIO | int, name: str) -> Sound:
     try:
         with soundfile.SoundFile(file, closefd=False) as sound:
             if sound.frames * sound.channels > MAX_SAMPLES:
-                raise BadInput(f"{name} is too long to be read.", fix="Cut it into shorter clips.")
+                why = f"It has {sound.frames * sound.channels:,} samples; at most {MAX_SAMPLES:,} are read."
+                raise BadInput(f"{name} is too long to be read.", why=why, fix="Cut it into shorter clips.")
             samples = sound.read(dtype="float32", always_2d=True)
             rate = int(sound.samplerate)
     except (soundfile.SoundFileError, TypeError, ValueError, EOFError) as error:

@@ -94,7 +94,7 @@ def _read_list(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8
         fix = 'Write {"fps": 2.0, "frames": ["a.png", ...]}.'
         raise BadInput(f"{path} is not a list of frames.", why=f"{type(error).__name__}: {error}", fix=fix) from error
     if not names:
-        raise BadInput(f"{path} lists no frames.", fix="List at least one picture.")
+        raise BadInput(f"{path} lists no frames.", why="The list is empty.", fix="List at least one picture.")
     positions = choose(len(names), fps) if choose else range(len(names))
     pictures = {position: read_image(path.parent / names[position]) for position in sorted(set(positions))}
     return [pictures[position] for position in positions], fps

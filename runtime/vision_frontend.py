@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.facts import VisionFacts
@@ -63,8 +63,11 @@ def read_image(source: ImageSource) -> Pixels:
                 source = Image.fromarray(source)
             return np.asarray(_rgb(ImageOps.exif_transpose(source)))
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
+        why = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # its own words name a Python object
+            why = "It is in no format that is known here."
         fix = "Give a whole picture, for example PNG or JPEG."
-        raise BadInput(f"{name} cannot be decoded.", why=str(error) or type(error).__name__, fix=fix) from error
+        raise BadInput(f"{name} cannot be decoded.", why=why, fix=fix) from error
 
 
 class VisionFrontEnd:

@@ -64,8 +64,19 @@ class Voice:
             )
 
     def decode(self, codes: NDArray[np.int64]) -> Samples:
-        """One pass of the codec: int64 [1, n] → float32 [n · samples_per_code], valid until the next call."""
-        return self._codec.infer({"codes": codes})["waveform"][0]
+        """One pass of the codec: int64 [1, n] → float32 [n · samples_per_code], valid until the next call.
+
+        Raises:
+            BadBundle: what came out is not a sound.
+        """
+        wave = self._codec.infer({"codes": codes})["waveform"][0]
+        if not np.isfinite(wave).all():
+            raise BadBundle(
+                "The codec made samples that are not numbers.",
+                why="Its weights are damaged.",
+                fix="Run `vita-edge inspect BUNDLE --check`; copy or export the bundle again if a file is damaged.",
+            )
+        return wave
 
     def stream(self, clause: Clause, streaming: Streaming) -> ExactCodecStream | ReferenceCodecStream:
         """A fresh codec stream for one clause."""

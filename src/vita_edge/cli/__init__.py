@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from vita_edge import __version__
-from vita_edge.engines.errors import VitaEdgeError
+from vita_edge.engines.errors import OutputFailed, VitaEdgeError
 
 __all__ = ["build_parser", "main"]
 
@@ -41,25 +43,47 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0 done, 1 failed, 2 misuse, 130 interrupted."""
     arguments = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show Chinese shows ?
     try:
-        return int(arguments.run(arguments))
-    except VitaEdgeError as error:
-        if arguments.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        try:
+            return int(arguments.run(arguments))
+        finally:
+            _flush()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; say nothing at exit
-        return 1
+        return 1  # the reader has left
     except Exception as error:
         if arguments.debug:
-            raise
-        print(
-            f"error: {type(error).__name__}: {error}\nThis is a mistake in vita-edge.\n"
-            "Run the command again with --debug and report what it prints.",
-            file=sys.stderr,
+            traceback.print_exc()
+        else:
+            print(f"error: {_explained(error)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, VitaEdgeError) else 1
+
+
+def _flush() -> None:
+    """Notice now that standard output is full or closed; Python would only mutter at exit."""
+    if sys.stdout is None:  # closed before we began
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer has to go somewhere
+        raise
+
+
+def _explained(error: Exception) -> Exception | str:
+    if isinstance(error, VitaEdgeError):
+        return error
+    if isinstance(error, OSError) and error.filename is None:  # files are told apart where they are opened
+        return OutputFailed.from_os_error("to standard output", error)
+    if isinstance(error, MemoryError):
+        return (
+            f"There is not enough memory.\n{error or 'An allocation failed.'}\nRun `vita-edge inspect` on the bundle."
         )
-        return 1
+    return (
+        f"{type(error).__name__}: {error}\nThis is a mistake in vita-edge.\n"
+        "Run the command again with --debug and report what it prints."
+    )

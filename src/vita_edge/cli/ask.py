@@ -16,7 +16,7 @@ from .show import print_json, table
 if TYPE_CHECKING:
     from vita_edge.runtime import Conversation, Options, Reply, Turn
 
-__all__ = ["add_arguments", "add_options", "hold_turn", "options_from", "reply_facts", "run", "show_latency"]
+__all__ = ["add_arguments", "add_options", "check_output", "hold_turn", "options_from", "reply_facts", "run", "summary"]
 
 STATES = {
     "speech": "speech (a spoken question, answered)",
@@ -26,50 +26,61 @@ STATES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    parser.add_argument("--text", default="", help="what is asked in writing; - reads standard input")
-    parser.add_argument(
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
+    question = parser.add_argument_group("question")
+    question.add_argument("--text", default="", metavar="T", help="what is asked in writing; - reads standard input")
+    question.add_argument(
         "--audio", type=Path, action="append", default=[], metavar="WAV", help="what is said; repeatable"
     )
-    parser.add_argument("--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures")
-    parser.add_argument("--video", type=Path, metavar="FILE", help="a video file, or a JSON list of frames")
-    parser.add_argument(
+    question.add_argument("--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures")
+    question.add_argument("--video", type=Path, metavar="FILE", help="a video file, or a JSON list of frames")
+    question.add_argument(
         "--turns", type=Path, metavar="FILE", help='several turns: a JSON list of {"text", "audio", "image", "video"}'
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="WAV", help="where the spoken reply goes")
-    parser.add_argument("--no-speech", action="store_true", help="answer in text only")
+    reply = parser.add_argument_group("reply")
+    reply.add_argument("-o", "--output", type=Path, metavar="WAV", help="where the spoken reply goes")
+    reply.add_argument("--no-speech", action="store_true", help="answer in text only")
     add_options(parser)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the conversation, the same for every command that holds one."""
-    parser.add_argument("--greedy", action="store_true", help="always the most likely token and code")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn; same seed, same reply (default: 0)")
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, help="of the text (default: 0, the most likely token)"
+    how = parser.add_argument_group("how to answer")
+    how.add_argument("--greedy", action="store_true", help="always the most likely token and code")
+    how.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of what is drawn; same seed, same reply (default: 0)"
     )
-    parser.add_argument("--top-k", type=int, default=0, help="tokens of the text to draw from (default: all)")
-    parser.add_argument("--style", choices=("command_line", "live"), default="command_line", help="prompt format")
-    parser.add_argument(
+    how.add_argument(
+        "--temperature", type=float, default=0.0, metavar="X", help="of the text (default: 0, the most likely token)"
+    )
+    how.add_argument("--top-k", type=int, default=0, metavar="N", help="tokens of the text to draw from (default: all)")
+    how.add_argument(
+        "--style",
+        choices=("command_line", "live"),
+        default="command_line",
+        help="prompts and turns as in that program of the reference (default: command_line)",
+    )
+    how.add_argument(
         "--streaming",
         choices=("exact", "reference"),
         default="exact",
-        help="exact: sound equals one pass of the codec; reference: chunks and cuts of the published demo",
+        help="exact: sound equals one pass of the codec; reference: chunks and cuts of the published demo "
+        "(default: exact)",
     )
-    parser.add_argument("--max-new-tokens", type=int, default=1024, help="longest reply (default: 1024)")
-    parser.add_argument("--max-tiles", type=int, help="most tiles of a picture")
-    parser.add_argument("--threads", type=int, default=0, help="threads of the CPU backend (default: one per core)")
+    how.add_argument(
+        "--max-new-tokens", type=int, default=1024, metavar="N", help="longest reply (default: %(default)s)"
+    )
+    how.add_argument("--max-tiles", type=int, metavar="N", help="most tiles of a picture (default: the style's)")
+    how.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="threads of the CPU backend (default: one per core)"
+    )
 
 
 def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
     from vita_edge.runtime import Options
 
-    for name in ("max_new_tokens", "max_tiles"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise Misuse(
-                f"--{name.replace('_', '-')} is {value}.", why="It must be 1 or more.", fix="Give a larger number."
-            )
+    if arguments.threads < 0:
+        raise Misuse(f"threads is {arguments.threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
     return Options(
         style=arguments.style,
         speak=speak,
@@ -86,18 +97,20 @@ def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
 def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
 
-    specs = _turn_specs(arguments)
-    _check_output(arguments)
+    if arguments.output and arguments.no_speech:
+        raise Misuse("There is no speech to write.", why="--no-speech and -o exclude each other.", fix="Leave one out.")
+    check_output(arguments.output)
     options = options_from(arguments, speak=not arguments.no_speech)
+    turns = [_read_turn(spec, arguments.style) for spec in _turn_specs(arguments)]  # before anything large is opened
     with Assistant(arguments.bundle, threads=arguments.threads) as assistant:
         talk = assistant.conversation(options)
         results = []
-        for number, spec in enumerate(specs, 1):
-            reply = hold_turn(talk, _read_turn(spec), quiet=arguments.json)
-            sound = _write(reply, arguments.output, number if len(specs) > 1 else None)
+        for number, turn in enumerate(turns, 1):
+            reply = hold_turn(talk, turn, quiet=arguments.json)
+            sound = _write(reply, arguments.output, number if arguments.turns else None)
             results.append(reply_facts(reply, sound, assistant.bundle))
             if not arguments.json:
-                _print_summary(reply, sound)
+                print(summary(reply, sound), file=sys.stderr)
     if arguments.json:
         print_json(results[0] if arguments.turns is None else {"turns": results})
     return 0
@@ -107,9 +120,12 @@ def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
     """Hold one turn; the text is printed as it is decoded, unless ``quiet``."""
     from vita_edge.runtime import TextPiece, TurnDone
 
+    begun = False
     for event in talk.answer(turn):
         if isinstance(event, TextPiece) and not quiet:
-            print(event.text, end="", flush=True)
+            text = event.text if begun else event.text.lstrip()
+            begun = begun or bool(text)
+            print(text, end="", flush=True)
         if isinstance(event, TurnDone):
             if not quiet:
                 print()
@@ -138,28 +154,63 @@ def reply_facts(reply: Reply, sound: Path | None, bundle: Any) -> dict[str, Any]
     }
 
 
-def show_latency(reply: Reply) -> str:
-    """Where the time went, a line a stage."""
-    rows = [(f"  {name.replace('_', ' ')}", f"{ms:,.1f} ms") for name, ms in reply.latency_ms.items()]
-    return table(rows)
+def summary(reply: Reply, sound: Path | None) -> str:
+    """What happened, for people: state, speech, and where the time went."""
+    state = STATES[reply.state]
+    if not reply.state_marked:
+        state = f"{reply.state} (as the question was: the model gave no state token)"
+    lines = [f"state        {state}"]
+    if not reply.finished:
+        lines.append(f"cut off      after {len(reply.token_ids)} tokens, the most that were allowed")
+    where = f" in {sound}" if sound else ", not written (give -o)"
+    lines.append(f"speech       {f'{reply.seconds:.2f} s{where}' if len(reply.pcm) else 'none'}")
+    times = {name: (name.replace("_", " "), f"{ms:,.1f} ms") for name, ms in reply.latency_ms.items()}
+    moments = [times.pop(name) for name in ("first_text", "first_audio", "total") if name in times]
+    stages = [(f"  {name}", ms) for name, ms in times.values()]
+    rows = table([*moments, *stages, (" " * 11, "")]).rstrip().splitlines()  # as wide as the names above
+    return "\n".join([*lines, *rows[: len(moments) - 1], f"{rows[len(moments) - 1]}, of which", *rows[len(moments) :]])
+
+
+def check_output(path: Path | None) -> None:
+    """Say before the talk, not after it, that the reply cannot be written."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise Misuse(f"{path} is a folder.", why="The reply goes into a file.", fix="Name a file in it.")
+    if not path.parent.is_dir():
+        raise Misuse(
+            f"There is no folder {path.parent}.", why="The reply goes there.", fix="Create it, or choose another place."
+        )
 
 
 def _turn_specs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
-    single = {"text": text, "audio": arguments.audio, "image": arguments.image, "video": arguments.video}
+    given = {name: getattr(arguments, name) for name in ("text", "audio", "image", "video")}
     if arguments.turns is None:
-        return [single]
-    if any(single.values()):
+        if not any(given.values()):
+            raise Misuse(
+                "Nothing is asked.", why="A question has a text, a sound or a picture.", fix="Give --text or --audio."
+            )
+        return [{**given, "text": _read_stdin() if arguments.text == "-" else arguments.text}]
+    if any(given.values()):
         raise Misuse("--turns stands alone.", why="The file says what is asked.", fix="Leave --text, --audio … out.")
     return list(_read_turns(arguments.turns))
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise BadInput("The text cannot be read.", why=f"{error}.", fix=f"Give it as {error.encoding}.") from error
 
 
 def _read_turns(path: Path) -> Iterator[dict[str, Any]]:
     """Turns of a file, a JSON list or one object a line; paths in it count from its folder."""
     try:
-        content = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"The turns {path} cannot be read.", why=f"{error}.", fix="Check the path.") from error
+        content = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"The turns {path} cannot be read.", why=f"{error.strerror}.", fix="Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"The turns {path} are not text.", why=f"{error}.", fix="Save the file as UTF-8.") from error
     fix = 'Write a JSON list such as [{"text": "Hello"}, {"audio": "question.wav", "image": ["photo.png"]}].'
     try:
         turns = (
@@ -172,47 +223,51 @@ def _read_turns(path: Path) -> Iterator[dict[str, Any]]:
     if not turns:
         raise BadInput(f"The turns {path} are empty.", why="There is nothing to ask.", fix=fix)
     for i, turn in enumerate(turns, 1):
-        known = {"text", "audio", "image", "video"}
-        if not isinstance(turn, dict) or not set(turn) <= known:
-            raise BadInput(
-                f"Turn {i} of {path} cannot be understood.", why=f"It may have {', '.join(sorted(known))}.", fix=fix
-            )
-        yield {
-            "text": str(turn.get("text") or ""),
-            "audio": [path.parent / name for name in _listed(turn.get("audio"))],
-            "image": [path.parent / name for name in _listed(turn.get("image"))],
-            "video": path.parent / turn["video"] if turn.get("video") else None,
-        }
+        try:
+            yield _turn_spec(turn, path.parent)
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"Turn {i} of {path} cannot be understood.", why=f"{error}.", fix=fix) from error
 
 
-def _listed(value: Any) -> list[str]:
-    if not value:
-        return []
-    return [value] if isinstance(value, str) else [str(entry) for entry in value]
+def _turn_spec(turn: Any, folder: Path) -> dict[str, Any]:
+    if not isinstance(turn, dict):
+        raise TypeError("It is not an object")
+    if unknown := sorted(set(turn) - {"text", "audio", "image", "video"}):
+        raise ValueError(f"It has {', '.join(unknown)}; known are text, audio, image and video")
+    for name in ("text", "video"):
+        if not isinstance(turn.get(name) or "", str):
+            raise TypeError(f"Its {name} is not text in quotes")
+    if not any(turn.values()):
+        raise ValueError("It asks nothing")
+    video = turn.get("video")
+    return {
+        "text": turn.get("text") or "",
+        "audio": [folder / name for name in _listed(turn, "audio")],
+        "image": [folder / name for name in _listed(turn, "image")],
+        "video": folder / video if video else None,
+    }
 
 
-def _read_turn(spec: dict[str, Any]) -> Turn:
-    from vita_edge.runtime import Turn, read_frames, read_image, read_sound, sample_positions
+def _listed(turn: dict[str, Any], name: str) -> list[str]:
+    value = turn.get(name) or []
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(entry, str) for entry in listed):
+        raise TypeError(f"Its {name} is neither a path nor a list of paths")
+    return listed
+
+
+def _read_turn(spec: dict[str, Any], style: str) -> Turn:
+    from vita_edge.runtime import Turn, live_positions, read_frames, read_image, read_sound, sample_positions
+
+    def choose(frame_count: int, fps: float) -> list[int]:
+        return live_positions(frame_count) if style == "live" else sample_positions(frame_count, fps)
 
     return Turn(
         text=spec["text"],
         sounds=[read_sound(path) for path in spec["audio"]],
         images=[read_image(path) for path in spec["image"]],
-        frames=read_frames(spec["video"], sample_positions)[0] if spec["video"] else (),
+        frames=read_frames(spec["video"], choose)[0] if spec["video"] else (),
     )
-
-
-def _check_output(arguments: argparse.Namespace) -> None:
-    """Say before the talk, not after it, that the reply cannot be written."""
-    if arguments.output is None:
-        return
-    if arguments.no_speech:
-        raise Misuse("There is no speech to write.", why="--no-speech and -o exclude each other.", fix="Leave one out.")
-    folder = arguments.output.parent
-    if not folder.is_dir():
-        raise Misuse(
-            f"There is no folder {folder}.", why="The reply goes there.", fix="Create it, or choose another place."
-        )
 
 
 def _write(reply: Reply, output: Path | None, number: int | None) -> Path | None:
@@ -223,12 +278,3 @@ def _write(reply: Reply, output: Path | None, number: int | None) -> Path | None
     path = output if number is None else output.with_name(f"{output.stem}-{number}{output.suffix}")
     write_wav(path, reply.pcm, reply.sample_rate_hz)
     return path
-
-
-def _print_summary(reply: Reply, sound: Path | None) -> None:
-    cut = "" if reply.finished else "; cut off at the limit of new tokens"
-    print(f"state: {STATES[reply.state]}{cut}", file=sys.stderr)
-    if len(reply.pcm):
-        where = f" in {sound}" if sound else ", not written (give -o)"
-        print(f"speech: {reply.seconds:.2f} s{where}", file=sys.stderr)
-    print(f"time\n{show_latency(reply)}", file=sys.stderr)

@@ -15,8 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder in the layout of the release")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     parser.add_argument("--vision-tower", type=Path, metavar="DIR", help="folder of the vision tower's config files")
-    parser.add_argument("--precision", default="fp32", help="fp32, int8 or int4 (default: fp32)")
-    parser.add_argument("--block", type=int, default=64, help="weights that share a scale at int4 (default: 64)")
+    parser.add_argument("--precision", default="fp32", help="fp32, fp16, int8 or int4 (default: fp32)")
+    parser.add_argument(
+        "--block",
+        type=int,
+        default=64,
+        help="weights that share a scale in blocks of 4 or 8 bits: 32, 64 or 128 (default: 64)",
+    )
     parser.add_argument(
         "--no-int8-prefill", action="store_true", help="at int4: leave out the second graph that reads prompts faster"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
     parser.add_argument("--check", action="store_true", help="read every file and compare its sha256")
 
 
@@ -73,13 +72,13 @@ def _print(facts: dict[str, Any]) -> None:
     print("\n" + table(rows, left=2))
     vision, audio, llm, codec = (model[part] for part in ("vision", "audio", "llm", "codec"))
     learned = f", and {audio['prompt_rows']} learned ones" if audio["prompt_rows"] else ""
-    tile = f"a tile of {vision['tile_size']} pixels"
+    tile = f"for each tile of {vision['tile_size']} x {vision['tile_size']} pixels"
     print(f"\ncontext     {llm['context_tokens']:,} positions, prompts up to {llm['prompt_limit_tokens']:,}")
     print(f"picture     {vision['tokens_per_tile']} positions {tile}, {vision['max_tiles']} tiles at most")
     print(f"sound       12.5 positions a second{learned}")
     rate = codec["sample_rate_hz"] / codec["samples_per_code"]
     print(f"speech      {rate:g} codes a second, {codec['sample_rate_hz']} Hz")
     print("\nmemory at run time, about")
-    print(table([(f"  {name}", mib(size)) for name, size in facts["memory_bytes"].items()]))
+    print(table([(f"  {name.replace('_', ' ')}", mib(size)) for name, size in facts["memory_bytes"].items()]))
     if facts["checksums"] and not facts["checksums"]["damaged"]:
-        print(f"\nchecksums   all {facts['checksums']['files']} files are as the manifest says", file=sys.stdout)
+        print(f"\nchecksums   all {facts['checksums']['files']} files are as the manifest says")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -15,7 +16,9 @@ __all__ = ["export_module", "mib", "print_json", "progress_bar", "table"]
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
-    print(json.dumps(facts, ensure_ascii=False, indent=1))
+    """One object, a line a key; a list of numbers stays on its line."""
+    text = json.dumps(facts, ensure_ascii=False, indent=1)
+    print(re.sub(r"\[\n[-+\d.eE,\s]+\]", lambda numbers: "[" + " ".join(numbers[0][1:-1].split()) + "]", text))
 
 
 def mib(number_of_bytes: float) -> str:
