@@ -1,12 +1,13 @@
 """Our decode and prefill against llama.cpp and onnxruntime-genai, on the same random weights, interleaved in one run.
 
-    pip install llama-cpp-python gguf onnxruntime-genai      # in the environment of vita-edge
+    pip install llama-cpp-python gguf                             # in the environment of vita-edge
+    pip install onnxruntime-genai torch transformers onnx_ir      # its builder needs the last three
     python benchmarks/peers.py --work /tmp/peers
 
 The language model has the layers of VITA-1.5 (3584 wide, 18944 inside, 28 query and 4 key heads), fewer of them, and a
 smaller vocabulary; the other parts are tiny and never run. Every engine is opened once; then rounds go over all
 engines in turn, and a ratio is the median over rounds of two neighbours in time. Bits per weight count scales and zero
-points. onnxruntime-genai runs our own graph (its builder needs PyTorch), so it measures its loop, not its kernels.
+points. A peer that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import math
 import os
 import platform
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +37,8 @@ from vita_edge.export.checkpoint import Checkpoint
 from vita_edge.export.practice import write_checkpoint
 from vita_edge.export.practice_presets import preset
 from vita_edge.export.precision import precision_plan
+from vita_edge.export.safetensors_file import write_safetensors
+from vita_edge.export.tensor import LazyTensor, StreamedTensor
 from vita_edge.runtime.language_model import LanguageModel
 
 
@@ -96,6 +103,75 @@ class LlamaCpp:
         if self.lib.llama_decode(self.context, self.lib.llama_batch_get_one(array, len(tokens))):
             raise RuntimeError("llama_decode failed")
         self.length += len(tokens)
+
+
+class Genai:
+    """onnxruntime-genai with the graph of its own builder."""
+
+    def __init__(self, name: str, folder: Path, capacity: int, bits: float) -> None:
+        import onnxruntime_genai
+
+        self.name, self.lib, self.bits, self.capacity = name, onnxruntime_genai, bits, capacity
+        self.model = onnxruntime_genai.Model(str(folder))
+        self.generator: Any = None
+
+    def prefill(self, tokens: list[int]) -> None:
+        options = self.lib.GeneratorParams(self.model)
+        options.set_search_options(max_length=self.capacity, do_sample=False)
+        self.generator = self.lib.Generator(self.model, options)
+        self.generator.append_tokens(tokens)
+
+    def step(self, token: int) -> int:
+        self.generator.generate_next_token()
+        return token
+
+    def rewind(self, length: int) -> None:
+        self.generator.rewind_to(length)
+
+
+def build_genai(checkpoint: Checkpoint, source: Path, folder: Path, block: int, threads: int) -> None:
+    """The same language model through the builder of onnxruntime-genai."""
+    config, plain = checkpoint.config.llm, folder.parent / "hugging_face"
+    if not plain.exists():
+        plain.mkdir()
+        language = ("model.embed", "model.layers", "model.norm", "lm_")
+        names = [name for name in checkpoint.main if name.startswith(language)]
+        write_safetensors(plain / "model.safetensors", {name: _streamed(checkpoint.main[name]) for name in names})
+        told = {
+            "architectures": ["Qwen2ForCausalLM"],
+            "model_type": "qwen2",
+            "hidden_size": config.hidden_size,
+            "intermediate_size": config.intermediate_size,
+            "num_hidden_layers": config.layers,
+            "num_attention_heads": config.heads,
+            "num_key_value_heads": config.kv_heads,
+            "vocab_size": config.vocab_rows,
+            "rms_norm_eps": config.rms_norm_eps,
+            "rope_theta": config.rope_theta,
+            "max_position_embeddings": config.max_positions,
+            "tie_word_embeddings": False,
+            "hidden_act": "silu",
+            "torch_dtype": "bfloat16",
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+        }
+        (plain / "config.json").write_text(json.dumps(told))
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(source / name, plain / name)
+    module = ["-m", "onnxruntime_genai.models.builder", "-i", str(plain), "-o", str(folder), "-p", "int4", "-e", "cpu"]
+    extra = ["--extra_options", f"int4_block_size={block}", "int4_accuracy_level=4"]
+    command = [sys.executable, *module, "-c", str(folder.parent / "cache"), *extra]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    settings = json.loads((folder / "genai_config.json").read_text())
+    settings["model"]["decoder"]["session_options"]["intra_op_num_threads"] = threads
+    (folder / "genai_config.json").write_text(json.dumps(settings))
+
+
+def _streamed(tensor: LazyTensor) -> StreamedTensor:
+    rows = max((1 << 20) // max(math.prod(tensor.shape[1:]), 1), 1)
+    starts = range(0, tensor.shape[0], rows)
+    pieces = (tensor.raw_rows(start, min(start + rows, tensor.shape[0])) for start in starts)
+    return StreamedTensor(tensor.shape, tensor.dtype, lambda: pieces)
 
 
 def write_gguf(checkpoint: Checkpoint, file: Path, kind: str) -> None:
@@ -171,6 +247,16 @@ def prepare(work: Path, layers: int, vocab: int, capacity: int, threads: int, he
         if not file.exists():
             write_gguf(Checkpoint.open(source), file, kind)
         engines.append(LlamaCpp(f"llama.cpp {kind}", file, capacity, threads))
+    try:
+        import onnxruntime_genai  # noqa: F401
+    except ImportError:
+        print("onnxruntime-genai: not installed, left out")
+        return engines
+    for block in (32, 64):
+        folder = work / f"genai_b{block}"
+        if not folder.exists():
+            build_genai(Checkpoint.open(source), source, folder, block, threads)
+        engines.append(Genai(f"genai int4 b{block}", folder, capacity, 4 + 36 / block))
     return engines
 
 

@@ -209,6 +209,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             why=f"It has no {MANIFEST}." if folder.is_dir() else "There is no such folder.",
             fix="Give the folder that `vita-edge export` has written.",
         ) from error
+    except NotADirectoryError as error:
+        raise BadBundle(
+            f"{folder} is not a bundle.",
+            why="It is a file.",
+            fix="Give the folder that `vita-edge export` has written.",
+        ) from error
     except OSError as error:
         raise BadBundle(
             f"{file} cannot be read.", why=f"{error.strerror}.", fix="Check the path and its permissions."

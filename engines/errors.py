@@ -6,6 +6,7 @@ VitaEdgeError
 ├── BadCheckpoint       the folder to export is not a whole VITA-1.5 release exit 1
 ├── BadBundle           the bundle is damaged, incomplete or too new         exit 1
 ├── ContextOverflow     the conversation does not fit into the KV cache      exit 1
+├── InferenceFailed     the backend gave up while a graph ran                exit 1
 ├── MissingPackage      an optional library is not installed                 exit 1
 └── OutputFailed        a result could not be written                        exit 1
 """
@@ -19,6 +20,7 @@ __all__ = [
     "BadCheckpoint",
     "BadInput",
     "ContextOverflow",
+    "InferenceFailed",
     "MissingPackage",
     "Misuse",
     "OutputFailed",
@@ -61,6 +63,10 @@ class BadBundle(VitaEdgeError):
 
 class ContextOverflow(VitaEdgeError):
     """The conversation does not fit into the context of the model or the capacity of the KV cache."""
+
+
+class InferenceFailed(VitaEdgeError):
+    """The backend gave up while a graph ran; most often memory ran out."""
 
 
 class MissingPackage(VitaEdgeError):

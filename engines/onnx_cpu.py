@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakKeyDictionary, ref
@@ -11,7 +12,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 import onnxruntime as ort
 
-from .errors import BadBundle, ContextOverflow
+from .errors import BadBundle, ContextOverflow, InferenceFailed, VitaEdgeError
 from .memory import available_memory
 from .session import KvCache
 from .taps import tapped_model
@@ -96,7 +97,8 @@ class OnnxCpuSession:
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> dict[str, Array]:
         check_feeds(self.name, self.inputs, feeds)
         if not self._cache_specs:
-            return dict(zip(self.outputs, self._session.run(list(self.outputs), dict(feeds))))
+            with _told_in_our_words(self.name):
+                return dict(zip(self.outputs, self._session.run(list(self.outputs), dict(feeds))))
         if not isinstance(cache, OnnxCpuKvCache):
             raise ValueError(f"{self.name} needs a cache that new_cache of an ONNX Runtime session has made")
         run = self._runs.get(cache)
@@ -104,7 +106,8 @@ class OnnxCpuSession:
             if cache.axes != _axes(self._cache_specs):
                 raise ValueError(f"{self.name} and the cache have different layers: {cache.axes}")
             run = self._runs[cache] = _CachedRun(self._session, self.inputs, self.outputs, cache)
-        return run.append(feeds)
+        with _told_in_our_words(self.name):
+            return run.append(feeds)
 
     def new_cache(self, capacity_tokens: int) -> OnnxCpuKvCache:
         return OnnxCpuKvCache(self._cache_specs, capacity_tokens)
@@ -250,6 +253,21 @@ class _CachedRun:
 
     def _bind_output(self, name: str, array: Array) -> None:
         self._binding.bind_output(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
+
+
+@contextmanager
+def _told_in_our_words(graph: str) -> Iterator[None]:
+    """The backend raises classes of its own; our errors and callers' mistakes pass as they are."""
+    try:
+        yield
+    except (VitaEdgeError, ValueError, AttributeError):
+        raise
+    except Exception as error:
+        raise InferenceFailed(
+            f"The graph {graph} failed while it ran.",
+            why=_first_line(error),
+            fix="Free some memory, or give a shorter input; check the bundle with `vita-edge inspect BUNDLE --check`.",
+        ) from error
 
 
 def _room_to_hurry(path: Path) -> bool:

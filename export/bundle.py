@@ -33,6 +33,7 @@ __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
 LICENCE_NOTICE = (
     "Weights of the released VITA-1.5 and bundles made from them are for academic, research and education use only."
 )
+RANDOM_NOTICE = "These weights are random: the bundle shows the way and the time, its words mean nothing."
 DISK_RESERVE_BYTES = 64 << 20
 
 Progress = Callable[[str, int, int], object]
@@ -46,6 +47,7 @@ class ExportReport:
     bundle: Path
     bytes: int
     parameters: Mapping[str, int]
+    notice: str
     notes: tuple[str, ...]
     """What the user should know about how this checkpoint was read."""
 
@@ -57,7 +59,7 @@ def export_bundle(
     vision_tower: str | Path | None = None,
     precision: str | PrecisionPlan = "fp32",
     prompts: Mapping[str, Mapping[str, str]] | None = None,
-    notice: str = LICENCE_NOTICE,
+    notice: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
@@ -70,6 +72,8 @@ def export_bundle(
         precision: a name, or a plan of your own.
         vision_tower: folder of the vision tower's two config files, when it is not beside the checkpoint.
         prompts: system prompts to carry instead of our own.
+        notice: what users of these weights should know; None says the licence of the release, or that practice
+            weights are random.
         force: replace a bundle that is already there.
 
     Raises:
@@ -83,6 +87,7 @@ def export_bundle(
     checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower)
     facts = model_facts(checkpoint)
     table = checkpoint.main["model.embed_tokens.weight"]
+    notice = notice or (RANDOM_NOTICE if facts.name.startswith("practice/") else LICENCE_NOTICE)
     graphs = _graphs(checkpoint, facts.llm.vocab_size, plan)
     row_bytes = table.shape[1] * np.dtype(_stored(table.dtype)).itemsize
     needed = sum(graph.nbytes for graph in graphs) + facts.llm.vocab_size * row_bytes
@@ -140,6 +145,7 @@ def export_bundle(
     return ExportReport(
         bundle=target,
         bytes=sum(entry["bytes"] for entry in manifest["files"].values()),
+        notice=notice,
         parameters={graph.name: graph.parameters for graph in graphs},
         notes=tuple(checkpoint.notes),
     )

@@ -1,6 +1,16 @@
 """The torch-free runtime: hear, see, think, speak."""
 
-from .assistant import Assistant
+from vita_edge.engines.errors import (
+    BadBundle,
+    BadInput,
+    ContextOverflow,
+    MissingPackage,
+    Misuse,
+    OutputFailed,
+    VitaEdgeError,
+)
+
+from .assistant import Assistant, demo_folder
 from .conversation import Conversation, Options, Turn
 from .events import Event, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
 from .sound import Sound, read_sound, write_wav
@@ -9,9 +19,15 @@ from .vision_frontend import read_image
 
 __all__ = [
     "Assistant",
+    "BadBundle",
+    "BadInput",
+    "ContextOverflow",
     "Conversation",
     "Event",
+    "MissingPackage",
+    "Misuse",
     "Options",
+    "OutputFailed",
     "Reply",
     "Sound",
     "SpeechPiece",
@@ -20,6 +36,8 @@ __all__ = [
     "TextPiece",
     "Turn",
     "TurnDone",
+    "VitaEdgeError",
+    "demo_folder",
     "live_positions",
     "read_frames",
     "read_image",

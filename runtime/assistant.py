@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 
@@ -17,10 +18,15 @@ from .senses import Senses
 from .tokenizer import Tokenizer
 from .voice import Voice
 
-__all__ = ["Assistant"]
+__all__ = ["Assistant", "demo_folder"]
 
 MEMORY_RESERVE_BYTES = 2 << 30
 """Left for the KV cache, activations and everybody else on the machine."""
+
+
+def demo_folder() -> Path:
+    """What comes along: ``bundle``, ``question.wav`` and ``picture.png``."""
+    return Path(str(files("vita_edge") / "demo"))
 
 
 class Assistant:

@@ -119,6 +119,16 @@ class Conversation:
         """Positions of the context in use."""
         return self._lm.position + len(self._pending)
 
+    @property
+    def capacity_tokens(self) -> int:
+        """Positions that the context has room for."""
+        return self._lm.cache.capacity_tokens
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of a full context; pages are taken as positions are written."""
+        return self._lm.cache.nbytes
+
     def reset(self) -> None:
         """Forget everything, as before the first turn."""
         self._stop_answering()

@@ -63,7 +63,18 @@ class Reply:
 
     @property
     def seconds(self) -> float:
+        """Length of the sound."""
         return len(self.pcm) / self.sample_rate_hz
+
+    @property
+    def prefill_rate(self) -> float:
+        """Prompt positions read a second."""
+        return _rate(self.prompt_tokens, self.latency_ms.get("prefill", 0.0))
+
+    @property
+    def decode_rate(self) -> float:
+        """Tokens written a second, speech not counted."""
+        return _rate(len(self.token_ids), self.latency_ms.get("decode", 0.0))
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,10 @@ class TurnDone:
     """The last event of a turn."""
 
     reply: Reply
+
+
+def _rate(count: int, ms: float) -> float:
+    return 1000 * count / ms if ms else 0.0
 
 
 Event: TypeAlias = StateDecided | TextPiece | SpeechPiece | TurnDone

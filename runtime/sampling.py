@@ -114,5 +114,5 @@ def _check(best: np.float32) -> None:
         raise VitaEdgeError(
             f"The model's best logit is {best}.",
             why="Its weights are damaged, or numbers became too large for a half-precision graph.",
-            fix="Run vita-edge verify on the bundle, or export it with --precision fp32.",
+            fix="Run `vita-edge inspect BUNDLE --check`; if all is well, export again with a wider precision.",
         )

@@ -96,12 +96,14 @@ def test_json_is_one_object_with_the_promised_keys(ask: Ask, inputs: Path, tmp_p
     facts = result.json
     assert set(facts) == {
         *("state", "state_marked", "text", "token_ids", "finished", "prompt_tokens"),
-        *("audio", "latency_ms", "bundle"),
+        *("audio", "latency_ms", "tokens_per_second", "kv_cache", "bundle"),
     }
     assert facts["state"] == "speech" and facts["finished"] is False
     assert len(facts["token_ids"]) == 8
     assert facts["audio"]["path"] == str(wav) and facts["audio"]["sample_rate_hz"] == 24000
     assert {"audio", "vision", "prefill", "decode", "codec", "total"} <= set(facts["latency_ms"])
+    assert min(facts["tokens_per_second"].values()) > 0
+    assert 0 < facts["kv_cache"]["tokens"] < facts["kv_cache"]["capacity_tokens"] < facts["kv_cache"]["bytes"]
     assert facts["bundle"]["precision"] == "fp32" and facts["bundle"]["backend"] == "onnxruntime-cpu"
 
 

@@ -14,9 +14,19 @@ from vita_edge.engines.errors import BadInput, Misuse
 from .show import print_json, table
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Conversation, Options, Reply, Turn
+    from vita_edge.runtime import Assistant, Conversation, Options, Reply, Turn
 
-__all__ = ["add_arguments", "add_options", "check_output", "hold_turn", "options_from", "reply_facts", "run", "summary"]
+__all__ = [
+    "add_arguments",
+    "add_options",
+    "check_output",
+    "engine_options",
+    "hold_turn",
+    "options_from",
+    "reply_facts",
+    "run",
+    "summary",
+]
 
 STATES = {
     "speech": "speech (a spoken question, answered)",
@@ -53,7 +63,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--temperature", type=float, default=0.0, metavar="X", help="of the text (default: 0, the most likely token)"
     )
-    how.add_argument("--top-k", type=int, default=0, metavar="N", help="tokens of the text to draw from (default: all)")
+    how.add_argument(
+        "--top-k",
+        type=int,
+        default=0,
+        metavar="N",
+        help="tokens of the text to draw from, with --temperature (default: all)",
+    )
     how.add_argument(
         "--style",
         choices=("command_line", "live"),
@@ -72,15 +88,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--max-tiles", type=int, metavar="N", help="most tiles of a picture (default: the style's)")
     how.add_argument(
+        "--context", type=int, metavar="N", help="positions of the KV cache (default: a whole prompt and reply)"
+    )
+    how.add_argument(
+        "--prefill",
+        choices=("auto", "fast", "plain"),
+        default="auto",
+        help="int4 bundles: read prompts with the second, int8 graph if there is memory (auto), always, or never",
+    )
+    how.add_argument(
         "--threads", type=int, default=0, metavar="N", help="threads of the CPU backend (default: one per core)"
     )
+
+
+def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the engines are opened: arguments of Assistant."""
+    if arguments.threads < 0:
+        raise Misuse(f"threads is {arguments.threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
+    wanted = {"auto": None, "fast": True, "plain": False}[arguments.prefill]
+    return {"threads": arguments.threads, "fast_prefill": wanted}
 
 
 def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
     from vita_edge.runtime import Options
 
-    if arguments.threads < 0:
-        raise Misuse(f"threads is {arguments.threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
     return Options(
         style=arguments.style,
         speak=speak,
@@ -91,6 +122,7 @@ def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
         speech_top_k=1 if arguments.greedy else 2,
         seed=arguments.seed,
         max_tiles=arguments.max_tiles,
+        context_tokens=arguments.context,
     )
 
 
@@ -102,15 +134,16 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output)
     options = options_from(arguments, speak=not arguments.no_speech)
     turns = [_read_turn(spec, arguments.style) for spec in _turn_specs(arguments)]  # before anything large is opened
-    with Assistant(arguments.bundle, threads=arguments.threads) as assistant:
+    with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
         talk = assistant.conversation(options)
         results = []
         for number, turn in enumerate(turns, 1):
             reply = hold_turn(talk, turn, quiet=arguments.json)
             sound = _write(reply, arguments.output, number if arguments.turns else None)
-            results.append(reply_facts(reply, sound, assistant.bundle))
+            results.append(reply_facts(reply, sound, assistant, talk))
             if not arguments.json:
-                print(summary(reply, sound), file=sys.stderr)
+                notice = f"{assistant.bundle.notice}\n" if number == 1 else ""
+                print(f"{notice}{summary(reply, sound)}", file=sys.stderr)
     if arguments.json:
         print_json(results[0] if arguments.turns is None else {"turns": results})
     return 0
@@ -133,8 +166,9 @@ def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
     raise AssertionError("a turn ends with TurnDone")
 
 
-def reply_facts(reply: Reply, sound: Path | None, bundle: Any) -> dict[str, Any]:
+def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Conversation) -> dict[str, Any]:
     """What ``--json`` prints of a turn."""
+    bundle = assistant.bundle
     return {
         "state": reply.state,
         "state_marked": reply.state_marked,
@@ -150,7 +184,14 @@ def reply_facts(reply: Reply, sound: Path | None, bundle: Any) -> dict[str, Any]
         if len(reply.pcm)
         else None,
         "latency_ms": dict(reply.latency_ms),
-        "bundle": {"path": str(bundle.path), "precision": bundle.precision, "backend": "onnxruntime-cpu"},
+        "tokens_per_second": {"prefill": round(reply.prefill_rate, 1), "decode": round(reply.decode_rate, 1)},
+        "kv_cache": {"tokens": talk.tokens, "capacity_tokens": talk.capacity_tokens, "bytes": talk.cache_bytes},
+        "bundle": {
+            "path": str(bundle.path),
+            "precision": bundle.precision,
+            "backend": "onnxruntime-cpu",
+            "fast_prefill": assistant.fast_prefill,
+        },
     }
 
 
@@ -165,6 +206,10 @@ def summary(reply: Reply, sound: Path | None) -> str:
     where = f" in {sound}" if sound else ", not written (give -o)"
     lines.append(f"speech       {f'{reply.seconds:.2f} s{where}' if len(reply.pcm) else 'none'}")
     times = {name: (name.replace("_", " "), f"{ms:,.1f} ms") for name, ms in reply.latency_ms.items()}
+    rates = {"prefill": (reply.prompt_tokens, reply.prefill_rate), "decode": (len(reply.token_ids), reply.decode_rate)}
+    for name, (tokens, rate) in rates.items():
+        if name in times:
+            times[name] = (times[name][0], f"{times[name][1]}  ({tokens} tokens, {rate:,.1f} a second)")
     moments = [times.pop(name) for name in ("first_text", "first_audio", "total") if name in times]
     stages = [(f"  {name}", ms) for name, ms in times.values()]
     rows = table([*moments, *stages, (" " * 11, "")]).rstrip().splitlines()  # as wide as the names above

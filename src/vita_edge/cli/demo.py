@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .ask import add_options, check_output, hold_turn, options_from, reply_facts, summary
+from .ask import add_options, check_output, engine_options, hold_turn, options_from, reply_facts, summary
 from .show import print_json
 
 __all__ = ["add_arguments", "run"]
 
-DEMO = Path(__file__).parents[1] / "demo"
 REPLY_TOKENS = 48
 """Random weights do not know when to stop."""
 
@@ -29,24 +28,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from vita_edge.runtime import Assistant, Turn, read_image, read_sound, write_wav
+    from vita_edge.runtime import Assistant, Turn, demo_folder, read_image, read_sound, write_wav
 
-    question, picture = DEMO / "question.wav", DEMO / "picture.png"
+    demo = demo_folder()
+    question, picture = demo / "question.wav", demo / "picture.png"
     check_output(arguments.output)
     options = options_from(arguments, speak=True)
-    with Assistant(DEMO / "bundle", threads=arguments.threads) as assistant:
+    with Assistant(demo / "bundle", **engine_options(arguments)) as assistant:
         if not arguments.json:
             print(assistant.bundle.notice)
             print(f"question     {question}\npicture      {picture}\nreply        ", end="", flush=True)
         turn = Turn(sounds=[read_sound(question)], images=[read_image(picture)])
-        reply = hold_turn(assistant.conversation(options), turn, quiet=arguments.json)
+        talk = assistant.conversation(options)
+        reply = hold_turn(talk, turn, quiet=arguments.json)
         sound = None
         if len(reply.pcm):
             write_wav(arguments.output, reply.pcm, reply.sample_rate_hz)
             sound = arguments.output
         if arguments.json:
             asked = {"notice": assistant.bundle.notice, "question": str(question), "picture": str(picture)}
-            print_json(asked | reply_facts(reply, sound, assistant.bundle))
+            print_json(asked | reply_facts(reply, sound, assistant, talk))
         else:
             print(summary(reply, sound))
     return 0

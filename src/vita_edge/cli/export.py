@@ -15,12 +15,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder in the layout of the release")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     parser.add_argument("--vision-tower", type=Path, metavar="DIR", help="folder of the vision tower's config files")
-    parser.add_argument("--precision", default="fp32", help="fp32, fp16, int8 or int4 (default: fp32)")
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        metavar="P",
+        help="of the linear layers: fp32, fp16, int8 or int4 (default: fp32)",
+    )
     parser.add_argument(
         "--block",
         type=int,
         default=64,
-        help="weights that share a scale in blocks of 4 or 8 bits: 32, 64 or 128 (default: 64)",
+        metavar="N",
+        help="weights that share a scale, in blocks of 4 or 8 bits: 32, 64 or 128 (default: 64)",
     )
     parser.add_argument(
         "--no-int8-prefill", action="store_true", help="at int4: leave out the second graph that reads prompts faster"
@@ -44,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         vision_tower=arguments.vision_tower,
         precision=plan,
         prompts=prompts,
-        notice=arguments.notice or bundle.LICENCE_NOTICE,
+        notice=arguments.notice,
         force=arguments.force,
         progress=progress_bar(),
     )
@@ -57,12 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
                 "precision": arguments.precision,
                 "parameters": dict(report.parameters),
                 "notes": list(report.notes),
-                "notice": arguments.notice or bundle.LICENCE_NOTICE,
+                "notice": report.notice,
             }
         )
         return 0
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(arguments.notice or bundle.LICENCE_NOTICE, file=sys.stderr)
+    print(report.notice, file=sys.stderr)
     print(f"{report.bundle}: {mib(report.bytes)}, {parameters / 1e6:,.1f} M parameters, {arguments.precision}")
     return 0

@@ -74,7 +74,8 @@ def _print(facts: dict[str, Any]) -> None:
     learned = f", and {audio['prompt_rows']} learned ones" if audio["prompt_rows"] else ""
     tile = f"for each tile of {vision['tile_size']} x {vision['tile_size']} pixels"
     print(f"\ncontext     {llm['context_tokens']:,} positions, prompts up to {llm['prompt_limit_tokens']:,}")
-    print(f"picture     {vision['tokens_per_tile']} positions {tile}, {vision['max_tiles']} tiles at most")
+    live = f"{vision['max_tiles']} in live style"
+    print(f"picture     {vision['tokens_per_tile']} positions {tile}; at most 12 tiles, {live}")
     print(f"sound       12.5 positions a second{learned}")
     rate = codec["sample_rate_hz"] / codec["samples_per_code"]
     print(f"speech      {rate:g} codes a second, {codec['sample_rate_hz']} Hz")

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("tiny", "half", "full"),
         default="tiny",
         help="tiny: a few MB; half: Qwen2.5-0.5B's language model with full-size encoders; "
-        "full: VITA-1.5's sizes, 17 GB (default: tiny)",
+        "full: VITA-1.5's sizes, 18.6 GB (default: tiny)",
     )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
 

@@ -22,7 +22,7 @@ WORST = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
     parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of recorded arrays")
     parser.add_argument("--threads", type=int, default=0, help="threads of the CPU backend (default: one per core)")
 

@@ -1,0 +1,131 @@
+"""Formats of linear layers: what is written is what the kernels read, and outliers stay where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.errors import Misuse
+from vita_edge.engines.onnx_cpu import OnnxCpuSession
+from vita_edge.export.bundle import export_bundle
+from vita_edge.export.formats import Blocks, Float16, Float32, Int8Rows, LinearFormat
+from vita_edge.export.graph import GraphBuilder
+from vita_edge.export.precision import PRECISIONS, precision_plan
+from vita_edge.export.weights import computed
+from vita_edge.runtime import Assistant, Options, Turn
+from vita_edge.runtime.parity import verify
+
+FORMATS = {
+    "fp32": (Float32(), 1e-6),
+    "fp16": (Float16(), 1e-3),
+    "int8": (Int8Rows(), 0.02),
+    "8 bits": (Blocks(8, 64), 0.02),
+    "4 bits": (Blocks(4, 32), 0.12),
+}
+
+
+def product(folder: Path, form: LinearFormat, weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """x · weightᵀ through a graph written in ``form``."""
+    folder.mkdir(exist_ok=True)
+    rows, width = weight.shape
+    g = GraphBuilder("one", form)
+    y = g.linear(g.input("x", "float32", [1, "n", width]), computed(weight.shape, lambda: weight), None, "w")
+    g.output(g.op("Identity", y), "y", "float32", [1, "n", rows])
+    g.save(folder)
+    with OnnxCpuSession(folder / "one.onnx") as session:
+        return session.infer({"x": x[None]})["y"][0]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("shape", [(48, 128), (33, 96), (7, 40)], ids=str)
+def test_a_product_is_close_to_float32_for_even_and_odd_shapes(
+    tmp_path: Path, name: str, shape: tuple[int, int]
+) -> None:
+    form, limit = FORMATS[name]
+    random = np.random.default_rng(1)
+    weight, x = random.standard_normal(shape, np.float32), random.standard_normal((9, shape[1]), np.float32)
+    got, want = product(tmp_path, form, weight, x), x @ weight.T
+    assert np.linalg.norm(got - want) <= limit * np.linalg.norm(want)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_one_row_of_outliers_does_not_drown_the_others(tmp_path: Path, name: str) -> None:
+    form, limit = FORMATS[name]
+    random = np.random.default_rng(2)
+    weight, x = random.standard_normal((64, 128), np.float32), random.standard_normal((20, 128), np.float32)
+    x[3] *= 1000
+    got, want = product(tmp_path, form, weight, x), x @ weight.T
+    others = np.arange(20) != 3
+    assert np.linalg.norm((got - want)[others]) <= limit * np.linalg.norm(want[others])
+
+
+def test_a_row_of_zeros_gives_zeros_and_not_nan(tmp_path: Path) -> None:
+    x = np.zeros((2, 64), np.float32)
+    for name, (form, _) in FORMATS.items():
+        weight = np.random.default_rng(3).standard_normal((16, 64), np.float32)
+        weight[5] = 0
+        assert np.array_equal(product(tmp_path / name.replace(" ", ""), form, weight, x), np.zeros((2, 16)))
+
+
+def test_four_bits_keep_sixteen_evenly_spaced_values_exactly(tmp_path: Path) -> None:
+    steps = np.arange(16, dtype=np.float32) - 5
+    weight = np.stack([np.resize(steps, 64), np.resize(steps[::-1], 64)])
+    x = np.eye(64, dtype=np.float32)[:4]
+    assert np.allclose(product(tmp_path, Blocks(4, 64), weight, x), x @ weight.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [name for name in PRECISIONS if name != "fp32"])
+def test_a_bundle_of_every_precision_passes_its_gate(golden: Path, tmp_path: Path, precision: str) -> None:
+    export_bundle(golden / "checkpoint", tmp_path / "b", precision=precision)
+    bundle = Bundle.open(tmp_path / "b")
+    assert bundle.components["llm"].precision == precision
+    off = [check for check in verify(bundle, golden) if not check.passed]
+    assert off == []
+
+
+def test_a_damaged_int8_bundle_does_not_pass_its_gate(golden: Path, tmp_path: Path) -> None:
+    export_bundle(golden / "checkpoint", tmp_path / "b", precision="int8")
+    weights = tmp_path / "b" / "components" / "llm.bin"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 3 : 2 * len(content) // 3] = bytes(len(content) // 3 + len(content) % 3 // 2)
+    weights.write_bytes(content[: weights.stat().st_size].ljust(weights.stat().st_size, b"\0"))
+    assert any(not check.passed for check in verify(Bundle.open(tmp_path / "b"), golden))
+
+
+def test_prompts_read_by_the_second_graph_give_nearly_the_same_logits(golden: Path, tmp_path: Path) -> None:
+    export_bundle(golden / "checkpoint", tmp_path / "b", precision="int4")
+    rows = np.random.default_rng(4).standard_normal((40, 128), np.float32)
+    logits = {}
+    for fast in (False, True):
+        with Assistant(tmp_path / "b", fast_prefill=fast) as assistant:
+            assert assistant.fast_prefill is fast
+            model = assistant.language_model(64)
+            logits[fast] = model.prefill(rows).copy()
+            assert model.position == 40
+    agreement = np.corrcoef(logits[False], logits[True])[0, 1]
+    assert 0.5 < agreement < 0.999  # int4 and int8 weights differ, the model is the same
+
+
+def test_a_talk_with_an_int4_bundle_is_deterministic(golden: Path, tmp_path: Path) -> None:
+    export_bundle(golden / "checkpoint", tmp_path / "b", precision="int4")
+    replies = []
+    for _ in range(2):
+        with Assistant(tmp_path / "b", fast_prefill=True) as assistant:
+            replies.append(assistant.conversation(Options(max_new_tokens=8, seed=3)).ask(Turn("Hello.")))
+    assert replies[0].token_ids == replies[1].token_ids
+    assert np.array_equal(replies[0].pcm, replies[1].pcm)
+
+
+def test_without_the_second_graph_a_bundle_has_six_components(golden: Path, tmp_path: Path) -> None:
+    export_bundle(golden / "checkpoint", tmp_path / "b", precision=precision_plan("int4", int8_prefill=False))
+    assert len(Bundle.open(tmp_path / "b").components) == 6
+
+
+def test_an_unknown_precision_or_block_is_refused() -> None:
+    with pytest.raises(Misuse, match="int2"):
+        precision_plan("int2")
+    with pytest.raises(Misuse, match="block of 48"):
+        precision_plan("int4", block=48)
