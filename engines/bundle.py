@@ -107,6 +107,7 @@ class Bundle:
             raise BadBundle(
                 f"The manifest of {folder} cannot be understood.", why=f"{missing}.", fix=_EXPORT_AGAIN
             ) from error
+        bundle._check_names()
         absent = [name for name in COMPONENTS if name not in components]
         if absent:
             raise BadBundle(
@@ -143,6 +144,20 @@ class Bundle:
         for name, (_, digest) in self.files.items():
             if sha256_of(self.path / name, progress) != digest:
                 yield name
+
+    def _check_names(self) -> None:
+        """Every file that is used must be one whose checksum is known, inside the bundle."""
+        used = {file.relative_to(self.path).as_posix() for part in self.components.values() for file in part.files}
+        used |= {str(self.embeddings.get("file")), self.tokenizer_file.name}
+        strange = sorted(used - set(self.files)) + [
+            n for n in self.files if Path(n).is_absolute() or ".." in Path(n).parts
+        ]
+        if strange:
+            raise BadBundle(
+                f"The manifest of {self.path} names files that it does not describe.",
+                why=f"{', '.join(strange)}.",
+                fix=_EXPORT_AGAIN,
+            )
 
     def _check_lengths(self) -> None:
         problems = []
@@ -191,11 +206,16 @@ class EmbeddingTable:
 def sha256_of(path: Path, progress: Callable[[int], object] | None = None) -> str:
     """Digest of a file, read in pieces of 4 MiB."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-            if progress:
-                progress(len(piece))
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 22):
+                digest.update(piece)
+                if progress:
+                    progress(len(piece))
+    except OSError as error:
+        raise BadBundle(
+            f"{path} cannot be read.", why=f"{error.strerror}.", fix="Check its permissions and the disk."
+        ) from error
     return digest.hexdigest()
 
 

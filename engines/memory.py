@@ -1,10 +1,12 @@
-"""What the machine has left."""
+"""What the machine, or the container, has left."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 __all__ = ["available_memory"]
+
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int | None:
@@ -14,4 +16,14 @@ def available_memory() -> int | None:
     except OSError:
         return None
     found = (line.split() for line in lines)
-    return next((int(words[1]) * 1024 for words in found if words[0] == "MemAvailable:"), None)
+    free = next((int(words[1]) * 1024 for words in found if words[:1] == ["MemAvailable:"]), None)
+    left = _left_to_container()
+    return min(free, left) if free is not None and left is not None else free
+
+
+def _left_to_container() -> int | None:
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return max(int(limit) - int(used), 0)
+    except (OSError, ValueError):  # no container, or one without a limit: "max"
+        return None

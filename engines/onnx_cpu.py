@@ -78,7 +78,9 @@ class OnnxCpuSession:
                 model: bytes | str = tapped_model(path.read_bytes(), taps, overrides or {})
             else:
                 model = str(path)
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session: ort.InferenceSession | None = ort.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # the backend raises classes of its own, and plain RuntimeError
             raise BadBundle(
                 f"The graph {path.name} cannot be opened.",
@@ -95,6 +97,8 @@ class OnnxCpuSession:
         self.outputs = {spec.name: spec for spec in outputs if spec.name not in appended}
 
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> dict[str, Array]:
+        if self._session is None:
+            raise ValueError(f"{self.name} is closed")
         check_feeds(self.name, self.inputs, feeds)
         if not self._cache_specs:
             with _told_in_our_words(self.name):
@@ -115,7 +119,7 @@ class OnnxCpuSession:
     def close(self) -> None:
         """Give the graph and its weights back; the session cannot be used afterwards."""
         self._runs = WeakKeyDictionary()
-        self.__dict__.pop("_session", None)
+        self._session = None
 
     def __enter__(self) -> OnnxCpuSession:
         return self
@@ -260,7 +264,7 @@ def _told_in_our_words(graph: str) -> Iterator[None]:
     """The backend raises classes of its own; our errors and callers' mistakes pass as they are."""
     try:
         yield
-    except (VitaEdgeError, ValueError, AttributeError):
+    except (VitaEdgeError, ValueError):
         raise
     except Exception as error:
         raise InferenceFailed(

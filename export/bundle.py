@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import numpy as np
 
 from vita_edge import __version__
 from vita_edge.engines.bundle import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
-from vita_edge.engines.errors import Misuse, OutputFailed
+from vita_edge.engines.errors import Misuse
 
 from .checkpoint import Checkpoint
 from .facts import model_facts
@@ -27,6 +24,7 @@ from .graphs.speech import speech_decoder_graph, speech_prefill_graph
 from .graphs.vision import vision_graph
 from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
+from .whole_folder import free_place, whole_folder
 
 __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
 
@@ -34,7 +32,6 @@ LICENCE_NOTICE = (
     "Weights of the released VITA-1.5 and bundles made from them are for academic, research and education use only."
 )
 RANDOM_NOTICE = "These weights are random: the bundle shows the way and the time, its words mean nothing."
-DISK_RESERVE_BYTES = 64 << 20
 
 Progress = Callable[[str, int, int], object]
 """Called with (what is being written, values done, values in all)."""
@@ -62,6 +59,7 @@ def export_bundle(
     notice: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    told: Callable[[str], object] | None = None,
 ) -> ExportReport:
     """Turn the checkpoint at ``checkpoint_path`` into a bundle at ``bundle_path``.
 
@@ -75,15 +73,16 @@ def export_bundle(
         notice: what users of these weights should know; None says the licence of the release, or that practice
             weights are random.
         force: replace a bundle that is already there.
+        told: called with the notice before the first byte is written.
 
     Raises:
         BadCheckpoint: keys missing, left over or of the wrong shape (all are listed), or options that are refused.
-        Misuse: something is in the way at ``bundle_path``.
+        Misuse: something is in the way at ``bundle_path``, or its name cannot be taken.
         OutputFailed: no space or no permission.
     """
     plan = precision_plan(precision) if isinstance(precision, str) else precision
-    target = Path(bundle_path)
-    _refuse_what_is_in_the_way(target, force)
+    target = free_place(bundle_path, lambda target: _refusal(target, force))
+    replace = force and (target / MANIFEST).is_file()
     checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower)
     facts = model_facts(checkpoint)
     table = checkpoint.main["model.embed_tokens.weight"]
@@ -104,7 +103,9 @@ def export_bundle(
 
         return step
 
-    with _written_beside(target, needed) as folder:
+    if told:
+        told(notice)
+    with whole_folder(target, needed, what="bundle", replace=replace) as folder:
         files = [_write_text(folder / "tokenizer.json", checkpoint.tokenizer_json())]
         files.append(
             _write_embeddings(folder / "embeddings.bin", checkpoint, facts.llm.vocab_size, advance("embeddings"))
@@ -143,7 +144,7 @@ def export_bundle(
         }
         _write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return ExportReport(
-        bundle=target,
+        bundle=Path(bundle_path),
         bytes=sum(entry["bytes"] for entry in manifest["files"].values()),
         notice=notice,
         parameters={graph.name: graph.parameters for graph in graphs},
@@ -190,58 +191,15 @@ def _write_embeddings(path: Path, checkpoint: Checkpoint, rows: int, progress: C
     return path
 
 
-def _refuse_what_is_in_the_way(target: Path, force: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
+def _refusal(target: Path, force: bool) -> Misuse | None:
+    """Why what is at ``target`` may not be replaced."""
     is_bundle = (target / MANIFEST).is_file()
     if is_bundle and force:
-        return
-    raise Misuse(
+        return None
+    return Misuse(
         f"{target} exists.",
         why="It is a bundle, and an export never replaces one unasked."
         if is_bundle
         else "It is not a bundle, so it is not touched.",
         fix="Give --force to replace it, or another name." if is_bundle else "Give another name.",
     )
-
-
-@contextmanager
-def _written_beside(target: Path, bytes_needed: int) -> Iterator[Path]:
-    """A folder beside ``target`` that takes its name when all went well, and vanishes when not."""
-    partial = target.parent / f".{target.name}.partial"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)  # left by an export that was killed
-        free = shutil.disk_usage(target.parent).free
-        if free < bytes_needed + DISK_RESERVE_BYTES:
-            raise OutputFailed(
-                f"The bundle needs {bytes_needed >> 20} MiB, and {free >> 20} MiB are free at {target.parent}.",
-                why="Nothing was written.",
-                fix="Free some space, write to another disk, or choose a smaller precision.",
-            )
-        partial.mkdir()
-        yield partial
-        for file in partial.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-        _take_the_name(partial, target)
-    except OSError as error:
-        raise OutputFailed.from_os_error(target, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _take_the_name(partial: Path, target: Path) -> None:
-    """Rename; a bundle that is replaced is given up only when the new one has its name."""
-    old = target.parent / f".{target.name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    try:
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

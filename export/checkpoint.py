@@ -28,8 +28,8 @@ __all__ = ["Checkpoint"]
 
 Tensors = dict[str, LazyTensor]
 
-_HARMLESS = re.compile(r"num_batches_tracked$|rotary_emb\.inv_freq$|^model\.audio_encoder\..*\bpe$")
-"""Counters and tables in the main shards that can be computed."""
+_HARMLESS = re.compile(r"num_batches_tracked$|rotary_emb\.inv_freq$|^model\.audio_encoder\..*\bpe$|^predictor_head\.")
+"""Counters and tables in the main shards that can be computed, and a head that only training used."""
 _MOST_PROBLEMS = 20
 
 

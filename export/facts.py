@@ -16,7 +16,6 @@ from vita_edge.engines.facts import (
 )
 
 from .checkpoint import Checkpoint
-from .graphs.codec import codec_streams
 from .graphs.speech import SPEECH_CONTEXT
 from .receptive_field import receptive_field
 from .weights import padded_head_dim
@@ -94,7 +93,7 @@ def model_facts(checkpoint: Checkpoint) -> ModelFacts:
             samples_per_code=config.codec.samples_per_code,
             left_context=left,
             right_context=right,
-            streams=codec_streams(checkpoint),
+            streams=config.codec.streams,
         ),
         tokens=_token_facts(checkpoint, tokenizer),
     )

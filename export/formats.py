@@ -1,7 +1,7 @@
 """How the matrix of a linear layer is kept and multiplied: in float32, in int8, or in blocks of 4 or 8 bits.
 
-Formats are made for ONNX Runtime's CPU kernels. All quantise in one pass over the rows of the checkpoint, so that a
-matrix of any size needs the memory of a few rows (or, where its transpose is stored, of one int8 copy).
+Formats are made for ONNX Runtime's CPU kernels. All but float32 read the checkpoint a few rows at a time, so
+that a matrix of any size needs little memory (where its transpose is stored, one int8 copy, or one block at float16).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ __all__ = ["Blob", "Blocks", "Float16", "Float32", "Int8Rows", "LinearFormat", "
 
 TINY = 1e-20
 """Keeps a row of zeros from dividing by zero."""
+HALF_BLOCK_BYTES = 64 << 20
+"""Half-precision values that are turned at once."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,16 @@ class Float32:
 
 @dataclass(frozen=True)
 class Float16:
-    """Kept in half precision, multiplied in float32: the CPU has no half-precision product. Half the bytes on disk;
-    in memory the backend widens the weights when it opens the graph."""
+    """Kept in half precision, multiplied in float32: the CPU has no half-precision product. Half the bytes on disk, and
+    none saved in memory: the backend widens the weights when it opens the graph."""
 
     precision: str = "fp16"
 
     def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
-
-        def pieces() -> Iterator[NDArray[np.float16]]:
-            for piece in weight.pieces():
-                yield piece.astype(np.float16)
-
-        kept = g.blob(Blob(f"{name}.weight", "float16", weight.shape, pieces, weight.size))
-        return g.op("MatMul", x, g.op("Transpose", g.op("Cast", kept, to=1), perm=[1, 0]))
+        rows, width = weight.shape
+        # transposed here and not in the graph, where it would be one copy more in memory
+        kept = Blob(f"{name}.weight", "float16", (width, rows), lambda: _half_columns(weight), weight.size)
+        return g.op("MatMul", x, g.op("Cast", g.blob(kept), to=1))
 
 
 @dataclass(frozen=True)
@@ -198,6 +197,20 @@ class _BlockQuantiser:
     def zeros(self) -> Iterator[NDArray[np.uint8]]:
         yield from self._zeros
         self._zeros = []
+
+
+def _half_columns(weight: Weight) -> Iterator[NDArray[np.float16]]:
+    """[out, in] → float16 [in, out], a block of columns at a time and all rows read for each: the head of a large
+    vocabulary would be gigabytes at once."""
+    rows, width = weight.shape
+    step = max(HALF_BLOCK_BYTES // (2 * rows), 1)
+    for first in range(0, width, step):
+        block = np.empty((min(step, width - first), rows), np.float16)
+        done = 0
+        for piece in weight.pieces():
+            block[:, done : done + len(piece)] = piece[:, first : first + step].T
+            done += len(piece)
+        yield block
 
 
 def _int8_rows(rows: Floats) -> tuple[NDArray[np.int8], Floats]:

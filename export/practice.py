@@ -6,14 +6,11 @@ It says nothing sensible, and takes the same memory and time as a real one of it
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vita_edge.engines.errors import Misuse, OutputFailed
+from vita_edge.engines.errors import Misuse
 
 from .config import CheckpointConfig
 from .layout import AUDIO, expected_tensors
@@ -24,6 +21,7 @@ from .practice_weights import practice_tensor
 from .safetensors_file import write_safetensors
 from .tensor import StreamedTensor
 from .torch_writer import StreamedTree, write_torch_file
+from .whole_folder import free_place, whole_folder
 
 __all__ = ["Progress", "write_checkpoint", "write_practice_checkpoint"]
 
@@ -31,7 +29,6 @@ Progress = Callable[[str, int, int], object]
 """``progress(file, bytes done, bytes in all)``"""
 
 SHARD_BYTES = 5_000_000_000
-DISK_RESERVE_BYTES = 64 << 20
 
 
 def write_practice_checkpoint(
@@ -67,14 +64,16 @@ def write_checkpoint(
     few tensors' blocks of 4 MiB. Raises Misuse when ``folder`` holds something, OutputFailed when the disk is full.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise Misuse(f"{folder} exists and is not empty.", why="Nothing is ever overwritten.", fix="Name a new folder.")
+    in_the_way = Misuse(
+        f"{folder} exists and is not empty.", why="Nothing is ever overwritten.", fix="Name a new folder."
+    )
+    place = free_place(folder, lambda target: in_the_way)
     tokenizer = practice_tokenizer(config.llm.vocab_rows)
     plan = _plan(config, tokenizer, seed, dtype, torch_dtype, shard_bytes)
     texts = config_files(config, dtype)
     total = sum(tensor.nbytes for shard in plan.shards.values() for tensor in shard.values())
     total += sum(map(_bytes, plan.torch_files.values()))
-    with _written_beside(folder, total) as target:
+    with whole_folder(place, total, what="checkpoint") as target:
         report = _Report(progress, total)
         for name, text in {**texts, **tokenizer.files(), **plan.index}.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -158,32 +157,3 @@ class _Report:
                 self._progress(file, self._done, self._total)
 
         return advance
-
-
-@contextmanager
-def _written_beside(target: Path, bytes_needed: int) -> Iterator[Path]:
-    """A folder beside ``target`` that takes its name when all went well, and vanishes when not."""
-    partial = target.parent / f".{target.name}.partial"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
-        free = shutil.disk_usage(target.parent).free
-        if free < bytes_needed + DISK_RESERVE_BYTES:
-            raise OutputFailed(
-                f"The checkpoint needs {bytes_needed / 2**20:.0f} MiB, and {free / 2**20:.0f} MiB are free.",
-                why=f"Nothing was written to {target.parent}.",
-                fix="Free some space, write to another disk, or choose a smaller size.",
-            )
-        partial.mkdir()
-        yield partial
-        for file in partial.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    except OSError as error:
-        raise OutputFailed.from_os_error(target, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

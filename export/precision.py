@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vita_edge.engines.errors import Misuse
 
@@ -64,6 +64,4 @@ def precision_plan(name: str, *, block: int = 64, int8_prefill: bool = True) -> 
     if block not in (32, 64, 128):
         raise Misuse(f"There is no block of {block} weights.", why="Known: 32, 64, 128.", fix="Choose one of them.")
     plan = _plans(block)[name]
-    if not int8_prefill and plan.llm_prefill:
-        plan = PrecisionPlan(plan.name, plan.encoders, plan.llm, None, plan.head, plan.speech_decoder)
-    return plan
+    return plan if int8_prefill else replace(plan, llm_prefill=None)

@@ -50,7 +50,7 @@ def _main_config(path: Path, notes: list[str]) -> ConfigFile:
         tiles = {key: outer.values[key] for key in _TILES if key in outer}
         return ConfigFile(original, {**inner.values, **{k: v for k, v in tiles.items() if k not in inner}})
     notes.append("config.json is the live demo's and origin_config.json is missing; its text_config was used.")
-    text = outer.section("text_config").values
+    text = {key: value for key, value in outer.section("text_config").values.items() if value is not None}
     return ConfigFile(outer.file, {"mm_projector_type": "mlp2x_gelu", **outer.values, **text})
 
 
@@ -63,6 +63,7 @@ def _name(path: Path, main: ConfigFile) -> str:
 def _llm(c: ConfigFile, generation_file: Path) -> LlmConfig:
     c.must_be("hidden_act", "silu", default="silu")
     c.must_be("use_sliding_window", False, default=False)
+    c.must_be("rope_scaling", None, default=None)
     hidden, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
     kv_heads = c.integer("num_key_value_heads")
     _must_divide(c, "num_attention_heads", heads, "hidden_size", hidden)
@@ -162,9 +163,9 @@ def _audio(main: ConfigFile, file: Path, notes: list[str]) -> AudioConfig:
     front.must_be("subsampling-rate", 4)
     t.must_be("transformer-input-layer", "linear")
     t.must_be("transformer-pos-enc-class", "rel-enc")
-    t.must_be("transformer-normalize-before", True)
-    t.must_be("transformer-concat-after", False)
-    t.must_be("transformer-positionwise-layer-type", "linear")
+    t.must_be("transformer-normalize-before", True, default=True)
+    t.must_be("transformer-concat-after", False, default=False)
+    t.must_be("transformer-positionwise-layer-type", "linear", default="linear")
     model.must_be("adpter_type", "subsampling")
     model.must_be("norm", "layer", "batch")
     if "resample_conf" in data:

@@ -2,8 +2,10 @@
 
 from vita_edge.engines.errors import (
     BadBundle,
+    BadCheckpoint,
     BadInput,
     ContextOverflow,
+    InferenceFailed,
     MissingPackage,
     Misuse,
     OutputFailed,
@@ -20,10 +22,12 @@ from .vision_frontend import read_image
 __all__ = [
     "Assistant",
     "BadBundle",
+    "BadCheckpoint",
     "BadInput",
     "ContextOverflow",
     "Conversation",
     "Event",
+    "InferenceFailed",
     "MissingPackage",
     "Misuse",
     "Options",

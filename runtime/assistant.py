@@ -50,6 +50,8 @@ class Assistant:
     """
 
     def __init__(self, bundle: str | Path | Bundle, *, threads: int = 0, fast_prefill: bool | None = None) -> None:
+        if threads < 0:
+            raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         _check_small_files(self.bundle)
         facts = self.bundle.model

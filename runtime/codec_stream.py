@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.facts import CodecFacts
 
-__all__ = ["Cut", "DecodeCodes", "ExactCodecStream", "ReferenceCodecStream", "Samples", "find_cut"]
+__all__ = ["WINDOW", "Cut", "DecodeCodes", "ExactCodecStream", "ReferenceCodecStream", "Samples", "find_cut"]
 
 Samples: TypeAlias = NDArray[np.float32]
 """float32 [samples], -1 to 1, at ``CodecFacts.sample_rate_hz``"""
@@ -95,8 +95,8 @@ class ReferenceCodecStream:
     """
 
     def __init__(self, decode: DecodeCodes, facts: CodecFacts, chunk: int, threshold: float, padding: int = 10) -> None:
-        if padding < 1 or chunk * facts.samples_per_code < _WINDOW:
-            raise ValueError(f"the cut search needs padding and chunks of {_WINDOW} samples or more")
+        if padding < 1 or chunk * facts.samples_per_code < WINDOW:
+            raise ValueError(f"the cut search needs padding and chunks of {WINDOW} samples or more")
         self._decode = decode
         self._rate = facts.samples_per_code
         self._chunk = chunk
@@ -151,18 +151,18 @@ def find_cut(wave: Samples, threshold: float) -> Cut:
     """
     loudness = np.abs(wave)
     sums = np.concatenate([[0.0], np.cumsum(loudness, dtype=np.float64)])
-    windows = sums[_WINDOW:] - sums[:-_WINDOW]
-    begin = max(len(wave) // 2 - _WINDOW // 2, 0)
+    windows = sums[WINDOW:] - sums[:-WINDOW]
+    begin = max(len(wave) // 2 - WINDOW // 2, 0)
     relative = int(np.argmin(windows[begin:]))
     first = begin + relative
-    stop = min(len(wave), relative + _WINDOW + first)
-    quietest = float(windows[first]) / _WINDOW
+    stop = min(len(wave), relative + WINDOW + first)
+    quietest = float(windows[first]) / WINDOW
     if quietest >= threshold:
         return Cut(False, first, stop, -1, quietest)
     return Cut(True, first, stop, first + int(np.argmin(loudness[first:stop])), quietest)
 
 
-_WINDOW = 2401
+WINDOW = 2401
 """Samples over which loudness is averaged: 0.1 s at 24 kHz, made odd."""
 _NOTHING: Samples = np.zeros(0, np.float32)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,11 @@ class Options:
     """Reword function names (sin, log) only where they stand alone."""
 
     def __post_init__(self) -> None:
+        for name, known in (("style", get_args(Style)), ("streaming", get_args(Streaming))):
+            if getattr(self, name) not in known:
+                raise Misuse(
+                    f"There is no {name} {getattr(self, name)}.", why=f"Known: {', '.join(known)}.", fix="Choose one."
+                )
         for name, least in (("max_new_tokens", 1), ("context_tokens", 1), ("max_tiles", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from vita_edge.engines.errors import BadInput, OutputFailed
+from vita_edge.engines.errors import BadInput, Misuse, OutputFailed
 
 __all__ = ["Sound", "read_sound", "resample", "write_wav"]
 
@@ -32,6 +32,15 @@ class Sound:
 
     samples: NDArray[np.float32]
     sample_rate_hz: int
+
+    def __post_init__(self) -> None:
+        if self.samples.dtype.kind != "f" or self.samples.ndim not in (1, 2) or self.sample_rate_hz <= 0:
+            shape = f"{self.samples.dtype} {list(self.samples.shape)} at {self.sample_rate_hz} Hz"
+            raise Misuse(
+                f"These samples are no sound: {shape}.",
+                why="A sound is float32 [channels, n] or [n] with full scale 1.0, at a rate above 0.",
+                fix="Divide 16-bit samples by 32768, and put the channels first.",
+            )
 
     @property
     def first_channel(self) -> NDArray[np.float32]:
@@ -87,11 +96,11 @@ def write_wav(path: str | Path, samples: NDArray[np.int16] | NDArray[np.floating
         samples = np.clip(np.trunc(samples * 32768.0), -32768, 32767).astype(np.int16)
     wav = io.BytesIO()  # encoded in memory, so that whatever fails on the disk is an OSError with a reason
     soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
-    target = Path(path).resolve()  # a link stays a link
     try:
-        if target.exists() and not target.is_file():  # a device, a pipe: cannot be replaced
-            target.write_bytes(wav.getbuffer())
+        if Path(path).exists() and not Path(path).is_file():  # a device, a pipe: cannot be replaced
+            Path(path).write_bytes(wav.getbuffer())
             return
+        target = Path(path).resolve()  # a link stays a link
         beside = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
         try:
             beside.write_bytes(wav.getbuffer())

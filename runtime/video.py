@@ -104,7 +104,7 @@ def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint
     try:
         import cv2
     except ImportError as error:
-        why, fix = "OpenCV decodes videos, and is not installed.", "pip install vita-edge[video]"
+        why, fix = "OpenCV decodes videos, and is not installed.", "Install vita-edge with its extra: video."
         raise MissingPackage(f"Cannot read the video {path}.", why=why, fix=fix) from error
     capture = cv2.VideoCapture(str(path.resolve()))
     fps, promised = float(capture.get(cv2.CAP_PROP_FPS)), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -119,6 +119,12 @@ def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint
         # all are wanted, or the header lied; only now the number of frames is known
         positions = choose(count, fps) if choose else range(count)
         frames, _ = _decode(cv2, path, positions)
+    if not frames.keys() >= set(positions):
+        raise BadInput(
+            f"Cannot read the video {path}.",
+            why="Some of its frames cannot be decoded.",
+            fix="Convert it, for example to MP4 with H.264.",
+        )
     return [frames[position] for position in positions], fps
 
 

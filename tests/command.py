@@ -30,7 +30,8 @@ class Result:
         """It failed as promised: what happened, why, and what to do, a line each, and nothing on standard output."""
         assert self.code == code
         assert self.out == ""
-        lines = self.err.strip().splitlines()
+        assert "error: " in self.err
+        lines = self.err[self.err.index("error: ") :].strip().splitlines()  # after what was told before, the licence
         assert len(lines) == 3
         assert lines[0].startswith("error: ")
         assert what in lines[0]

@@ -95,7 +95,7 @@ def test_json_is_one_object_with_the_promised_keys(ask: Ask, inputs: Path, tmp_p
     assert (result.code, result.err) == (0, "")
     facts = result.json
     assert set(facts) == {
-        *("state", "state_marked", "text", "token_ids", "finished", "prompt_tokens"),
+        *("notice", "state", "state_marked", "text", "token_ids", "finished", "prompt_tokens"),
         *("audio", "latency_ms", "tokens_per_second", "kv_cache", "bundle"),
     }
     assert facts["state"] == "speech" and facts["finished"] is False
@@ -304,7 +304,7 @@ def test_a_turn_that_cannot_be_read_is_told_before_the_first_is_answered(ask: As
     [
         ((), "Nothing is asked."),
         (("--text", ""), "Nothing is asked."),
-        (("--text", " \n"), "The turn is empty."),
+        (("--text", " \n"), "Nothing is asked."),
         (("--text", "a", "-o", "no/such/reply.wav"), "There is no folder"),
         (("--text", "a", "-o", "."), "is a folder"),
         (("--text", "a", "-o", "reply.wav", "--no-speech"), "no speech to write"),

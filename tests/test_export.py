@@ -16,7 +16,6 @@ from vita_edge.cli import main
 from vita_edge.engines.bundle import COMPONENTS, Bundle, sha256_of
 from vita_edge.engines.errors import BadCheckpoint, Misuse, OutputFailed
 from vita_edge.engines.tensors import TensorSpec
-from vita_edge.export import bundle as export_module
 from vita_edge.export.bundle import LICENCE_NOTICE, export_bundle
 from vita_edge.export.graph import OPSET, GraphBuilder
 from vita_edge.export.prompts import DEFAULT_PROMPTS
@@ -61,17 +60,23 @@ def test_the_report_counts_what_was_written(checkpoint: Path, tmp_path: Path) ->
     assert {what for what, _, _ in steps} == {"embeddings", *COMPONENTS}
 
 
+COMPUTED_TABLES = ("rotary.cos", "rotary.sin", "frequency")
+"""Nothing in them was learned, so they are no parameters."""
+
+
 def test_the_weights_of_a_graph_are_the_parameters_that_are_counted(tiny_bundle: Bundle) -> None:
     for component in tiny_bundle.components.values():
         model = onnx.load(component.graph, load_external_data=False)
-        sizes = [
-            int(entry.value)
+        sizes = {
+            tensor.name: int(entry.value)
             for tensor in model.graph.initializer
             for entry in tensor.external_data
             if entry.key == "length"
-        ]
-        assert sum(sizes) == 4 * component.parameters
-        assert component.weights[0].stat().st_size < 4 * component.parameters + 4096 * len(sizes)
+        }
+        computed = {name: size for name, size in sizes.items() if name.split("/")[-1] in COMPUTED_TABLES}
+        assert (len(computed) > 0) == (component.name not in ("vision", "codec"))
+        assert sum(sizes.values()) - sum(computed.values()) == 4 * component.parameters
+        assert component.weights[0].stat().st_size < sum(sizes.values()) + 4096 * len(sizes)
 
 
 def test_the_token_table_holds_the_rows_that_a_tokenizer_knows_as_they_were_stored(tiny_bundle: Bundle) -> None:
@@ -90,6 +95,16 @@ def test_a_bundle_carries_our_prompts_and_the_notice_unless_told_otherwise(
     bundle = Bundle.open(tmp_path / "b")
     assert bundle.prompts == prompts
     assert bundle.notice == "Random weights."
+
+
+def test_the_notice_is_said_before_the_first_byte_is_written(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[tuple[str, list[Path]]] = []
+    export_bundle(checkpoint, tmp_path / "b", told=lambda notice: seen.append((notice, list(tmp_path.iterdir()))))
+    assert seen == [(LICENCE_NOTICE, [])]
+    assert main(["export", str(checkpoint), "-o", str(tmp_path / "c")]) == 0
+    assert capsys.readouterr().err.startswith(LICENCE_NOTICE)
 
 
 def test_prompts_come_from_a_file_on_the_command_line(checkpoint: Path, tmp_path: Path) -> None:
@@ -295,6 +310,55 @@ def test_a_bundle_may_be_named_from_inside_the_folder_that_it_goes_to(
     Bundle.open(tmp_path / "b")
 
 
+def test_a_link_to_a_bundle_stays_a_link_when_the_bundle_is_replaced(
+    checkpoint: Path, bundle_copy: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    (bundle_copy / "old.txt").write_text("from the bundle before")
+    link = tmp_path / "links" / "current"
+    link.parent.mkdir()
+    link.symlink_to(bundle_copy, target_is_directory=True)
+    assert export_bundle(checkpoint, link, force=True).bundle == link
+    assert link.is_symlink()
+    assert digests(bundle_copy) == digests(tiny_bundle.path)
+    assert [path.name for path in link.parent.iterdir()] == ["current"]
+    assert [path.name for path in bundle_copy.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_link_that_leads_to_itself_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(Misuse, match="link to itself"):
+        export_bundle(checkpoint, tmp_path / "loop", force=True)
+
+
+def test_the_folder_that_one_is_in_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in (".", tmp_path / "here"):
+        with pytest.raises(Misuse, match="folder that you are in"):
+            export_bundle(tmp_path / "no checkpoint", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_mount_point_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    with pytest.raises(Misuse, match="where a disk is mounted"):
+        export_bundle(tmp_path / "no checkpoint", tmp_path / "disk")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_appears_under_the_name_meanwhile_is_not_replaced(force: bool, checkpoint: Path, tmp_path: Path) -> None:
+    def appears(notice: str) -> None:
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "mine.txt").write_text("mine")
+
+    with pytest.raises(OutputFailed):
+        export_bundle(checkpoint, tmp_path / "b", told=appears, force=force)
+    assert [path.name for path in tmp_path.rglob("*")] == ["b", "mine.txt"]
+
+
 # --- disks
 
 
@@ -328,7 +392,7 @@ def test_a_disk_that_fills_up_at_the_last_moment_leaves_nothing(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(export_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputFailed, match="Cannot write"):
         export_bundle(checkpoint, tmp_path / "b")
     assert nothing_at(tmp_path / "b")
@@ -338,6 +402,10 @@ def test_a_path_below_a_file_cannot_be_written_to(checkpoint: Path, tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputFailed, match="Cannot write"):
         export_bundle(checkpoint, tmp_path / "file" / "b")
+    with pytest.raises(OutputFailed, match="Cannot write"):
+        export_bundle(checkpoint, tmp_path / ("long" * 100))
+    with pytest.raises(OutputFailed, match="Cannot write"):  # only the name that it is written under is too long
+        export_bundle(checkpoint, tmp_path / ("l" * 250))
 
 
 # --- misuse

@@ -9,12 +9,15 @@ import pytest
 
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import Misuse
+from vita_edge.engines.footprint import footprint
 from vita_edge.engines.onnx_cpu import OnnxCpuSession
+from vita_edge.export import formats, weights
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.formats import Blocks, Float16, Float32, Int8Rows, LinearFormat
 from vita_edge.export.graph import GraphBuilder
 from vita_edge.export.precision import PRECISIONS, precision_plan
-from vita_edge.export.weights import computed
+from vita_edge.export.tensor import LazyTensor, fetch_from_array
+from vita_edge.export.weights import as_is, computed
 from vita_edge.runtime import Assistant, Options, Turn
 from vita_edge.runtime.parity import verify
 
@@ -62,6 +65,19 @@ def test_one_row_of_outliers_does_not_drown_the_others(tmp_path: Path, name: str
     assert np.linalg.norm((got - want)[others]) <= limit * np.linalg.norm(want[others])
 
 
+def test_half_precision_is_turned_a_block_of_columns_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(5).standard_normal((33, 40), np.float32)
+    monkeypatch.setattr(formats, "HALF_BLOCK_BYTES", 33 * 2 * 7)
+    monkeypatch.setattr(weights, "PIECE_VALUES", 400)
+    stored = as_is(LazyTensor("t", values.shape, "float32", Path("nowhere"), fetch_from_array(values)))
+    g = GraphBuilder("one", Float16())
+    g.linear(g.input("x", "float32", [1, "n", 40]), stored, None, "w")
+    (blob,) = g._blobs
+    pieces = list(blob.pieces())
+    assert [piece.shape for piece in pieces] == [(7, 33)] * 5 + [(5, 33)]
+    np.testing.assert_array_equal(np.concatenate(pieces), values.T.astype(np.float16))
+
+
 def test_a_row_of_zeros_gives_zeros_and_not_nan(tmp_path: Path) -> None:
     x = np.zeros((2, 64), np.float32)
     for name, (form, _) in FORMATS.items():
@@ -84,6 +100,15 @@ def test_a_bundle_of_every_precision_passes_its_gate(golden: Path, tmp_path: Pat
     assert bundle.components["llm"].precision == precision
     off = [check for check in verify(bundle, golden) if not check.passed]
     assert off == []
+
+
+def test_half_precision_saves_disk_and_is_not_said_to_save_memory(golden: Path, tmp_path: Path) -> None:
+    bundles = {}
+    for precision in ("fp32", "fp16"):
+        export_bundle(golden / "checkpoint", tmp_path / precision, precision=precision)
+        bundles[precision] = Bundle.open(tmp_path / precision)
+    assert bundles["fp16"].bytes < bundles["fp32"].bytes
+    assert footprint(bundles["fp16"])["weights"] >= footprint(bundles["fp32"])["weights"]
 
 
 def test_a_damaged_int8_bundle_does_not_pass_its_gate(golden: Path, tmp_path: Path) -> None:

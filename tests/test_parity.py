@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import BadInput
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.prompts import read_prompts
+from vita_edge.runtime import demo_folder
 from vita_edge.runtime.parity import Check, GoldenFolder, verify
 from vita_edge.runtime.parity.compare import compare_arrays, compare_equal
 
@@ -324,3 +326,39 @@ def test_sequences_differ_in_their_first_other_item_or_in_length() -> None:
     assert "first differs at 1: 3, recorded 2" in compare_equal("stage", "name", [1, 3], np.array([1, 2])).detail
     assert "1 items, recorded 2" in compare_equal("stage", "name", [1], (1, 2)).detail
     assert not compare_equal("stage", "name", "a", "b").passed
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_a_wrong_cut_is_found_in_every_column(tiny_bundle: Bundle, golden: Path, tmp_path: Path, column: int) -> None:
+    folder = shutil.copytree(golden, tmp_path / "golden")
+    file = folder / "data" / "tts.npz"
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    name = next(name for name in arrays if name.endswith("_cuts") and len(arrays[name]))
+    arrays[name] = arrays[name].copy()
+    arrays[name][0, column] += 1 if column == 0 else 700
+    np.savez_compressed(file, **arrays)
+    assert any(not check.passed and check.name == name for check in verify(tiny_bundle, folder))
+
+
+def test_nothing_to_compare_is_no_pass(tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "manifest.json").write_text('{"arrays": []}')
+    assert main(["verify", str(tiny_bundle.path), "--golden", str(tmp_path)]) == 1
+    assert "Nothing was compared" in capsys.readouterr().err
+
+
+def test_recordings_of_another_model_are_explained(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(demo_folder() / "bundle"), "--golden", str(golden)]) == 1
+    assert "not of this model" in capsys.readouterr().err
+
+
+def test_inputs_that_are_missing_are_told_and_the_rest_is_judged(
+    tiny_bundle: Bundle, golden: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(golden, tmp_path / "golden")
+    for file in (*(folder / "data" / "inputs").glob("*.wav"), *(folder / "data" / "inputs").glob("*.png")):
+        file.unlink()
+    checks = list(verify(tiny_bundle, folder))
+    assert all(check.passed for check in checks)
+    assert any("not among the inputs" in check.detail for check in checks)
+    assert any(check.stage == "audio encoder" and not check.skipped for check in checks)

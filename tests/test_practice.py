@@ -194,6 +194,12 @@ def test_an_existing_folder_is_never_overwritten(tmp_path: Path) -> None:
     Checkpoint.open(write_practice_checkpoint(tmp_path / "empty", "tiny"))
 
 
+def test_the_folder_that_one_is_in_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Misuse, match="folder that you are in"):
+        write_practice_checkpoint(".", "tiny")
+
+
 def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))

@@ -314,7 +314,7 @@ def test_a_refused_feed_leaves_the_cache_as_it_was(llm: Session, rows: Floats, w
 def test_a_closed_session_cannot_be_used(tiny_bundle: Bundle) -> None:
     with tiny_bundle.session("codec") as codec:
         pass
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValueError, match="codec is closed"):
         codec.infer({"codes": np.zeros((1, 3), np.int64)})
     codec.close()  # a second time does no harm
 

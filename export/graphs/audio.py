@@ -7,12 +7,12 @@ import numpy as np
 from ..checkpoint import Checkpoint
 from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
+from ..layout import AUDIO, CMVN
 from ..weights import as_is, computed
 from .attention import heads_first, scaled_attention
 
 __all__ = ["audio_graph"]
 
-ROOT = "model.audio_encoder."
 MASKED = -65504.0
 """What the reference adds to a score that may not be seen."""
 NO_CHUNK = 1 << 30
@@ -26,8 +26,8 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
     fbank = g.input("fbank", "float32", [1, "frames", config.mel_bins])
 
     with g.scope("cmvn"):
-        centred = g.op("Sub", fbank, g.weight("mean", as_is(tensor[f"{ROOT}encoder.global_cmvn.mean"])))
-        x = g.tap(g.op("Mul", centred, g.weight("istd", as_is(tensor[f"{ROOT}encoder.global_cmvn.istd"]))), "cmvn")
+        centred = g.op("Sub", fbank, g.weight("mean", as_is(tensor[f"{AUDIO}{CMVN}mean"])))
+        x = g.tap(g.op("Mul", centred, g.weight("istd", as_is(tensor[f"{AUDIO}{CMVN}istd"]))), "cmvn")
     with g.scope("subsampling"):
         x = g.tap(_subsampling(g, checkpoint, x), "sub")
     with g.scope("transformer"):
@@ -35,7 +35,7 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
     with g.scope("adapter"):
         x = g.tap(_adapter(g, checkpoint, x), "adapter")
         if config.prompt_rows:
-            prompt = tensor[f"{ROOT}prompt_embeddings.weight"]
+            prompt = tensor[f"{AUDIO}prompt_embeddings.weight"]
             rows = g.weight("prompt", computed((1, *prompt.shape), lambda: prompt.read()[None]))
             x = g.op("Concat", rows, x, axis=1)
         else:
@@ -46,12 +46,12 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
 
 def _linear(g: GraphBuilder, checkpoint: Checkpoint, x: str, source: str, name: str) -> str:
     tensor = checkpoint.main
-    return g.linear(x, as_is(tensor[f"{ROOT}{source}.weight"]), as_is(tensor[f"{ROOT}{source}.bias"]), name)
+    return g.linear(x, as_is(tensor[f"{AUDIO}{source}.weight"]), as_is(tensor[f"{AUDIO}{source}.bias"]), name)
 
 
 def _norm(g: GraphBuilder, checkpoint: Checkpoint, x: str, source: str, name: str, eps: float = 1e-5) -> str:
     tensor = checkpoint.main
-    return g.layer_norm(x, as_is(tensor[f"{ROOT}{source}.weight"]), as_is(tensor[f"{ROOT}{source}.bias"]), eps, name)
+    return g.layer_norm(x, as_is(tensor[f"{AUDIO}{source}.weight"]), as_is(tensor[f"{AUDIO}{source}.bias"]), eps, name)
 
 
 def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
@@ -59,7 +59,7 @@ def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
     tensor = checkpoint.main
     image = g.op("Unsqueeze", x, g.constant([1]))
     for index in (0, 2):
-        source = f"{ROOT}encoder.enc.0.core.conv.{index}"
+        source = f"{AUDIO}encoder.enc.0.core.conv.{index}"
         weight = g.weight(f"conv.{index}.weight", as_is(tensor[f"{source}.weight"]))
         bias = g.weight(f"conv.{index}.bias", as_is(tensor[f"{source}.bias"]))
         image = g.op("Relu", g.op("Conv", image, weight, bias, strides=[2, 2]))
@@ -96,11 +96,11 @@ def _attention(g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, 
     config, tensor = checkpoint.config.audio, checkpoint.main
     heads, head_dim = config.heads, config.hidden_size // config.heads
     q = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_q", "q"), [0, 0, heads, head_dim])
-    with_u = g.op("Add", q, g.weight("pos_bias_u", as_is(tensor[f"{ROOT}{source}.pos_bias_u"])))
-    with_v = g.op("Add", q, g.weight("pos_bias_v", as_is(tensor[f"{ROOT}{source}.pos_bias_v"])))
+    with_u = g.op("Add", q, g.weight("pos_bias_u", as_is(tensor[f"{AUDIO}{source}.pos_bias_u"])))
+    with_v = g.op("Add", q, g.weight("pos_bias_v", as_is(tensor[f"{AUDIO}{source}.pos_bias_v"])))
     queries = g.op("Transpose", g.op("Concat", with_u, with_v, axis=-1), perm=[0, 2, 1, 3])
     k = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_k", "k"), [0, 0, heads, head_dim])
-    p = g.linear(positions, as_is(tensor[f"{ROOT}{source}.linear_pos.weight"]), None, "pos")
+    p = g.linear(positions, as_is(tensor[f"{AUDIO}{source}.linear_pos.weight"]), None, "pos")
     p = g.reshape(p, [0, 0, heads, head_dim])
     keys = g.op("Transpose", g.op("Concat", k, p, axis=-1), perm=[0, 2, 3, 1])
     values = heads_first(g, _linear(g, checkpoint, x, f"{source}.linear_v", "v"), heads, head_dim)
@@ -155,14 +155,14 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
     y = g.op(
         "Conv",
         g.op("Transpose", x, perm=[0, 2, 1]),
-        g.weight("conv.weight", as_is(tensor[f"{ROOT}adpter.conv1d2.weight"])),
-        g.weight("conv.bias", as_is(tensor[f"{ROOT}adpter.conv1d2.bias"])),
+        g.weight("conv.weight", as_is(tensor[f"{AUDIO}adpter.conv1d2.weight"])),
+        g.weight("conv.bias", as_is(tensor[f"{AUDIO}adpter.conv1d2.bias"])),
         strides=[2],
         pads=[0, config.adapter_kernel - 1],  # all of it at the end, although the reference's variable says left
     )
     y = g.op("Transpose", y, perm=[0, 2, 1])
     if config.adapter_norm == "batch":
-        part = {name: tensor[f"{ROOT}adpter.bn2.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
+        part = {name: tensor[f"{AUDIO}adpter.bn2.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
         shape = part["weight"].shape
 
         def gain() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -9,33 +9,25 @@ from ..checkpoint import Checkpoint
 from ..graph import GraphBuilder
 from ..weights import Weight, as_is, computed
 
-__all__ = ["codec_graph", "codec_streams"]
+__all__ = ["codec_graph"]
 
 SLOPE = 0.1
 """Of every leaky ReLU, the one before conv_post included."""
-
-
-def codec_streams(checkpoint: Checkpoint) -> int:
-    """Codes per frame: one for every residual layer and group."""
-    config = checkpoint.config.codec
-    return config.residual_layers * config.n_code_groups
 
 
 def codec_graph(checkpoint: Checkpoint) -> GraphBuilder:
     """codes int64 [streams, n] (streams is 1 in the release) → waveform float32 [1, samples_per_code · n]."""
     config = checkpoint.config.codec
     g = GraphBuilder("codec")
-    codes = g.input("codes", "int64", [codec_streams(checkpoint), "frames"])
+    codes = g.input("codes", "int64", [config.streams, "frames"])
     with g.scope("quantizer"):
         quantized = g.tap(_dequantise(g, checkpoint, codes), "quant")
         voice, voice_width = _voice(checkpoint)
         voice_name = g.tap(g.op("Identity", g.weight("voice", voice)), "global")
     with g.scope("generator"):
         x = g.tap(_conv(g, checkpoint, quantized, "conv_pre", kernel=7), "conv_pre")
-        channels = config.upsample_initial_channel
         for i, (rate, kernel) in enumerate(zip(config.upsample_rates, config.upsample_kernel_sizes)):
             with g.scope(f"stage.{i}"):
-                channels //= 2
                 weight, bias = _folded(checkpoint, f"generator.ups.{i}")
                 x = g.op(
                     "ConvTranspose",
@@ -46,7 +38,7 @@ def codec_graph(checkpoint: Checkpoint) -> GraphBuilder:
                     pads=[(kernel - rate) // 2] * 2,
                 )
                 x = _residual_mean(g, checkpoint, g.tap(x, f"up{i}"), i)
-                if channels == voice_width:  # the reference adds the voice wherever it happens to fit
+                if config.channels(i + 1) == voice_width:  # the reference adds the voice wherever it happens to fit
                     x = g.op("Add", x, voice_name)
         y = g.op("Tanh", _conv(g, checkpoint, _leaky(g, x), "conv_post", kernel=7))
     g.output(g.reshape(y, [1, -1]), "waveform", "float32", [1, "samples"])

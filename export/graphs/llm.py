@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..checkpoint import Checkpoint
 from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
-from ..weights import Weight, as_is, first_rows, head_padded, head_padded_columns, joined_rows, padded_head_dim
+from ..weights import as_is, first_rows, padded_head_dim
 from .attention import rotary_tables
+from .decoder_layer import after_attention, packed_heads
 
 __all__ = ["cached_attention", "llm_graph", "llm_prefill_graph"]
 
@@ -52,18 +53,12 @@ def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, cache_only: bool = False
         prefix = f"model.layers.{i}."
         with g.scope(f"layers.{i}"):
             y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), config.rms_norm_eps, "input_norm")
-            y = g.linear(y, _packed(checkpoint, prefix, "weight"), _packed(checkpoint, prefix, "bias"), "attn.qkv")
+            weight, bias = (packed_heads(tensor, prefix, config.head_dim, part) for part in ("weight", "bias"))
+            y = g.linear(y, weight, bias, "attn.qkv")
             y = cached_attention(g, i, y, lengths, tables, config.heads, config.kv_heads, config.head_dim)
             if cache_only and i == config.layers - 1:
                 break
-            out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), config.head_dim)
-            x = g.op("Add", x, g.linear(y, out, None, "attn.out"))
-            post = as_is(tensor[f"{prefix}post_attention_layernorm.weight"])
-            y = g.rms_norm(x, post, config.rms_norm_eps, "post_norm")
-            gate = g.linear(y, as_is(tensor[f"{prefix}mlp.gate_proj.weight"]), None, "mlp.gate")
-            up = g.linear(y, as_is(tensor[f"{prefix}mlp.up_proj.weight"]), None, "mlp.up")
-            y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-            x = g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))
+            x = after_attention(g, tensor, prefix, x, y, config.head_dim, config.rms_norm_eps)
     return x
 
 
@@ -103,14 +98,3 @@ def cached_attention(
     for name in present:
         g.output(name, name, "float32", axes)
     return mixed
-
-
-def _packed(checkpoint: Checkpoint, prefix: str, part: str) -> Weight:
-    """q, k and v in one matrix, heads padded for the attention operator."""
-    head_dim, tensor = checkpoint.config.llm.head_dim, checkpoint.main
-    q, k, v = (as_is(tensor[f"{prefix}self_attn.{name}_proj.{part}"]) for name in "qkv")
-    return joined_rows(
-        head_padded(q, head_dim, rotary=True),
-        head_padded(k, head_dim, rotary=True),
-        head_padded(v, head_dim, rotary=False),
-    )

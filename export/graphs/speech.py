@@ -9,8 +9,9 @@ from __future__ import annotations
 from ..checkpoint import Checkpoint
 from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
-from ..weights import Weight, as_is, computed, head_padded, head_padded_columns, joined_rows, padded_head_dim
+from ..weights import as_is, computed, padded_head_dim
 from .attention import rotary_tables, scaled_attention
+from .decoder_layer import after_attention, packed_heads
 from .llm import cached_attention
 
 __all__ = ["SPEECH_CONTEXT", "speech_decoder_graph", "speech_prefill_graph"]
@@ -61,9 +62,9 @@ def speech_decoder_graph(checkpoint: Checkpoint, linear: LinearFormat, head: Lin
         prefix = f"layers.{i}."
         with g.scope(f"layers.{i}"):
             y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), EPS, "input_norm")
-            y = g.linear(y, _packed(checkpoint, prefix), None, "attn.qkv")
+            y = g.linear(y, packed_heads(tensor, prefix, config.head_dim), None, "attn.qkv")
             y = cached_attention(g, i, y, lengths, tables, config.heads, config.heads, config.head_dim)
-            x = _after_attention(g, checkpoint, x, y, prefix)
+            x = after_attention(g, tensor, prefix, x, y, config.head_dim, EPS)
     y = g.rms_norm(g.take(x, -1, FAR, 1), as_is(tensor["norm.weight"]), EPS, "norm")
     logits = g.linear(y, as_is(tensor["out_fnn.weight"]), as_is(tensor["out_fnn.bias"]), "out", head=True)
     g.output(logits, "logits", "float32", [1, 1, config.codes + 4])
@@ -77,7 +78,7 @@ def _prefix_layer(
     config, tensor = checkpoint.config.speech, checkpoint.speech
     heads, padded = config.heads, padded_head_dim(config.head_dim)
     y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), EPS, "input_norm")
-    qkv = g.linear(y, _packed(checkpoint, prefix), None, "attn.qkv")
+    qkv = g.linear(y, packed_heads(tensor, prefix, config.head_dim), None, "attn.qkv")
     split = g.op("Transpose", g.reshape(qkv, [0, 0, 3 * heads, padded]), perm=[0, 2, 1, 3])
     q, k, v = g.op("Split", split, axis=1, num_outputs=3, outputs=3)
     length = g.op("Shape", x, start=1, end=2)
@@ -87,7 +88,7 @@ def _prefix_layer(
         return x, k, v
     keys = g.op("Transpose", k, perm=[0, 1, 3, 2])
     y = scaled_attention(g, _rotated(g, q, cos, sin, padded), keys, v, heads * padded, config.head_dim**-0.5)
-    return _after_attention(g, checkpoint, x, y, prefix), k, v
+    return after_attention(g, tensor, prefix, x, y, config.head_dim, EPS), k, v
 
 
 def _rotated(g: GraphBuilder, x: str, cos: str, sin: str, head_dim: int) -> str:
@@ -96,24 +97,3 @@ def _rotated(g: GraphBuilder, x: str, cos: str, sin: str, head_dim: int) -> str:
     left = g.op("Sub", g.op("Mul", first, cos), g.op("Mul", second, sin))
     right = g.op("Add", g.op("Mul", second, cos), g.op("Mul", first, sin))
     return g.op("Concat", left, right, axis=-1)
-
-
-def _after_attention(g: GraphBuilder, checkpoint: Checkpoint, x: str, mixed: str, prefix: str) -> str:
-    config, tensor = checkpoint.config.speech, checkpoint.speech
-    out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), config.head_dim)
-    x = g.op("Add", x, g.linear(mixed, out, None, "attn.out"))
-    y = g.rms_norm(x, as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), EPS, "post_norm")
-    gate = g.linear(y, as_is(tensor[f"{prefix}mlp.gate_proj.weight"]), None, "mlp.gate")
-    up = g.linear(y, as_is(tensor[f"{prefix}mlp.up_proj.weight"]), None, "mlp.up")
-    y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-    return g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))
-
-
-def _packed(checkpoint: Checkpoint, prefix: str) -> Weight:
-    head_dim, tensor = checkpoint.config.speech.head_dim, checkpoint.speech
-    q, k, v = (as_is(tensor[f"{prefix}self_attn.{name}_proj.weight"]) for name in "qkv")
-    return joined_rows(
-        head_padded(q, head_dim, rotary=True),
-        head_padded(k, head_dim, rotary=True),
-        head_padded(v, head_dim, rotary=False),
-    )

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from ..checkpoint import Checkpoint
 from ..formats import LinearFormat
 from ..graph import GraphBuilder
+from ..layout import VISION
 from ..weights import Weight, as_is, computed
 from .attention import heads_first, scaled_attention
 
 __all__ = ["vision_graph"]
 
-TOWER = "model.vision_tower.vision_tower."
 FEATURE_SCALE = 0.5
 """The reference halves the features before it shuffles pixels."""
 
@@ -30,8 +30,8 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
         patch = g.op(
             "Conv",
             pixels,
-            g.weight("patch.weight", as_is(tensor[f"{TOWER}embeddings.patch_embedding.weight"])),
-            g.weight("patch.bias", as_is(tensor[f"{TOWER}embeddings.patch_embedding.bias"])),
+            g.weight("patch.weight", as_is(tensor[f"{VISION}embeddings.patch_embedding.weight"])),
+            g.weight("patch.bias", as_is(tensor[f"{VISION}embeddings.patch_embedding.bias"])),
             strides=[config.patch_size] * 2,
         )
         patches = g.op("Transpose", g.reshape(patch, [0, width, grid * grid]), perm=[0, 2, 1])
@@ -40,7 +40,7 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
 
     for i in range(config.layers):
         with g.scope(f"layers.{i}"):
-            x = _layer(g, checkpoint, x, f"{TOWER}encoder.layers.{i}.")
+            x = _layer(g, checkpoint, x, f"{VISION}encoder.layers.{i}.")
     g.tap(x, "vit")
 
     with g.scope("projector"):
@@ -56,8 +56,8 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
 
 def _position_table(checkpoint: Checkpoint) -> Weight:
     """Position table with the class token already added to its first row: [1, 1 + grid², C]."""
-    table = checkpoint.main[f"{TOWER}embeddings.position_embedding"]
-    class_token = checkpoint.main[f"{TOWER}embeddings.class_embedding"]
+    table = checkpoint.main[f"{VISION}embeddings.position_embedding"]
+    class_token = checkpoint.main[f"{VISION}embeddings.class_embedding"]
 
     def make() -> NDArray[np.float32]:
         rows = table.read().copy()

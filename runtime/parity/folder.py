@@ -79,6 +79,10 @@ class GoldenFolder:
             self.compared.add(f"{file}:{name}")
         return array
 
+    def peek(self, file: str, name: str) -> NDArray[Any]:
+        """An array that is there; it does not count as compared."""
+        return self._arrays[file][name]
+
     def names(self, file: str, suffix: str) -> list[str]:
         """What stands before ``.suffix`` in the names of ``file``, in their order."""
         ending = f".{suffix}"
@@ -111,7 +115,9 @@ class GoldenFolder:
         )
 
     def _beside(self, name: str) -> Any:
-        for folder in (self.path, *list(self.path.resolve().parents)[:3]):
-            if (folder / name).is_file():
-                return json.loads((folder / name).read_text("utf-8"))
+        """System prompts: in the folder itself, or where one file serves several checkpoints."""
+        for folder in (self.path, *list(self.path.resolve().parents)[:2]):
+            prompts = self.json(str(folder / name))
+            if isinstance(prompts, dict) and all(isinstance(texts, dict) for texts in prompts.values()):
+                return prompts
         return None

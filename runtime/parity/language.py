@@ -57,21 +57,21 @@ def language_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) 
         Comparison("llm from the files", max(precision, encoders, key=_coarseness)),
     )
     model = assistant.language_model()
-    for name in golden.names(FILE, "ids"):
-        ids = golden.get(FILE, f"{name}.ids")
-        embeds = golden.get(FILE, f"{name}.embeds")
-        assert ids is not None
+    penalty = bundle.model.llm.repetition_penalty
+    for name in dict.fromkeys([*golden.names(FILE, "ids"), *golden.names(FILE, "embeds")]):
+        ids, embeds = golden.get(FILE, f"{name}.ids"), golden.get(FILE, f"{name}.embeds")
+        if embeds is not None:
+            yield from _logits_checks(golden, recorded, name, model, embeds, penalty)
+        if ids is None:
+            continue
         case = _case(golden, name, assistant, bundle)
-        penalty = bundle.model.llm.repetition_penalty
         if case is None:
-            yield prompt.skip(f"{name}.ids", "cases.json does not say what was asked")
+            yield prompt.skip(f"{name}.ids", "what was asked is not told in cases.json, or its inputs are not here")
         elif golden.prompts is None:
             yield prompt.skip(f"{name}.ids", "no prompts.json beside the folder: the recorded ids are taken")
         else:
             got = encode_prompt(case.segments(golden.prompts), assistant.tokenizer)
             yield prompt.equal(f"{name}.ids", got, ids)
-        if embeds is not None:
-            yield from _logits_checks(golden, recorded, name, model, embeds, penalty)
         if case is None:
             continue
         try:
@@ -98,18 +98,21 @@ def _logits_checks(
     model.rewind(0)
     positions = golden.get(FILE, f"{name}.prefill_pos")
     marks = [int(p) for p in positions] if positions is not None else []
-    logits, at_marks = None, []
-    for start, stop in zip([0, *(p + 1 for p in marks)], [*(p + 1 for p in marks), len(embeds)]):
-        if stop > start:
-            logits = model.prefill(embeds[start:stop])
-            if stop - 1 in marks:
-                at_marks.append(logits.copy())
-    if (want := golden.get(FILE, f"{name}.prefill_logits")) is not None:
-        yield judge.close(f"{name}.prefill_logits", np.stack(at_marks), want, "logits")
-    tokens, steps = golden.get(FILE, f"{name}.tokens"), golden.get(FILE, f"{name}.logits")
-    if tokens is None or steps is None or logits is None:
+    if any(not 0 <= mark < len(embeds) for mark in marks):
+        yield Check(judge.stage, f"{name}.prefill_pos", False, detail=f"{marks} of {len(embeds)} rows")
         return
-    got = [logits.copy()]
+    ends = sorted({*(mark + 1 for mark in marks), len(embeds)})
+    after: dict[int, NDArray[np.float32]] = {}
+    for start, stop in zip([0, *ends], ends):
+        after[stop - 1] = model.prefill(embeds[start:stop]).copy()
+    logits = after[len(embeds) - 1]
+    want = golden.get(FILE, f"{name}.prefill_logits")
+    if want is not None and marks:
+        yield judge.close(f"{name}.prefill_logits", np.stack([after[mark] for mark in marks]), want, "logits")
+    tokens, steps = golden.get(FILE, f"{name}.tokens"), golden.get(FILE, f"{name}.logits")
+    if tokens is None or steps is None or not len(steps):
+        return
+    got = [logits]
     for token in tokens[: len(steps) - 1]:
         got.append(model.step(int(token)).copy())
     ours = np.stack(got)
@@ -126,7 +129,7 @@ def _tokens_check(
     penalty: float,
 ) -> Check:
     """Greedy tokens along the recorded path; two best closer than twice the measured error are a tie."""
-    ours, recorded = ours.copy(), recorded.copy()
+    ours, recorded, tokens = ours.copy(), recorded.copy(), tokens[: len(recorded)]
     for i in range(len(tokens)):
         for logits in (ours[i], recorded[i]):
             repetition_penalty(logits, tokens[:i].tolist(), penalty)
@@ -175,7 +178,7 @@ def _whole_checks(
     for token in model.generate(logits, greedy, max(len(tokens), len(stopped) if stopped is not None else 0)):
         chosen.append(token)
     same = next((i for i, (a, b) in enumerate(zip(chosen, tokens)) if a != b), len(tokens))
-    upto = min(same + 1, len(tokens))
+    upto = min(same + 1, len(tokens), len(steps))
     yield judge.close(f"{name}.logits", np.stack(ours[:upto]), steps[:upto], "whole")
     yield _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
     if stopped is not None and same == len(tokens):
@@ -206,7 +209,11 @@ def _case(golden: GoldenFolder, name: str, assistant: Assistant, bundle: Bundle)
         if "user" not in told:
             return None
     live = told["style"].startswith("live")
-    clips = [assistant.senses.hear(read_sound(golden.inputs / file.split()[0])) for file in told.get("audio", [])]
+    sounds = [golden.inputs / file.split()[0] for file in told.get("audio", [])]
+    files = [*sounds, *(golden.inputs / told[key] for key in ("picture",) if key in told)]
+    if not all(file.is_file() for file in files):
+        return None
+    clips = [assistant.senses.hear(read_sound(file)) for file in sounds]
     pictures: list[NDArray[np.float32]] = []
     tiles = frames = 0
     if "picture" in told:
@@ -216,7 +223,8 @@ def _case(golden: GoldenFolder, name: str, assistant: Assistant, bundle: Bundle)
         sampled = clip_tiles(
             golden, name if name in conversations and "clip" in conversations[name] else base, bundle.model.vision
         )
-        assert sampled is not None
+        if sampled is None:
+            return None
         pictures = assistant.senses.encode_tiles(sampled[1])
         frames = len(pictures)
     text = re.sub(r"^<image> x (tiles|frames|\d+)(, newline)?, ", "", told["user"])

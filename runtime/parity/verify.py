@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.errors import BadInput
 
 from ..assistant import Assistant
 from .compare import Check
@@ -26,6 +27,7 @@ def verify(bundle: Bundle, golden: GoldenFolder | str | Path, *, threads: int = 
     folder = golden if isinstance(golden, GoldenFolder) else GoldenFolder(golden)
     for key in folder.absent():
         yield Check("recorded arrays", key, False, detail="the manifest lists it, the files do not hold it so")
+    _check_widths(bundle, folder)
     with Assistant(bundle, threads=threads) as assistant:
         yield from text_checks(folder, assistant.tokenizer)
         yield from audio_checks(folder, bundle)
@@ -36,3 +38,20 @@ def verify(bundle: Bundle, golden: GoldenFolder | str | Path, *, threads: int = 
         yield from talk_checks(folder, bundle, assistant)
     for key in folder.left_over():
         yield Check("recorded arrays", key, True, detail="nothing to compare it with", skipped=True)
+
+
+def _check_widths(bundle: Bundle, folder: GoldenFolder) -> None:
+    """Refuse recordings of a model of another shape before a graph does."""
+    llm, audio, vision = bundle.model.llm, bundle.model.audio, bundle.model.vision
+    widths = [("llm.npz", "embeds", -1, llm.hidden_size), ("audio.npz", "fbank", -1, audio.mel_bins)]
+    widths += [("vision.npz", "pixels", -1, vision.tile_size), ("llm.npz", "logits", -1, llm.vocab_size)]
+    widths += [("tts.npz", "hidden", -1, bundle.model.speech.width)]
+    for file, kind, axis, expected in widths:
+        for name in folder.names(file, kind):
+            array = folder.peek(file, f"{name}.{kind}")
+            if array.ndim < 2 or array.shape[axis] != expected:
+                raise BadInput(
+                    f"The recorded arrays {folder.path} are not of this model.",
+                    why=f"{file}: {name}.{kind} has shape {list(array.shape)}; its last axis should be {expected}.",
+                    fix="Give the arrays that were recorded from the checkpoint of this bundle.",
+                )

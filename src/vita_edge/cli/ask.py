@@ -103,8 +103,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the engines are opened: arguments of Assistant."""
-    if arguments.threads < 0:
-        raise Misuse(f"threads is {arguments.threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
     wanted = {"auto": None, "fast": True, "plain": False}[arguments.prefill]
     return {"threads": arguments.threads, "fast_prefill": wanted}
 
@@ -151,10 +149,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
     """Hold one turn; the text is printed as it is decoded, unless ``quiet``."""
-    from vita_edge.runtime import TextPiece, TurnDone
+    from vita_edge.runtime import StateDecided, TextPiece, TurnDone
 
     begun = False
     for event in talk.answer(turn):
+        if isinstance(event, StateDecided) and event.state == "noise":
+            quiet = True  # the assistant stays silent, on paper too; the reply has the text
         if isinstance(event, TextPiece) and not quiet:
             text = event.text if begun else event.text.lstrip()
             begun = begun or bool(text)
@@ -170,6 +170,7 @@ def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Co
     """What ``--json`` prints of a turn."""
     bundle = assistant.bundle
     return {
+        "notice": bundle.notice,
         "state": reply.state,
         "state_marked": reply.state_marked,
         "text": reply.text,
@@ -231,7 +232,7 @@ def check_output(path: Path | None) -> None:
 def _turn_specs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     given = {name: getattr(arguments, name) for name in ("text", "audio", "image", "video")}
     if arguments.turns is None:
-        if not any(given.values()):
+        if not any(value.strip() if isinstance(value, str) else value for value in given.values()):
             raise Misuse(
                 "Nothing is asked.", why="A question has a text, a sound or a picture.", fix="Give --text or --audio."
             )

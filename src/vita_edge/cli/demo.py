@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             write_wav(arguments.output, reply.pcm, reply.sample_rate_hz)
             sound = arguments.output
         if arguments.json:
-            asked = {"notice": assistant.bundle.notice, "question": str(question), "picture": str(picture)}
+            asked = {"question": str(question), "picture": str(picture)}
             print_json(asked | reply_facts(reply, sound, assistant, talk))
         else:
             print(summary(reply, sound))

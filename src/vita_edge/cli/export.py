@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.precision, block=arguments.block, int8_prefill=not arguments.no_int8_prefill
     )
     prompts = export_module("prompts").read_prompts(arguments.prompts) if arguments.prompts else None
+    bar = functools.cache(progress_bar)  # drawn when the notice has been said
     report = bundle.export_bundle(
         arguments.checkpoint,
         arguments.output,
@@ -52,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         prompts=prompts,
         notice=arguments.notice,
         force=arguments.force,
-        progress=progress_bar(),
+        progress=lambda *step: bar()(*step),
+        told=None if arguments.json else lambda notice: print(notice, file=sys.stderr),
     )
     parameters = sum(report.parameters.values())
     if arguments.json:
@@ -69,6 +72,5 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(report.notice, file=sys.stderr)
     print(f"{report.bundle}: {mib(report.bytes)}, {parameters / 1e6:,.1f} M parameters, {arguments.precision}")
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.engines.footprint import footprint
 
     bundle = Bundle.open(arguments.bundle)
-    damaged = list(bundle.damaged_files()) if arguments.check else None
+    damaged = list(bundle.damaged_files(_progress(bundle.bytes))) if arguments.check else None
     memory = footprint(bundle)
     model = bundle.model
     facts: dict[str, Any] = {
@@ -58,6 +60,21 @@ def run(arguments: argparse.Namespace) -> int:
             fix="Copy the bundle again, or export the checkpoint again.",
         )
     return 0
+
+
+def _progress(total: int) -> Callable[[int], None] | None:
+    """On a terminal, say how much has been read: a full model takes a while."""
+    if not sys.stderr.isatty():
+        return None
+    done = 0
+
+    def show(count: int) -> None:
+        nonlocal done
+        done += count
+        end = "\r" + " " * 20 + "\r" if done >= total else ""
+        print(f"\rchecking {done / total:4.0%}{end}", end="", file=sys.stderr, flush=True)
+
+    return show
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def export_module(name: str) -> ModuleType:
         raise MissingPackage(
             f"Export needs the package {error.name}.",
             why="It is not installed: the device that talks does without.",
-            fix="pip install 'vita-edge[export]'",
+            fix="Install vita-edge with its extra: export.",
         ) from error
 
 

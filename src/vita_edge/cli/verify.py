@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vita_edge.engines.errors import BadInput
+
 from .show import print_json, table
 
 if TYPE_CHECKING:
@@ -39,6 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     if sys.stderr.isatty():
         print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
     failed = [check for check in checks if not check.passed]
+    if all(check.skipped for check in checks):
+        raise BadInput(
+            "Nothing was compared.",
+            why=f"{arguments.golden} holds nothing that this bundle could be compared with.",
+            fix="Give a folder of arrays that were recorded from its checkpoint.",
+        )
     if arguments.json:
         stages, each = map(_finite, _stages(checks)), (_finite(asdict(check)) for check in checks)
         print_json({"passed": not failed, "stages": list(stages), "checks": list(each)})
@@ -106,4 +114,5 @@ def _print(checks: Sequence[Check], failed: Sequence[Check]) -> None:
         print(f"OFF  {check.stage}: {check.name}: {', '.join(filter(None, (error, check.detail)))}")
     if len(failed) > WORST:
         print(f"… and {len(failed) - WORST} more")
-    print(f"{'FAILED' if failed else 'passed'}: {len(checks) - len(failed)} of {len(checks)} comparisons hold")
+    judged = sum(not check.skipped for check in checks)
+    print(f"{'FAILED' if failed else 'passed'}: {judged - len(failed)} of {judged} comparisons hold")

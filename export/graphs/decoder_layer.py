@@ -1,0 +1,34 @@
+"""What the layers of the language model and of the speech decoder have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..graph import GraphBuilder
+from ..tensor import LazyTensor
+from ..weights import Weight, as_is, head_padded, head_padded_columns, joined_rows
+
+__all__ = ["after_attention", "packed_heads"]
+
+
+def packed_heads(tensor: Mapping[str, LazyTensor], prefix: str, head_dim: int, part: str = "weight") -> Weight:
+    """q, k and v in one matrix, heads padded for the attention operator."""
+    q, k, v = (as_is(tensor[f"{prefix}self_attn.{name}_proj.{part}"]) for name in "qkv")
+    return joined_rows(
+        head_padded(q, head_dim, rotary=True),
+        head_padded(k, head_dim, rotary=True),
+        head_padded(v, head_dim, rotary=False),
+    )
+
+
+def after_attention(
+    g: GraphBuilder, tensor: Mapping[str, LazyTensor], prefix: str, x: str, mixed: str, head_dim: int, eps: float
+) -> str:
+    """The rest of a layer: x + output projection of ``mixed``, then the gated MLP."""
+    out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), head_dim)
+    x = g.op("Add", x, g.linear(mixed, out, None, "attn.out"))
+    y = g.rms_norm(x, as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), eps, "post_norm")
+    gate = g.linear(y, as_is(tensor[f"{prefix}mlp.gate_proj.weight"]), None, "mlp.gate")
+    up = g.linear(y, as_is(tensor[f"{prefix}mlp.up_proj.weight"]), None, "mlp.up")
+    y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
+    return g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))
