@@ -28,6 +28,8 @@ __all__ = [
     "summary",
 ]
 
+MOMENTS = ("first text", "first audio", "total")
+"""What is counted from the question; all else is the sum of a stage."""
 STATES = {
     "speech": "speech (a spoken question, answered)",
     "text": "text (a written question, answered)",
@@ -206,15 +208,17 @@ def summary(reply: Reply, sound: Path | None) -> str:
         lines.append(f"cut off      after {len(reply.token_ids)} tokens, the most that were allowed")
     where = f" in {sound}" if sound else ", not written (give -o)"
     lines.append(f"speech       {f'{reply.seconds:.2f} s{where}' if len(reply.pcm) else 'none'}")
-    times = {name: (name.replace("_", " "), f"{ms:,.1f} ms") for name, ms in reply.latency_ms.items()}
-    rates = {"prefill": (reply.prompt_tokens, reply.prefill_rate), "decode": (len(reply.token_ids), reply.decode_rate)}
-    for name, (tokens, rate) in rates.items():
-        if name in times:
-            times[name] = (times[name][0], f"{times[name][1]}  ({tokens} tokens, {rate:,.1f} a second)")
-    moments = [times.pop(name) for name in ("first_text", "first_audio", "total") if name in times]
-    stages = [(f"  {name}", ms) for name, ms in times.values()]
+    times = [(name.replace("_", " "), f"{ms:,.1f} ms") for name, ms in reply.latency_ms.items()]
+    moments = [time for time in times if time[0] in MOMENTS]
+    stages = [(f"  {name}", ms) for name, ms in times if name not in MOMENTS]
     rows = table([*moments, *stages, (" " * 11, "")]).rstrip().splitlines()  # as wide as the names above
-    return "\n".join([*lines, *rows[: len(moments) - 1], f"{rows[len(moments) - 1]}, of which", *rows[len(moments) :]])
+    told = {
+        "total": ", of which",
+        "prefill": f"  {reply.prompt_tokens} positions, {reply.prefill_rate:,.0f} a second",
+        "decode": f"  {len(reply.token_ids)} tokens, {reply.decode_rate:,.0f} a second",
+    }
+    names = [name.strip() for name, _ in (*moments, *stages)]
+    return "\n".join([*lines, *(row + told.get(name, "") for name, row in zip(names, rows))])
 
 
 def check_output(path: Path | None) -> None:
