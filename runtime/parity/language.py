@@ -182,8 +182,10 @@ def _whole_checks(
     yield judge.close(f"{name}.logits", np.stack(ours[:upto]), steps[:upto], "whole")
     yield _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
     if stopped is not None and same == len(tokens):
-        ends = set(bundle.model.tokens.stop) - {bundle.model.tokens.im_start}
-        end = next((i + 1 for i, token in enumerate(chosen) if token in ends), len(chosen))
+        end = next((i + 1 for i, token in enumerate(chosen) if token == bundle.model.tokens.im_end), len(chosen))
+        others = {*bundle.model.tokens.stop} - {bundle.model.tokens.im_start}
+        if len(stopped) < end and len(stopped) and int(stopped[-1]) in others:
+            end = len(stopped)  # the program that was recorded stopped at another of the model's ends as well
         yield judge.equal(f"{name}.stop_tokens", chosen[: min(end, len(stopped))], stopped)
 
 
@@ -231,7 +233,9 @@ def _case(golden: GoldenFolder, name: str, assistant: Assistant, bundle: Bundle)
     spoken = text == "<audio>"
     past = None
     if live and told["style"] != "live":
-        reply = next((e["live_history_response"] for e in _entries(golden) if "live_history_response" in e), None)
+        e2e = golden.json("e2e.json") or {}
+        near = [e2e.get(name), e2e.get(name.rsplit("_", 1)[0]), *_entries(golden)]  # its own first
+        reply = next((e["live_history_response"] for e in near if e and "live_history_response" in e), None)
         if reply is None:
             return None
         past = PastTurn(UserTurn(clips=1), reply.removeprefix(FIRST_SENTENCE_MARK))
