@@ -13,9 +13,10 @@ from vita_edge.engines.errors import (
 )
 
 from .assistant import Assistant, demo_folder
-from .conversation import Conversation, Options, Turn
+from .conversation import Conversation
 from .events import Event, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
 from .sound import Sound, read_sound, write_wav
+from .turn import Options, Turn
 from .video import live_positions, read_frames, sample_positions
 from .vision_frontend import read_image
 

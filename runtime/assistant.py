@@ -12,10 +12,11 @@ from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.memory import available_memory
 from vita_edge.engines.session import Session
 
-from .conversation import Conversation, Options
+from .conversation import Conversation
 from .language_model import LanguageModel
 from .senses import Senses
 from .tokenizer import Tokenizer
+from .turn import Options
 from .voice import Voice
 
 __all__ = ["Assistant", "demo_folder"]

@@ -8,9 +8,8 @@ takes for noise, is rewound and leaves no trace.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,64 +22,16 @@ from .events import Event, Reply, SpeechPiece, State, StateDecided, TextPiece, T
 from .language_model import LanguageModel, Logits, Sampler
 from .latency import TurnClock
 from .pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
-from .prompt import AUDIO, IMAGE, Segment, Style, UserTurn, continuation, encode_prompt, opening, system_prompt
+from .prompt import Segment, UserTurn, continuation, encode_prompt, opening, system_prompt
 from .sampling import make_sampler, make_speech_sampler, repetition_penalty
 from .senses import Senses
-from .sound import Sound
+from .splice import splice
 from .spoken_text import Clause, ClauseCutter
 from .tokenizer import StreamDecoder, Tokenizer
-from .voice import Streaming, Voice
+from .turn import Options, Turn
+from .voice import Voice
 
-__all__ = ["Conversation", "Options", "Turn", "splice"]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What the user says and shows at once."""
-
-    text: str = ""
-    sounds: Sequence[Sound] = ()
-    images: Sequence[NDArray[np.uint8]] = ()
-    """Still pictures uint8 [H, W, 3], each cut into tiles."""
-    frames: Sequence[NDArray[np.uint8]] = ()
-    """Frames of a video in order, uint8 [H, W, 3], one tile each."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a conversation is held."""
-
-    style: Style = "command_line"
-    """Which system prompts and turn format: command_line or live."""
-    speak: bool = True
-    streaming: Streaming = "exact"
-    max_new_tokens: int = 1024
-    temperature: float = 0.0
-    """Of the text; 0 takes the most likely token, as the reference does."""
-    top_k: int = 0
-    """Of the text, when the temperature is not 0; 0 draws from all tokens."""
-    speech_top_k: int = 2
-    """Codes to draw from, 2 in the reference's demo; 1 takes the most likely code."""
-    seed: int = 0
-    context_tokens: int | None = None
-    """Positions of the KV cache; None takes a full prompt and a full reply."""
-    max_tiles: int | None = None
-    """Most tiles for a picture; None takes 12 in command line style and the checkpoint's limit in live style."""
-    whole_words: bool = False
-    """Reword function names (sin, log) only where they stand alone."""
-
-    def __post_init__(self) -> None:
-        for name, known in (("style", get_args(Style)), ("streaming", get_args(Streaming))):
-            if getattr(self, name) not in known:
-                raise Misuse(
-                    f"There is no {name} {getattr(self, name)}.", why=f"Known: {', '.join(known)}.", fix="Choose one."
-                )
-        for name, least in (("max_new_tokens", 1), ("context_tokens", 1), ("max_tiles", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise Misuse(
-                    f"{name} is {value}.", why=f"It must be {least} or more.", fix="Give a larger number, or none."
-                )
+__all__ = ["Conversation"]
 
 
 @dataclass
@@ -346,38 +297,3 @@ def _check_text(text: str) -> None:
             why=f"Character {error.start + 1} is half of a pair, or a byte that is not UTF-8.",
             fix="Give the text as UTF-8.",
         ) from error
-
-
-def splice(
-    ids: Sequence[int],
-    rows_of: Callable[[list[int]], NDArray[np.float32]],
-    pictures: Sequence[NDArray[np.float32]],
-    clips: Sequence[NDArray[np.float32]],
-) -> NDArray[np.float32]:
-    """Put rows in the place of ids: float32 [positions, hidden].
-
-    Args:
-        ids: token ids with a marker for each tile or frame and for each clip.
-        rows_of: embedding rows of token ids.
-        pictures, clips: what the markers stand for, in order, float32 [n, hidden] each.
-
-    Raises:
-        ValueError: markers and media do not match in number (a bug of the caller).
-    """
-    media = {int(IMAGE): iter(pictures), int(AUDIO): iter(clips)}
-    blocks: list[NDArray[np.float32]] = []
-    start = 0
-    for i, token in enumerate([*ids, int(IMAGE)]):
-        if token not in media:
-            continue
-        if i > start:
-            blocks.append(rows_of(list(ids[start:i])))
-        start = i + 1
-        if i < len(ids):
-            block = next(media[token], None)
-            if block is None:
-                raise ValueError("more markers than media")
-            blocks.append(block)
-    if any(next(rest, None) is not None for rest in media.values()):
-        raise ValueError("more media than markers")
-    return np.concatenate(blocks)

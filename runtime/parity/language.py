@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from vita_edge.engines.bundle import Bundle
 
 from ..assistant import Assistant
-from ..conversation import splice
 from ..language_model import LanguageModel
 from ..prompt import IMAGE, PastTurn, Segment, Style, UserTurn, encode_prompt, live_demo_prompt, opening, system_prompt
 from ..sampling import repetition_penalty
 from ..sound import read_sound
+from ..splice import splice
 from ..spoken_text import FIRST_SENTENCE_MARK
 from ..vision_frontend import read_image
 from .compare import Check, Comparison
