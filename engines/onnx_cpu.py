@@ -92,7 +92,7 @@ class OnnxCpuSession:
         hidden = {*self._cache_specs, PAST_LENGTH, TOTAL_LENGTH}
         self.inputs = {spec.name: spec for spec in specs if spec.name not in hidden}
         outputs = [_spec(node) for node in self._session.get_outputs()]
-        appended = self._cache_specs and {PRESENT + name[len(PAST) :] for name in self._cache_specs}
+        appended = self._cache_specs and {_present(name) for name in self._cache_specs}
         self._runs: WeakKeyDictionary[OnnxCpuKvCache, _CachedRun] = WeakKeyDictionary()
         self.outputs = {spec.name: spec for spec in outputs if spec.name not in appended}
 
@@ -161,12 +161,18 @@ class OnnxCpuKvCache:
         self._length = length_tokens
 
     def fill(self, prefix: Mapping[str, Array]) -> None:
-        if set(prefix) != set(self.buffers):
-            raise ValueError(f"a prefix for {sorted(prefix)}, expected {sorted(self.buffers)}")
+        buffers = {_present(name): buffer for name, buffer in self.buffers.items()}
+        if set(prefix) != set(buffers):
+            raise ValueError(f"a prefix for {sorted(prefix)}, expected {sorted(buffers)}")
         tokens = next(iter(prefix.values())).shape[2]
-        self.check_room(tokens - self._length)
+        if tokens > self.capacity_tokens:
+            raise ContextOverflow(
+                f"A prefix of {tokens} positions does not fit into a cache of {self.capacity_tokens}.",
+                why="The KV cache has a fixed capacity.",
+                fix="Give a shorter sentence.",
+            )
         for name, array in prefix.items():
-            self.buffers[name][:, :, :tokens] = array
+            buffers[name][:, :, :tokens] = array
         self._length = tokens
 
     def grow(self, tokens: int) -> None:
@@ -174,6 +180,7 @@ class OnnxCpuKvCache:
         self._length += tokens
 
     def check_room(self, tokens: int) -> None:
+        """Raise ContextOverflow if that many more positions do not fit."""
         if self._length + tokens > self.capacity_tokens:
             raise ContextOverflow(
                 f"{tokens} more positions do not fit: {self._length} of {self.capacity_tokens} are taken.",
@@ -202,7 +209,7 @@ class _CachedRun:
         self._cache = ref(cache)
         for name, buffer in cache.buffers.items():
             self._bind_input(name, buffer)
-            self._bind_output(PRESENT + name[len(PAST) :], buffer)
+            self._bind_output(_present(name), buffer)
         self._lengths = {name: np.zeros(1, np.int32) for name in (PAST_LENGTH, TOTAL_LENGTH)}
         for name, array in self._lengths.items():
             self._bind_input(name, array)
@@ -280,6 +287,11 @@ def _room_to_hurry(path: Path) -> bool:
     size = weights.stat().st_size if weights.exists() else 0
     free = available_memory()
     return size > LARGE_BYTES and free is not None and 3 * size < free
+
+
+def _present(past: str) -> str:
+    """The output that a cache input grows into."""
+    return PRESENT + past[len(PAST) :]
 
 
 def _axes(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int | str, ...]]:

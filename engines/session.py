@@ -40,7 +40,13 @@ class KvCache(Protocol):
         ...
 
     def fill(self, prefix: Mapping[str, Array]) -> None:
-        """Replace the contents by ``prefix``: for every cache input its array [1, heads, tokens, head_dim]."""
+        """Replace the contents by ``prefix``, the outputs of a prefill graph: ``present.{layer}.key`` and ``.value``
+        float32 [1, heads, tokens, head_dim] of every layer.
+
+        Raises:
+            ValueError: layers are missing, or are not those of the cache (a bug of the caller).
+            ContextOverflow: the prefix is longer than the capacity; nothing was changed.
+        """
         ...
 
 

@@ -46,8 +46,7 @@ class SpeechDecoder:
         if not 0 < len(embeddings) <= self.max_tokens:
             raise ValueError(f"a sentence of {len(embeddings)} tokens; 1 to {self.max_tokens} can be spoken")
         vectors = np.ascontiguousarray(embeddings, np.float32).reshape(1, -1, self._facts.width)
-        prefix = self._prefill.infer({"text_embeds": vectors})
-        self._cache.fill({name.replace("present.", "past_key_values."): array for name, array in prefix.items()})
+        self._cache.fill(self._prefill.infer({"text_embeds": vectors}))
         return self.step(self._facts.sos)
 
     def step(self, code: int) -> NDArray[np.float32]:

@@ -183,10 +183,7 @@ def test_a_prefix_can_be_put_into_a_cache(tiny_bundle: Bundle, rows: Floats) -> 
     """The speech decoder's prefix comes from a graph of its own."""
     vectors = rows[:3].reshape(1, -1, 32)
     with tiny_bundle.session("speech_prefill") as prefill, tiny_bundle.session("speech_decoder") as decoder:
-        prefix = {
-            name.replace("present.", "past_key_values."): array
-            for name, array in prefill.infer({"text_embeds": vectors}).items()
-        }
+        prefix = dict(prefill.infer({"text_embeds": vectors}))
         cache = decoder.new_cache(64)
         code = np.full((1, 1), 7, np.int64)
         cache.fill(prefix)
