@@ -49,7 +49,6 @@ class VisionConfig:
     """layer_norm or rms_norm"""
     qk_normalization: bool
     qkv_bias: bool
-    hidden_act: str
     image_mean: tuple[float, ...]
     image_std: tuple[float, ...]
     min_tiles: int

@@ -74,7 +74,7 @@ def _generation(c: LlmConfig) -> dict[str, Any]:
 def _vision(c: VisionConfig, dtype: str) -> dict[str, Any]:
     return {
         "architectures": ["InternVisionModel"],
-        "hidden_act": c.hidden_act,
+        "hidden_act": "gelu",
         "hidden_size": c.hidden_size,
         "image_size": c.image_size,
         "intermediate_size": c.intermediate_size,

@@ -39,7 +39,6 @@ _FULL = CheckpointConfig(
         norm_type="layer_norm",
         qk_normalization=False,
         qkv_bias=True,
-        hidden_act="gelu",
         image_mean=(0.485, 0.456, 0.406),
         image_std=(0.229, 0.224, 0.225),
         min_tiles=1,

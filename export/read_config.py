@@ -132,7 +132,6 @@ def _vision(main: ConfigFile, folder: Path) -> VisionConfig:
         norm_type=c.text("norm_type", "rms_norm"),
         qk_normalization=c.flag("qk_normalization", True),
         qkv_bias=c.flag("qkv_bias", False),
-        hidden_act="gelu",
         image_mean=_three(p, "image_mean"),
         image_std=_three(p, "image_std"),
         min_tiles=minimum,

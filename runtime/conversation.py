@@ -19,11 +19,11 @@ from vita_edge.engines.facts import ModelFacts
 
 from .codec_stream import Samples
 from .events import Event, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
-from .language_model import LanguageModel, Logits, Sampler
+from .language_model import LanguageModel
 from .latency import TurnClock
 from .pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
 from .prompt import Segment, UserTurn, continuation, encode_prompt, opening, system_prompt
-from .sampling import make_sampler, make_speech_sampler, repetition_penalty
+from .sampling import Logits, Sampler, make_sampler, make_speech_sampler, repetition_penalty
 from .senses import Senses
 from .splice import splice
 from .spoken_text import Clause, ClauseCutter

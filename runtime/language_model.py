@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +12,9 @@ from vita_edge.engines.errors import ContextOverflow
 from vita_edge.engines.facts import LlmFacts
 from vita_edge.engines.session import Session
 
-__all__ = ["LanguageModel", "Logits", "Sampler"]
+from .sampling import Logits, Sampler
 
-Logits: TypeAlias = NDArray[np.float32]
-Sampler: TypeAlias = Callable[[Logits], int]
+__all__ = ["LanguageModel"]
 
 PREFILL_CHUNK = 512
 """Rows computed at once: enough to fill the cores, few enough that activations stay small."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,9 @@ from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.facts import SpeechFacts
 from vita_edge.engines.session import Session
 
-__all__ = ["MAX_CODES", "CodeSampler", "SpeechDecoder"]
+from .sampling import Logits, Sampler
 
-CodeSampler: TypeAlias = Callable[[NDArray[np.float32]], int]
+__all__ = ["MAX_CODES", "SpeechDecoder"]
 
 MAX_CODES = 1000
 """The reference gives up after 25 seconds of a sentence."""
@@ -37,7 +36,7 @@ class SpeechDecoder:
         """Longest sentence, in tokens, that leaves room for ``MAX_CODES``."""
         return (self._facts.context_tokens - MAX_CODES - 2) // self._facts.vectors_per_token
 
-    def start(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    def start(self, embeddings: NDArray[np.float32]) -> Logits:
         """Read a sentence: ``embeddings`` float32 [tokens, hidden] of its tokens.
 
         Returns:
@@ -49,12 +48,12 @@ class SpeechDecoder:
         self._cache.fill(self._prefill.infer({"text_embeds": vectors}))
         return self.step(self._facts.sos)
 
-    def step(self, code: int) -> NDArray[np.float32]:
+    def step(self, code: int) -> Logits:
         """Append one code; returns the logits [codes + 4] that follow it, valid until the next call."""
         self._code[0, 0] = code
         return self._decoder.infer({"code": self._code}, self._cache)["logits"][0, 0]
 
-    def codes(self, embeddings: NDArray[np.float32], sample: CodeSampler, max_codes: int = MAX_CODES) -> Iterator[int]:
+    def codes(self, embeddings: NDArray[np.float32], sample: Sampler, max_codes: int = MAX_CODES) -> Iterator[int]:
         """Yield the codes of a sentence until its end; the end code is left out.
 
         Raises:

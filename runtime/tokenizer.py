@@ -80,11 +80,6 @@ class Tokenizer:
         except KeyError:  # an added token with characters outside the byte alphabet, such as a space
             return str(token).encode()
 
-    def id_of(self, glyph: str) -> int | None:
-        """The id of a glyph that is exactly one token, such as a hand (☜ ☞ ☟); None when it is not one token."""
-        ids = self.encode(glyph)
-        return ids[0] if len(ids) == 1 else None
-
 
 class StreamDecoder:
     """Ids to text, one at a time. The pieces joined equal :meth:`Tokenizer.decode` of all ids.
@@ -106,10 +101,6 @@ class StreamDecoder:
         rest = self._utf8.decode(b"", final=True)
         self._utf8.reset()
         return rest
-
-    def reset(self) -> None:
-        """Forget what is held back."""
-        self._utf8.reset()
 
 
 def _byte_alphabet() -> dict[str, int]:

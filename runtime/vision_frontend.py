@@ -73,8 +73,6 @@ def read_image(source: ImageSource) -> Pixels:
 class VisionFrontEnd:
     """The picture path of a model, specification 6.1 to 6.4. Pictures are uint8 [H, W, 3], of any size."""
 
-    read_image = staticmethod(read_image)
-
     def __init__(self, facts: VisionFacts) -> None:
         self.facts = facts
         mean, std = np.array(facts.image_mean, np.float32), np.array(facts.image_std, np.float32)

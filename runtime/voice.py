@@ -15,7 +15,8 @@ from vita_edge.engines.session import Session
 
 from .codec_stream import ExactCodecStream, ReferenceCodecStream, Samples
 from .latency import TurnClock
-from .speech import CodeSampler, SpeechDecoder
+from .sampling import Sampler
+from .speech import SpeechDecoder
 from .spoken_text import Clause
 from .tokenizer import Tokenizer
 
@@ -85,7 +86,7 @@ class Voice:
         return ReferenceCodecStream(self.decode, self._facts, clause.chunk, clause.threshold, clause.padding)
 
     def speak(
-        self, clause: Clause, sample: CodeSampler, streaming: Streaming = "exact", clock: TurnClock | None = None
+        self, clause: Clause, sample: Sampler, streaming: Streaming = "exact", clock: TurnClock | None = None
     ) -> Iterator[Samples]:
         """Yield the sound of a clause as soon as it can be had: float32 [samples], not trimmed."""
         clock = clock or TurnClock()

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant, Conversation, Options, Turn
-from vita_edge.runtime.language_model import LanguageModel, Logits
+from vita_edge.runtime.language_model import LanguageModel
 from vita_edge.runtime.prompt import UserTurn, continuation, encode_prompt, opening, system_prompt
+from vita_edge.runtime.sampling import Logits
 from vita_edge.runtime.splice import splice
 
 __all__ = ["ScriptedModel", "conversation", "rows_of"]

@@ -71,7 +71,7 @@ def bicubic(pixels: NDArray[np.uint8], size: int, axis: int) -> NDArray[np.uint8
 @needs_golden
 @pytest.mark.parametrize("name", ["square", "wide", "tall", "odd"])
 def test_the_golden_pictures_are_cut_bit_for_bit(name: str, eyes: VisionFrontEnd) -> None:
-    image = eyes.read_image(GOLDEN / "tiny-a" / "data" / "inputs" / f"{name}.png")
+    image = read_image(GOLDEN / "tiny-a" / "data" / "inputs" / f"{name}.png")
     with np.load(GOLDEN / "tiny-a" / "data" / "vision.npz") as golden:
         assert eyes.grid(image.shape[1], image.shape[0]) == tuple(golden[f"{name}.grid"])
         tiles = eyes.tiles(image)
