@@ -1,0 +1,1 @@
+"""Live talk: a microphone, a speaker and perhaps a camera, held together around one conversation."""
