@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from .language_model import LanguageModel
 from .sampling import Logits, Sampler
-from .splice import Segment, rows_of
+from .splice import Rows, Segment, rows_of
 
 __all__ = ["Timeline"]
 
@@ -57,11 +57,26 @@ class Timeline:
         Raises:
             ContextOverflow: there is no room; the timeline is as it was.
         """
+        logits = self._model.prefill(self._rows(parts))
+        self._read(parts)
+        return logits
+
+    def append_ahead(self, parts: Sequence[Segment]) -> None:
+        """Read ``parts`` when more is to follow, so that nobody asks for logits yet.
+
+        Raises:
+            ContextOverflow: there is no room; the timeline is as it was.
+        """
+        self._model.read(self._rows(parts))
+        self._read(parts)
+
+    def _rows(self, parts: Sequence[Segment]) -> Rows:
         waiting = [Segment("reply", self._pending)] if self._pending else []
-        logits = self._model.prefill(rows_of([*waiting, *parts], self._model.embeddings.rows))
+        return rows_of([*waiting, *parts], self._model.embeddings.rows)
+
+    def _read(self, parts: Sequence[Segment]) -> None:
         self._pending = []
         self._segments += parts
-        return logits
 
     def decode(self, logits: Logits, sample: Sampler, max_new_tokens: int, stop: Collection[int]) -> Iterator[int]:
         """Yield the tokens of a reply, beginning with the one that ``logits`` asks for; leave the loop to end it.
