@@ -29,10 +29,13 @@ __all__ = [
     "UserTurn",
     "continuation",
     "encode_prompt",
+    "end_of_turn",
     "live_demo_prompt",
     "opening",
     "system_prompt",
     "system_turn",
+    "user_closing",
+    "user_opening",
     "user_turn",
 ]
 
@@ -117,7 +120,22 @@ def user_turn(turn: UserTurn, style: Style) -> list[PromptPart]:
 
     Pictures, a newline (command line style only, and only after pictures), the text, and the sounds directly after it.
     """
-    return [_USER, *_content(turn, style), _END_OF_TURN, _ASSISTANT]
+    return [*user_opening(), *_content(turn, style), *user_closing()]
+
+
+def user_opening() -> list[PromptPart]:
+    """The role line before what the user hands over. It may be tokenised, and read, before there is anything else."""
+    return [_USER]
+
+
+def user_closing() -> list[PromptPart]:
+    """What follows the last sound of the user: the end of the turn, and the role line of the reply."""
+    return [_END_OF_TURN, _ASSISTANT]
+
+
+def end_of_turn() -> list[PromptPart]:
+    """What follows the last token of a reply."""
+    return [_END_OF_TURN]
 
 
 def opening(system: str, turn: UserTurn, style: Style) -> list[PromptPart]:
