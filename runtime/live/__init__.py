@@ -1,0 +1,1 @@
+"""Live talk: what hears, sees and speaks while a conversation goes on."""
