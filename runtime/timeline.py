@@ -26,6 +26,8 @@ class Timeline:
         self._model = model
         self._segments: list[Segment] = []
         self._pending: list[int] = []
+        self.tokens_read = 0
+        """Positions that were read, not decoded, since it was made."""
 
     @property
     def model(self) -> LanguageModel:
@@ -75,6 +77,7 @@ class Timeline:
         return rows_of([*waiting, *parts], self._model.embeddings.rows)
 
     def _read(self, parts: Sequence[Segment]) -> None:
+        self.tokens_read += len(self._pending) + sum(part.tokens for part in parts)
         self._pending = []
         self._segments += parts
 

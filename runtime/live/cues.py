@@ -9,8 +9,10 @@ __all__ = [
     "Abandon",
     "Action",
     "Begin",
+    "Close",
     "Confirm",
     "Cue",
+    "Dismiss",
     "Duck",
     "Ended",
     "Failed",
@@ -152,6 +154,18 @@ class Forget:
 
 
 @dataclass(frozen=True)
+class Dismiss:
+    """It was a click: what was done ahead is undone."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """The reply was heard: the turn is over."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
 class Duck:
     """Play more quietly."""
 
@@ -182,4 +196,4 @@ class Abandon:
     turn: int
 
 
-Action: TypeAlias = Prepare | Begin | Confirm | Forget | Duck | Unduck | Interrupt | Resume | Abandon
+Action: TypeAlias = Prepare | Dismiss | Begin | Confirm | Forget | Close | Duck | Unduck | Interrupt | Resume | Abandon

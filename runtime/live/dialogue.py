@@ -115,7 +115,13 @@ class Dialogue:
         return len(self._turns)
 
     @property
+    def open_from(self) -> int:
+        """Where the open turn begins: all before it is over."""
+        return self._place.turn
+
+    @property
     def capacity_tokens(self) -> int:
+        """Positions that the context has room for."""
         return self.timeline.model.cache.capacity_tokens
 
     def open(self) -> None:

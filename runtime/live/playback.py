@@ -10,13 +10,14 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .happenings import ClauseHeard, FirstSound, RanDry
 
-__all__ = ["Playback", "ReplyHeard"]
+__all__ = ["Playback", "ReplyHeard", "Silenced", "Told"]
 
 Samples = NDArray[np.float32]
 
@@ -34,7 +35,15 @@ class ReplyHeard:
     at_s: float
 
 
-Told = FirstSound | ClauseHeard | RanDry | ReplyHeard
+@dataclass(frozen=True)
+class Silenced:
+    """From here on nothing of a reply is heard that was silenced."""
+
+    turn: int
+    at_s: float
+
+
+Told: TypeAlias = FirstSound | ClauseHeard | RanDry | ReplyHeard | Silenced
 
 
 @dataclass
@@ -78,8 +87,7 @@ class Playback:
 
     Args:
         sample_rate_hz: of what is added and pulled.
-        tell: called with :class:`FirstSound`, :class:`ClauseHeard`, :class:`RanDry` and :class:`ReplyHeard` from the
-            audio callback; must return at once.
+        tell: called from the audio callback with what is heard; must return at once.
     """
 
     def __init__(self, sample_rate_hz: int, tell: Callable[[Told], None]) -> None:
@@ -139,7 +147,7 @@ class Playback:
         """Not another block of the reply is heard until it is resumed."""
         with self._lock:
             if reply := self._replies.get(turn):
-                reply.silenced, reply.faded = True, not reply.started
+                reply.silenced, reply.faded = True, False
 
     def resume(self, turn: int) -> None:
         """Go on where the reply was silenced, as loudly as before."""
@@ -194,6 +202,7 @@ class Playback:
             for turn, reply in self._replies.items():
                 if reply.silenced and not reply.faded:
                     self._fade(block, reply)
+                    told.append(Silenced(turn, at_s + FADE_S))
                 elif reply.playable:
                     self._play(turn, reply, block, at_s, told)
             silent = not any(reply.playable for reply in self._replies.values())
@@ -218,7 +227,7 @@ class Playback:
     def _fade(self, block: Samples, reply: _Reply) -> None:
         """A few milliseconds of what would have come, to be faded out; they are not used up."""
         reply.faded = True
-        if reply.pieces:
+        if reply.started and reply.pieces:
             samples = reply.pieces[0][0][: len(block)]
             block[: len(samples)] += samples
 

@@ -14,8 +14,10 @@ from .cues import (
     Abandon,
     Action,
     Begin,
+    Close,
     Confirm,
     Cue,
+    Dismiss,
     Duck,
     Ended,
     Failed,
@@ -184,6 +186,12 @@ def drop_burst(s: _Situation, cue: Cue) -> None:
     s.voiced_s = 0.0
 
 
+def dismiss(s: _Situation, cue: Cue) -> None:
+    """Dismiss what was prepared"""
+    s.actions.append(Dismiss())
+    s.voiced_s = 0.0
+
+
 def prepare(s: _Situation, cue: Cue) -> None:
     """Prepare"""
     s.actions.append(Prepare())
@@ -274,8 +282,15 @@ def resume(s: _Situation, cue: Cue) -> None:
     s.turn, s.suspended, s.voiced_s = s.suspended, None, 0.0
 
 
-def end_turn(s: _Situation, cue: Cue) -> None:
-    """the turn is over"""
+def close(s: _Situation, cue: Cue) -> None:
+    """Close the turn"""
+    assert s.turn is not None
+    s.actions.append(Close(s.turn))
+    s.turn = None
+
+
+def give_up(s: _Situation, cue: Cue) -> None:
+    """the turn is given up"""
     s.turn = None
 
 
@@ -297,7 +312,7 @@ TABLE: tuple[Row, ...] = (
     Row(("hearing", "interrupted"), Voice, too_long, (count_voice, begin, confirm), "thinking"),
     Row(("hearing",), Voice, always, (count_voice,), "hearing"),
     Row(("interrupted",), Voice, always, (count_voice,), "interrupted"),
-    Row(("hearing",), Silence, click, (drop_burst,), "listening"),
+    Row(("hearing",), Silence, click, (dismiss,), "listening"),
     Row(("hearing", "interrupted"), Silence, hopeful, (begin_hopefully,), "pausing"),
     Row(("hearing", "interrupted"), Silence, pause, (), "pausing"),
     # the user is silent, perhaps only for a moment
@@ -317,25 +332,25 @@ TABLE: tuple[Row, ...] = (
     Row(("thinking",), Judged, always, (abandon,), "thinking"),
     Row(("thinking",), Sounding, voice_about, (abandon, duck), "ducking"),
     Row(("thinking",), Sounding, always, (abandon,), "speaking"),
-    Row(("thinking",), Ended, always, (abandon, end_turn), "listening"),
+    Row(("thinking",), Ended, always, (abandon, close), "listening"),
     # the reply is heard
     Row(("speaking",), Voice, heard, (open_speech, duck), "ducking"),
-    Row(("speaking",), Ended, always, (end_turn,), "listening"),
+    Row(("speaking",), Ended, always, (close,), "listening"),
     # the reply is heard more quietly: is it an interruption?
     Row(("ducking",), Voice, insisting, (count_voice, interrupt), "interrupted"),
     Row(("ducking",), Voice, always, (count_voice,), "ducking"),
     Row(("ducking",), Silence, calm, (drop_burst, unduck), "speaking"),
-    Row(("ducking",), Ended, always, (end_turn, unduck, prepare), "hearing"),
+    Row(("ducking",), Ended, always, (close, unduck, prepare), "hearing"),
     # the answer could not be made
-    Row(("pausing", "thinking"), Failed, in_a_reply, (end_turn, resume), "speaking"),
-    Row(("pausing", "thinking", "speaking", "ducking"), Failed, always, (end_turn, unduck), "listening"),
+    Row(("pausing", "thinking"), Failed, in_a_reply, (give_up, resume), "speaking"),
+    Row(("pausing", "thinking", "speaking", "ducking"), Failed, always, (give_up, unduck), "listening"),
     # a button is held to talk
     Row(("listening",), Press, always, (open_speech, prepare), "hearing"),
     Row(("pausing", "thinking"), Press, in_a_reply, (forget_resumed,), "interrupted"),
     Row(("pausing", "thinking"), Press, always, (forget_resumed,), "hearing"),
     Row(("speaking", "ducking"), Press, always, (open_speech, interrupt), "interrupted"),
-    Row(("hearing",), Release, tapped, (drop_burst,), "listening"),
-    Row(("interrupted",), Release, tapped, (abandon, drop_burst), "listening"),
+    Row(("hearing",), Release, tapped, (dismiss,), "listening"),
+    Row(("interrupted",), Release, tapped, (abandon, dismiss), "listening"),
     Row(("hearing", "interrupted"), Release, always, (end_speech, begin, confirm), "thinking"),
 )
 
@@ -346,6 +361,11 @@ class TurnTaking:
     def __init__(self, times: TurnTimes | None = None) -> None:
         self.state: TalkState = "listening"
         self._situation = _Situation(times or TurnTimes())
+
+    @property
+    def speech_begin_s(self) -> float:
+        """When the user began to speak last."""
+        return self._situation.speech_begin_s
 
     def step(self, cue: Cue) -> list[Action]:
         """Take a cue; cues come in the order of their times."""
