@@ -63,7 +63,7 @@ NewestFrame = Callable[[], "Frame | None"]
 
 
 class Mind:
-    """Thinks; its public methods but :meth:`post`, :meth:`look_again`, :meth:`leave` and :meth:`run` are orders, run in its own thread.
+    """Thinks. The methods under *orders* are run in its own thread: others :meth:`post` them.
 
     Args:
         newest_frame: of the camera, if there is one.

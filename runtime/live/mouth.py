@@ -171,7 +171,7 @@ class Mouth:
         unspoken = len(attempt.writer.token_ids) - self._spoken.get(turn, 0)
         wanted = start_buffer(self._pace, unspoken_tokens=unspoken, written=attempt.written)
         lead_s = self._playback.lead_s(turn)
-        if lead_s < wanted.seconds and not attempt.buffer_told:
+        if 0 < lead_s < wanted.seconds and not attempt.buffer_told:
             attempt.buffer_told = True
             self._tell(BufferChosen(turn, wanted.seconds, wanted.why))
         self._playback.start_with(turn, wanted.seconds)
