@@ -144,6 +144,7 @@ class TurnReports:
             engine_ms=None if first_pcm_ms is None else round(first_pcm_ms - begun_ms, 3),
             server_ms=turn.after_speech_ms(FirstSound),
             acoustic_ms=None,
+            late_ms=None,
             begun_ms=begun_ms,
             endpoint_ms=turn.after_speech_ms(EndpointReached),
             first_text_ms=turn.after_speech_ms(Written),

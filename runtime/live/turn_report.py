@@ -55,6 +55,8 @@ class TurnReport:
     """Second clock: from the user's last sample to the first sound at the speaker, the endpoint's wait included."""
     acoustic_ms: float | None
     """Third clock: the same, heard from outside; None unless somebody listened there."""
+    late_ms: float | None
+    """How much later than the true one the last sample of the user is taken to be; None unless known from outside."""
     begun_ms: float
     endpoint_ms: float | None
     first_text_ms: float | None
