@@ -75,6 +75,20 @@ class AudioFacts:
         steps = self.encoder_steps(frames)
         return (steps - 1) // 2 + 1 + self.prompt_rows if steps else 0
 
+    def settled_positions(self, frames: int) -> int:
+        """Positions of the first ``frames`` of a clip that stay the same however it goes on.
+
+        A step is settled when its attention chunk is complete, and a position when all the steps under the adapter's
+        kernel are: they look to the right and to the end of their chunk, not further. 0 with full attention, where
+        every step sees the end of the clip.
+        """
+        if self.chunk_size <= 0:
+            return 0
+        settled = self.encoder_steps(frames) // self.chunk_size * self.chunk_size
+        if settled < self.adapter_kernel:
+            return 0
+        return (settled - self.adapter_kernel) // 2 + 1 + self.prompt_rows
+
 
 @dataclass(frozen=True)
 class SpeechFacts:

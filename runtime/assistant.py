@@ -79,6 +79,11 @@ class Assistant:
         """A fresh KV cache over the language model."""
         return LanguageModel(self._llm, self.embeddings, self.bundle.model.llm, context_tokens, prefill=self._prefill)
 
+    def context_tokens(self, wanted: int | None, max_new_tokens: int) -> int:
+        """Positions of a KV cache: as many as are ``wanted``, or room for the longest prompt and the longest reply."""
+        llm = self.bundle.model.llm
+        return wanted or min(llm.context_tokens, llm.prompt_limit_tokens + max_new_tokens)
+
     @property
     def fast_prefill(self) -> bool:
         """Whether prompts are read by a graph of their own."""
@@ -100,10 +105,8 @@ class Assistant:
                 why=f"Known: {', '.join(self.bundle.prompts)}.",
                 fix="Choose one.",
             )
-        llm = self.bundle.model.llm
-        context = options.context_tokens or min(llm.context_tokens, llm.prompt_limit_tokens + options.max_new_tokens)
         return Conversation(
-            self.language_model(context),
+            self.language_model(self.context_tokens(options.context_tokens, options.max_new_tokens)),
             self.senses,
             self.voice,
             self.tokenizer,

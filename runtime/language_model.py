@@ -95,6 +95,17 @@ class LanguageModel:
             result = self._session.infer({"inputs_embeds": _block(rows[start : start + chunk])}, self.cache)
         return result["logits"][0, 0]
 
+    def read(self, rows: NDArray[np.float32], chunk: int = PREFILL_CHUNK) -> None:
+        """Append ``rows`` as :meth:`prefill` does, when nobody asks what follows them yet.
+
+        Raises:
+            ContextOverflow: there is no room for all of them; the cache is as it was.
+        """
+        self.check_room(len(rows))
+        session = self._prefill if self._prefill and len(rows) >= FEWEST_ROWS else self._session
+        for start in range(0, len(rows), chunk):
+            session.infer({"inputs_embeds": _block(rows[start : start + chunk])}, self.cache)
+
     def step(self, token: int) -> Logits:
         """Append one token; returns the logits [vocab] that follow it (valid until the next call)."""
         self._row[0, 0] = self.embeddings.rows([token])[0]

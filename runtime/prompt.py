@@ -23,16 +23,19 @@ __all__ = [
     "IMAGE",
     "Mark",
     "PastTurn",
-    "Segment",
+    "PromptPart",
     "Style",
     "TextSpan",
     "UserTurn",
     "continuation",
     "encode_prompt",
+    "end_of_turn",
     "live_demo_prompt",
     "opening",
     "system_prompt",
     "system_turn",
+    "user_closing",
+    "user_opening",
     "user_turn",
 ]
 
@@ -60,7 +63,7 @@ class TextSpan:
     control: bool = False
 
 
-Segment: TypeAlias = TextSpan | Mark
+PromptPart: TypeAlias = TextSpan | Mark
 
 
 @dataclass(frozen=True)
@@ -107,25 +110,40 @@ def system_prompt(prompts: Mapping[str, Mapping[str, str]], style: Style, turn: 
         ) from error
 
 
-def system_turn(text: str) -> list[Segment]:
+def system_turn(text: str) -> list[PromptPart]:
     """The system's turn, with which a conversation begins."""
     return [TextSpan("<|im_start|>system\n", control=True), TextSpan(text), _END_OF_TURN]
 
 
-def user_turn(turn: UserTurn, style: Style) -> list[Segment]:
+def user_turn(turn: UserTurn, style: Style) -> list[PromptPart]:
     """The user's turn and the role line of the reply.
 
     Pictures, a newline (command line style only, and only after pictures), the text, and the sounds directly after it.
     """
-    return [_USER, *_content(turn, style), _END_OF_TURN, _ASSISTANT]
+    return [*user_opening(), *_content(turn, style), *user_closing()]
 
 
-def opening(system: str, turn: UserTurn, style: Style) -> list[Segment]:
+def user_opening() -> list[PromptPart]:
+    """The role line before what the user hands over. It may be tokenised, and read, before there is anything else."""
+    return [_USER]
+
+
+def user_closing() -> list[PromptPart]:
+    """What follows the last sound of the user: the end of the turn, and the role line of the reply."""
+    return [_END_OF_TURN, _ASSISTANT]
+
+
+def end_of_turn() -> list[PromptPart]:
+    """What follows the last token of a reply."""
+    return [_END_OF_TURN]
+
+
+def opening(system: str, turn: UserTurn, style: Style) -> list[PromptPart]:
     """The whole prompt of a first turn."""
     return system_turn(system) + user_turn(turn, style)
 
 
-def continuation(turn: UserTurn, style: Style) -> list[Segment]:
+def continuation(turn: UserTurn, style: Style) -> list[PromptPart]:
     """What follows the last token of a reply when the conversation goes on: the end of the reply, then ``turn``.
 
     Everything before it may stay in the KV cache, pictures included: special tokens cut text before it is tokenised, so
@@ -136,14 +154,14 @@ def continuation(turn: UserTurn, style: Style) -> list[Segment]:
 
 def live_demo_prompt(
     system: str, turn: UserTurn, past: PastTurn | None = None, *, stray_marker: bool = True
-) -> list[Segment]:
+) -> list[PromptPart]:
     """The prompt of the published live demo, defects included, to reproduce its replies. New code wants `continuation`.
 
     The demo remembers one turn, without its pictures; puts the new pictures at the very front, into the *past* user
     turn; loses the role line of the new one; takes the space from behind ☞ and ☟; and stores replies with its internal
     first-sentence marker in front (``stray_marker=False`` leaves only that out).
     """
-    segments: list[Segment] = [*system_turn(system), _USER, *[IMAGE] * (turn.tiles + turn.frames)]
+    segments: list[PromptPart] = [*system_turn(system), _USER, *[IMAGE] * (turn.tiles + turn.frames)]
     if past is not None:
         reply = FIRST_SENTENCE_MARK + past.reply if stray_marker else past.reply
         segments += [*_content(_without_pictures(past.user), "live"), _END_OF_TURN]
@@ -152,7 +170,7 @@ def live_demo_prompt(
     return [replace(s, text=_bare_hands(s.text)) if isinstance(s, TextSpan) else s for s in segments]
 
 
-def encode_prompt(segments: Iterable[Segment], tokenizer: Tokenizer) -> list[int]:
+def encode_prompt(segments: Iterable[PromptPart], tokenizer: Tokenizer) -> list[int]:
     """Tokenise a prompt: ids, with -200 for every picture tile or frame and -500 for every clip.
 
     Neighbouring texts are one run: a text that begins with a newline merges with the newline of its role line, as it
@@ -176,8 +194,8 @@ _ASSISTANT = TextSpan("<|im_start|>assistant\n", control=True)
 _END_OF_TURN = TextSpan("<|im_end|>\n", control=True)
 
 
-def _content(turn: UserTurn, style: Style) -> list[Segment]:
-    pictures: list[Segment] = [*[IMAGE] * (turn.tiles + turn.frames)]
+def _content(turn: UserTurn, style: Style) -> list[PromptPart]:
+    pictures: list[PromptPart] = [*[IMAGE] * (turn.tiles + turn.frames)]
     if pictures and style == "command_line":
         pictures.append(TextSpan("\n"))
     return [*pictures, TextSpan(turn.text), *[AUDIO] * turn.clips]

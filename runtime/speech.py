@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +53,27 @@ class SpeechDecoder:
         self._code[0, 0] = code
         return self._decoder.infer({"code": self._code}, self._cache)["logits"][0, 0]
 
-    def codes(self, embeddings: NDArray[np.float32], sample: Sampler, max_codes: int = MAX_CODES) -> Iterator[int]:
+    def codes(
+        self,
+        embeddings: NDArray[np.float32],
+        sample: Sampler,
+        max_codes: int = MAX_CODES,
+        *,
+        said: Sequence[int] = (),
+    ) -> Iterator[int]:
         """Yield the codes of a sentence until its end; the end code is left out.
+
+        Args:
+            said: codes of it that were yielded before it was left; it goes on behind them.
 
         Raises:
             BadBundle: the sampler drew a special code, which is no sound.
         """
+        said = tuple(said)
         logits = self.start(embeddings)
-        for produced in range(1, max_codes + 1):
+        for code in said:
+            logits = self.step(code)
+        for produced in range(len(said) + 1, max_codes + 1):
             code = sample(logits)
             if code == self._facts.end:
                 return

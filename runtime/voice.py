@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ from .speech import SpeechDecoder
 from .spoken_text import Clause
 from .tokenizer import Tokenizer
 
-__all__ = ["Streaming", "Voice"]
+__all__ = ["ClauseVoice", "Streaming", "Voice"]
 
 Streaming: TypeAlias = Literal["exact", "reference"]
 """exact: equals one decode of the whole sentence. reference: the chunks and cuts of the reference's live demo."""
@@ -85,15 +85,57 @@ class Voice:
             return ExactCodecStream(self.decode, self._facts, FIRST_CHUNK, CHUNK)
         return ReferenceCodecStream(self.decode, self._facts, clause.chunk, clause.threshold, clause.padding)
 
+    def clause(self, clause: Clause, sample: Sampler, streaming: Streaming = "exact") -> ClauseVoice:
+        """A clause that can be spoken code by code."""
+        ids = self._tokenizer.encode(clause.text)
+        most = self.decoder.max_tokens  # a sentence longer than the cache is spoken in parts
+        parts = [self._embeddings.rows(ids[start : start + most]) for start in range(0, len(ids), most)]
+        return ClauseVoice(self.decoder, parts, self.stream(clause, streaming), sample)
+
     def speak(
         self, clause: Clause, sample: Sampler, streaming: Streaming = "exact", clock: TurnClock | None = None
     ) -> Iterator[Samples]:
         """Yield the sound of a clause as soon as it can be had: float32 [samples], not trimmed."""
         clock = clock or TurnClock()
-        ids = self._tokenizer.encode(clause.text)
-        for start in range(0, len(ids), self.decoder.max_tokens):  # a sentence longer than the cache is spoken in parts
-            rows = self._embeddings.rows(ids[start : start + self.decoder.max_tokens])
-            stream = self.stream(clause, streaming)
-            for code in clock.timed("speech_decoder", self.decoder.codes(rows, sample)):
-                yield from clock.timed("codec", stream.step(code))
-            yield from clock.timed("codec", stream.finish())
+        voice = self.clause(clause, sample, streaming)
+        for code in clock.timed("speech_decoder", voice.codes()):
+            with clock.span("codec"):
+                samples = voice.sound(code)
+            if len(samples):
+                yield samples
+
+
+class ClauseVoice:
+    """One clause while it is spoken.
+
+    It may be left between two codes, also for another clause of the same decoder, and taken up again by asking for its
+    codes anew: what it has said is then read again, and what follows is the same as if it had not been left.
+    """
+
+    def __init__(
+        self,
+        decoder: SpeechDecoder,
+        parts: Sequence[NDArray[np.float32]],
+        stream: ExactCodecStream | ReferenceCodecStream,
+        sample: Sampler,
+    ) -> None:
+        self._decoder, self._parts, self._stream, self._sample = decoder, list(parts), stream, sample
+        self._said: list[int] = []
+
+    def codes(self) -> Iterator[int | None]:
+        """Yield the codes that were not said yet, and None where a part ends; each is to be given to :meth:`sound`."""
+        while self._parts:
+            for code in self._decoder.codes(self._parts[0], self._sample, said=self._said):
+                self._said.append(code)
+                yield code
+            del self._parts[0]
+            self._said.clear()
+            yield None
+
+    def sound(self, code: int | None) -> Samples:
+        """What can be heard now that ``code`` is there: float32 [samples], mostly none."""
+        pieces = list(self._stream.finish() if code is None else self._stream.step(code))
+        return np.concatenate(pieces) if pieces else _NOTHING
+
+
+_NOTHING = np.zeros(0, np.float32)

@@ -15,7 +15,7 @@ from vita_edge.runtime.prompt import (
     IMAGE,
     Mark,
     PastTurn,
-    Segment,
+    PromptPart,
     TextSpan,
     UserTurn,
     continuation,
@@ -64,7 +64,7 @@ def golden_ids(name: str) -> list[int]:
         return arrays[f"{name}.ids"].tolist()
 
 
-def written(segments: list[Segment]) -> str:
+def written(segments: list[PromptPart]) -> str:
     names = {Mark.IMAGE: "<image>", Mark.AUDIO: "<audio>"}
     return "".join(names[s] if isinstance(s, Mark) else s.text for s in segments)
 

@@ -1,1 +1,1 @@
-"""Live talk: a microphone, a speaker and perhaps a camera, held together around one conversation."""
+"""Live talk: what hears, sees and speaks while a conversation goes on."""

@@ -32,6 +32,7 @@ __all__ = [
     "StateTold",
     "TalkState",
     "TalkStateChanged",
+    "Trouble",
     "TurnBegan",
     "TurnEnded",
     "TurnForgotten",
@@ -232,6 +233,16 @@ class DeviceChanged:
     """Blocks (microphone) or callbacks (speaker) that were lost since the talk began."""
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """An answer could not be made; the talk goes on."""
+
+    at_s: float
+    what: str
+    why: str
+    fix: str
+
+
 Happening: TypeAlias = (
     Level
     | TalkStateChanged
@@ -251,6 +262,7 @@ Happening: TypeAlias = (
     | TurnEnded
     | HistoryShortened
     | DeviceChanged
+    | Trouble
 )
 Observer: TypeAlias = Callable[[Happening], None]
 """Called from the threads of the talk, one call at a time; must return at once."""

@@ -14,7 +14,17 @@ from vita_edge.engines.bundle import Bundle
 
 from ..assistant import Assistant
 from ..language_model import LanguageModel
-from ..prompt import IMAGE, PastTurn, Segment, Style, UserTurn, encode_prompt, live_demo_prompt, opening, system_prompt
+from ..prompt import (
+    IMAGE,
+    PastTurn,
+    PromptPart,
+    Style,
+    UserTurn,
+    encode_prompt,
+    live_demo_prompt,
+    opening,
+    system_prompt,
+)
 from ..sampling import repetition_penalty
 from ..sound import read_sound
 from ..splice import splice
@@ -40,7 +50,7 @@ class _Case:
     pictures: list[NDArray[np.float32]]
     clips: list[NDArray[np.float32]]
 
-    def segments(self, prompts: Any) -> list[Segment]:
+    def segments(self, prompts: Any) -> list[PromptPart]:
         system = system_prompt(prompts, self.style, self.turn)
         if self.style == "command_line":
             return opening(system, self.turn, self.style)

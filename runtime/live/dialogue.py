@@ -1,0 +1,296 @@
+"""A spoken dialogue on the KV timeline: whatever can be read before the user has finished is read before.
+
+The system prompt, past turns, the role line and the frames of a turn lie in the cache while the user still speaks, and
+so do those rows of the user's own sound that cannot change any more. After the last sample only the rest of the sound
+and the closing tokens are read. It is synchronous, and knows no thread, queue or clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.facts import ModelFacts
+
+from ..language_model import LanguageModel
+from ..prompt import (
+    AUDIO,
+    PastTurn,
+    PromptPart,
+    UserTurn,
+    encode_prompt,
+    end_of_turn,
+    live_demo_prompt,
+    system_prompt,
+    system_turn,
+    user_closing,
+    user_opening,
+)
+from ..sampling import Logits
+from ..senses import Senses
+from ..sound import Sound
+from ..splice import Rows, Segment, segments
+from ..timeline import Timeline
+from ..tokenizer import Tokenizer
+from .recollection import Recollection
+
+__all__ = ["Dialogue", "Order", "SettledTurn"]
+
+Order: TypeAlias = Literal["chronological", "demo"]
+"""chronological: turns as they happened. demo: the prompt of the reference's live demo, which remembers one turn, puts
+the new pictures before it, and has to be read anew from there for every turn."""
+
+FEWEST_ROWS = 8
+"""Rows of sound worth a step of their own while the user speaks: 0.64 s."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a turn lies in the timeline: positions."""
+
+    turn: int
+    """The role line of the user."""
+    asked: int
+    """Behind the rows that were read while the user spoke."""
+    reply: int
+    """Where the reply begins."""
+
+
+@dataclass(frozen=True)
+class SettledTurn:
+    """A turn that is over, with what it takes to go on with its reply after all."""
+
+    place: _Place
+    reply: tuple[int, ...]
+    """All ids that were decoded."""
+    kept: int
+    """How many of them the dialogue has kept."""
+    frames: tuple[Rows, ...]
+    clip: Rows
+    past: tuple[PastTurn, Rows] | None
+
+
+class Dialogue:
+    """One dialogue. Its methods are called in the order of a talk: open; then for every turn see, hear and listen as
+    often as the user lets us, hear and ask; then one of unask, forget and settle.
+
+    Args:
+        model: over whose cache it is held.
+        fresh: makes another model with an empty cache of the same size, for when old turns leave.
+        sees: there may be frames; chooses the system prompt.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        fresh: Callable[[], LanguageModel],
+        senses: Senses,
+        tokenizer: Tokenizer,
+        facts: ModelFacts,
+        prompts: Mapping[str, Mapping[str, str]],
+        *,
+        sees: bool = False,
+        order: Order = "chronological",
+    ) -> None:
+        self.timeline = Timeline(model)
+        self._fresh, self._senses, self._tokenizer, self._facts = fresh, senses, tokenizer, facts
+        self._system_text = system_prompt(prompts, "live", UserTurn(frames=int(sees), clips=1))
+        self._order = order
+        self._turns: list[int] = []
+        """Where each finished turn begins."""
+        self._system = 0
+        self._place = _Place(0, 0, 0)
+        self._frames: list[Rows] = []
+        self._listened = self._settled = 0
+        self._clip: Rows = np.empty((0, facts.llm.hidden_size), np.float32)
+        self._past: tuple[PastTurn, Rows] | None = None
+
+    @property
+    def turns(self) -> int:
+        """Finished turns that are remembered."""
+        return len(self._turns)
+
+    @property
+    def open_from(self) -> int:
+        """Where the open turn begins: all before it is over."""
+        return self._place.turn
+
+    @property
+    def capacity_tokens(self) -> int:
+        """Positions that the context has room for."""
+        return self.timeline.model.cache.capacity_tokens
+
+    def open(self) -> None:
+        """Read the system prompt and the first role line."""
+        self.timeline.append_ahead(self._text(system_turn(self._system_text)))
+        self._system = self.timeline.position
+        self._open_turn()
+
+    def see(self, tiles: Sequence[Rows]) -> None:
+        """Read a camera frame's rows into the open turn, before any of its sound.
+
+        Raises:
+            ValueError: some of the sound was read already (a bug of the caller).
+        """
+        if self._listened:
+            raise ValueError("frames come before the sound")
+        self._frames += tiles
+        if self._order == "demo":
+            self._reopen()
+        else:
+            self.timeline.append_ahead([Segment("image", tile) for tile in tiles])
+            self._place = replace(self._place, asked=self.timeline.position)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the open turn."""
+        return len(self._frames)
+
+    @property
+    def listened(self) -> int:
+        """Rows of the open turn's sound that were read while it still went on."""
+        return self._listened
+
+    def settled(self, samples: int) -> int:
+        """Rows of a clip of that many samples at 16 kHz that can be read although it goes on, and were not; 0 for few.
+
+        Every reading has its price, so that some should be there.
+        """
+        frames = self._senses.audio_front_end.frames(samples)
+        rows = self._facts.audio.settled_positions(frames) - self._listened
+        return rows if rows >= FEWEST_ROWS else 0
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        """Encode the user's sound so far, float32 [n] at 16 kHz.
+
+        Raises:
+            BadInput: the sound cannot be used.
+        """
+        rate = self._senses.audio_front_end.facts.sample_rate_hz
+        self._settled = self.settled(len(samples))
+        self._clip = self._senses.hear(Sound(samples, rate))
+
+    def listen(self) -> None:
+        """Read the settled rows of what was heard, although the user goes on."""
+        rows = self._clip[self._listened : self._listened + self._settled]
+        if len(rows):
+            self.timeline.append_ahead([Segment("sound", rows)])
+            self._listened += len(rows)
+            self._place = replace(self._place, asked=self.timeline.position)
+
+    def ask(self) -> Logits:
+        """Read the rest of what was heard, and the closing tokens: the logits of the reply.
+
+        When they do not fit, all past turns leave at once, since the user is waiting.
+
+        Raises:
+            ContextOverflow: the turn does not fit even alone.
+        """
+        closing = self._text(user_closing())
+        needed = len(self._clip) - self._listened + sum(part.tokens for part in closing)
+        if needed > self.timeline.room and self._turns:
+            self._drop_all_turns()
+        rest = self._clip[self._listened :]
+        parts = [*([Segment("sound", rest)] if len(rest) else []), *closing]
+        logits = self.timeline.append(parts)
+        self._place = replace(self._place, reply=self.timeline.position)
+        return logits
+
+    def unask(self) -> None:
+        """The user goes on: the turn is open as it was before it was asked, without a trace of what followed."""
+        self.timeline.rewind(self._place.asked)
+
+    def forget(self) -> None:
+        """What was heard was not meant for us: the turn is empty again."""
+        self.timeline.rewind(self._place.turn)
+        self._open_turn()
+
+    def settle(self, reply: Sequence[int], kept: int) -> SettledTurn:
+        """The turn is over: keep the first ``kept`` of the ids that were decoded as its reply, and open the next."""
+        place = self._place
+        turn = SettledTurn(place, tuple(reply), kept, tuple(self._frames), self._clip, self._past)
+        self.timeline.rewind(min(place.reply + kept, self.timeline.position))
+        if self._order == "demo":
+            said = self._tokenizer.decode(reply[:kept])
+            self._past = PastTurn(UserTurn(frames=len(self._frames), clips=1), said), self._clip
+        else:
+            self.timeline.append_ahead(self._text(end_of_turn()))
+            self._turns.append(place.turn)
+        self._open_turn()
+        return turn
+
+    def resume(self, turn: SettledTurn) -> Logits:
+        """Go on with a reply as if its turn had not been settled: the logits that follow all of it.
+
+        Only the turn that was settled last can be resumed.
+        """
+        begin = 0
+        self._past = turn.past
+        if self._order == "demo":
+            self._open_turn(turn.frames)
+            self.timeline.append_ahead([Segment("sound", turn.clip), *self._text(user_closing())])
+        else:
+            self._turns.pop()
+            begin = min(turn.kept, len(turn.reply) - 1)  # the last id is read again for what follows it
+            self.timeline.rewind(turn.place.reply + begin)
+        self._place, self._frames, self._clip = turn.place, list(turn.frames), turn.clip
+        return self.timeline.append([Segment("reply", list(turn.reply[begin:]))])
+
+    # --- old turns leave
+
+    def recollection(self, keep_tokens: int) -> Recollection | None:
+        """The newest turns, as many as take ``keep_tokens``, to be read into a fresh cache; None if all are kept."""
+        kept = [begin for begin in self._turns if self._place.turn - begin <= keep_tokens]
+        keep_from = kept[0] if kept else self._place.turn
+        if self._order == "demo" or keep_from == self._system:
+            return None
+        return Recollection(self.timeline, self._fresh(), self._system, keep_from)
+
+    def move_to(self, recollection: Recollection) -> int:
+        """Go on over the fresh cache; between turns only. Returns how many turns have left."""
+        before = len(self._turns)
+        shift = recollection.finish()
+        self._turns = [turn - shift for turn in self._turns if turn - shift >= self._system]
+        place = self._place
+        self._place = _Place(place.turn - shift, place.asked - shift, place.reply - shift)
+        return before - len(self._turns)
+
+    def _drop_all_turns(self) -> None:
+        self._turns = []
+        self.timeline.rewind(self._system)
+        self._open_turn(self._frames)
+
+    # --- parts
+
+    def _open_turn(self, frames: Sequence[Rows] = ()) -> None:
+        """Begin a turn where the last one ends."""
+        begin = self._system if self._order == "demo" else self.timeline.position
+        self._place = _Place(begin, begin, begin)
+        self._frames, self._listened, self._settled = list(frames), 0, 0
+        self._reopen()
+
+    def _reopen(self) -> None:
+        """Read all that comes before the user's sound."""
+        self.timeline.rewind(self._place.turn)
+        if self._order == "demo":
+            self.timeline.append_ahead(self._before_in_demo())
+        else:
+            self.timeline.append_ahead(self._text(user_opening()))
+            if self._frames:
+                self.timeline.append_ahead([Segment("image", tile) for tile in self._frames])
+        self._place = replace(self._place, asked=self.timeline.position)
+
+    def _before_in_demo(self) -> list[Segment]:
+        past, clips = (self._past[0], [self._past[1]]) if self._past else (None, [])
+        turn = UserTurn(frames=len(self._frames), clips=1)
+        ids = encode_prompt(live_demo_prompt(self._system_text, turn, past), self._tokenizer)
+        last_sound = len(ids) - 1 - ids[::-1].index(int(AUDIO))
+        system = encode_prompt(system_turn(self._system_text), self._tokenizer)
+        return segments(ids[len(system) : last_sound], self._frames, clips)
+
+    def _text(self, parts: Sequence[PromptPart]) -> list[Segment]:
+        return [Segment("text", encode_prompt(parts, self._tokenizer))]

@@ -1,0 +1,71 @@
+"""How much of a reply must be there before it starts, so that it does not run dry later: pure arithmetic on rates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["Pace", "Wanted", "start_buffer"]
+
+SUSTAINED = 0.9
+"""Work for a second of sound, in seconds, up to which a machine keeps up with playing; the rest is for its noise."""
+MARGIN = 1.25
+"""A next clause may take longer than the usual one."""
+
+
+@dataclass
+class Pace:
+    """How fast this machine thinks and speaks, learned from what it did; seconds.
+
+    A new figure replaces a quarter of the old one, so that a pace follows heat and neighbours within a few turns.
+    """
+
+    token_s: float = 0.0
+    """To decode a token."""
+    sound_s: float = 0.0
+    """To make a second of sound: the real-time factor of the voice."""
+    first_piece_s: float = 0.0
+    """From a clause to its first sound."""
+    clause_tokens: float = 10.0
+    """Tokens of a clause."""
+    token_sound_s: float = 0.3
+    """Sound of a token."""
+
+    def learn(self, name: str, value: float) -> None:
+        """Take in a new figure for the field ``name``."""
+        old = getattr(self, name)
+        setattr(self, name, value if not old else old + (value - old) / 4)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a reply waits for before it starts."""
+
+    seconds: float
+    """Sound that must be there; infinite while that cannot be known yet."""
+    why: str
+
+
+def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool) -> Wanted:
+    """What has to be there before a reply starts.
+
+    Args:
+        unspoken_tokens: tokens that are decoded and have no sound yet.
+        written: the text is complete.
+
+    On a machine that makes sound faster than it is played, what is there has to last until the next clause begins to
+    sound. On a slower one, what is still to come takes longer than it plays: with ``r`` seconds of work for a second of
+    sound and ``s`` seconds still to be made, ``s (r - 1)`` seconds must be there; they are known when the text is.
+    """
+    thinking = 0.0 if written else pace.token_s
+    load = pace.sound_s + thinking / pace.token_sound_s
+    to_come = unspoken_tokens * pace.token_sound_s
+    if written and not unspoken_tokens:
+        return Wanted(0.0, "nothing more is to come")
+    next_clause = MARGIN * (thinking * pace.clause_tokens + pace.first_piece_s)
+    if load <= SUSTAINED:
+        return Wanted(next_clause, "until the next clause can be heard")
+    if not written:
+        return Wanted(math.inf, f"a second of speech takes {load:.1f} s to make: the text is awaited, to know how much")
+    wait = next_clause + to_come * max(load / SUSTAINED - 1, 0.0)
+    return Wanted(wait, f"a second of speech takes {load:.1f} s to make, and {to_come:.1f} s are still to be made")

@@ -1,0 +1,390 @@
+"""A live talk: the only module that owns threads, and the queues between them.
+
+    microphone → listening thread → orders → thinking thread → clauses → speaking thread → playback → speaker
+                       ↑                                                                      │
+                       └───────────────────────── what was heard of it ───────────────────────┘
+
+The listening thread hears, decides whose turn it is, and acts on it at once: it ducks, silences and releases the
+playback itself, and gives orders to the thinking thread. Every attempt to answer has a number; what bears the number
+of one that was given up is dropped wherever it is met.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from time import monotonic
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+
+from vita_edge.engines.errors import VitaEdgeError
+
+from ..assistant import Assistant
+from ..reply import ReplyWriter
+from ..sampling import make_sampler, make_speech_sampler
+from .attempt import Announcer, Attempt
+from .audio import AudioBlock, Microphone, Speaker
+from .cues import (
+    Abandon,
+    Action,
+    Begin,
+    Close,
+    Confirm,
+    Cue,
+    Dismiss,
+    Duck,
+    Ended,
+    Forget,
+    Interrupt,
+    Prepare,
+    Press,
+    Release,
+    Resume,
+    Silence,
+    Sounding,
+    Unduck,
+    Voice,
+)
+from .dialogue import Dialogue
+from .happenings import (
+    DeviceChanged,
+    EndpointReached,
+    FirstSound,
+    Interrupted,
+    Level,
+    Observer,
+    TalkStateChanged,
+    TurnBegan,
+)
+from .mind import Mind, NewestFrame
+from .mouth import Mouth
+from .options import LiveOptions
+from .playback import Playback, ReplyHeard, Silenced, Told
+from .recording import Recording
+from .start_buffer import Pace
+from .turn_taking import TurnTaking
+from .vad import VoiceDetector
+from .voicing import VoiceStep, Voicing
+from .warm_up import warm_up
+
+__all__ = ["Canceller", "LiveTalk"]
+
+READ_S = 0.05
+"""How long the microphone is waited for before the rest is looked after."""
+LEVEL_STEPS = 3
+"""Steps of 32 ms between two levels that are told."""
+
+
+class Canceller(Protocol):
+    """Takes the speaker's sound out of what the microphone hears."""
+
+    def reference(self, samples: np.ndarray, at_s: float) -> None:
+        """What is played, float32 [n] at the speaker's rate, and when its first sample sounds."""
+        ...
+
+    def step(self, block: AudioBlock) -> AudioBlock:
+        """The block without the echo."""
+        ...
+
+
+class LiveTalk:
+    """Talks from ``with`` on until it is left.
+
+    ::
+
+        with LiveTalk(assistant, microphone, speaker, observers=[print]) as talk:
+            talk.wait()
+
+    Args:
+        assistant: an opened bundle; nobody else may use it meanwhile.
+        microphone, speaker: devices, entered and left by the talk.
+        camera: gives its newest frame, or None while it has none.
+        canceller: takes the echo of the speaker out of the microphone; None where there is none, as with headphones.
+        observers: are told everything that happens.
+        push_to_talk: listen while a button is held (:meth:`press`, :meth:`release`), not when somebody speaks.
+
+    Raises, when it is entered or waited for:
+        VitaEdgeError: a device, a package or a graph failed.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        microphone: Microphone,
+        speaker: Speaker,
+        *,
+        options: LiveOptions | None = None,
+        camera: NewestFrame | None = None,
+        canceller: Canceller | None = None,
+        observers: Sequence[Observer] = (),
+        push_to_talk: bool = False,
+    ) -> None:
+        assistant.voice.check()
+        self._options = options = options or LiveOptions()
+        self._assistant, self._microphone, self._speaker = assistant, microphone, speaker
+        self._canceller, self._push_to_talk = canceller, push_to_talk
+        self._tell = Announcer(observers)
+        self._pace = Pace()
+        self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        self._cues: queue.SimpleQueue[Cue] = queue.SimpleQueue()
+        self._playback = Playback(assistant.bundle.model.codec.sample_rate_hz, self._told.put)
+        self._mouth = Mouth(
+            assistant.voice, self._playback, self._pace, self._tell, self._mouth_got_on, self._speech_failed
+        )
+        capacity = assistant.context_tokens(options.context_tokens, options.max_new_tokens)
+        self._dialogue = Dialogue(
+            assistant.language_model(capacity),
+            partial(assistant.language_model, capacity),
+            assistant.senses,
+            assistant.tokenizer,
+            assistant.bundle.model,
+            assistant.bundle.prompts,
+            sees=camera is not None,
+            order=options.order,
+        )
+        self._mind = Mind(
+            self._dialogue,
+            assistant.senses,
+            self._mouth,
+            self._playback,
+            self._pace,
+            options,
+            self._tell,
+            self._cues.put,
+            camera,
+        )
+        self._turn_taking = TurnTaking(options.times)
+        self._voicing = Voicing(VoiceDetector().step, options.voice_threshold)
+        self._recording = Recording(options.times.longest_ms / 1000 + 10)
+        self._attempts: dict[int, Attempt] = {}
+        self._answered = 0
+        self._loudness: list[float] = []
+        self._device_facts: dict[str, tuple[bool, int]] = {}
+        self._leaving = threading.Event()
+        self._error: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._stack = ExitStack()
+
+    @property
+    def playback(self) -> Playback:
+        """What the speaker plays."""
+        return self._playback
+
+    @property
+    def dialogue(self) -> Dialogue:
+        """The history; it belongs to the thinking thread while the talk runs."""
+        return self._dialogue
+
+    def press(self) -> None:
+        """The button that is held to talk went down."""
+        self._cues.put(Press(self._recording.end_s))
+
+    def release(self) -> None:
+        """It was let go."""
+        self._cues.put(Release(self._recording.end_s))
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the talk has ended; True when it has."""
+        ended = self._leaving.wait(timeout_s)
+        self._raise()
+        return ended
+
+    def __enter__(self) -> LiveTalk:
+        with ExitStack() as stack:
+            self._dialogue.open()
+            warm_up(self._assistant, self._dialogue, self._pace)
+            stack.enter_context(self._microphone)
+            stack.enter_context(self._speaker)
+            self._speaker.start(self._playback, self._canceller.reference if self._canceller else None)
+            for run in (self._mind.run, self._mouth.run, self._listen):
+                thread = threading.Thread(target=self._guarded, args=(run,), name=run.__qualname__, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._stack = stack.pop_all()
+        self._tell(TalkStateChanged(monotonic(), self._turn_taking.state))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+        for thread in self._threads:
+            thread.join()
+        self._stack.close()
+        if kind is None:
+            self._raise()
+
+    # --- threads
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except BaseException as error:  # whatever it is ends the talk, and is raised where the talk is held
+            self._error = self._error or error
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._leaving.set()
+        self._mind.leave()
+        self._mouth.leave()
+
+    def _raise(self) -> None:
+        if self._error:
+            error, self._error = self._error, None
+            raise error
+
+    def _mouth_got_on(self) -> None:
+        self._mind.look_again()
+
+    def _speech_failed(self, attempt: Attempt, error: VitaEdgeError) -> None:
+        self._mind.post(self._mind.fail, attempt, error)
+
+    # --- the listening thread
+
+    def _listen(self) -> None:
+        while not self._leaving.is_set():
+            block = self._microphone.read(READ_S)
+            if block is not None:
+                self._hear(block)
+            self._look_after()
+
+    def _hear(self, block: AudioBlock) -> None:
+        if self._canceller:
+            block = self._canceller.step(block)
+        self._recording.add(block)
+        step = self._voicing.step(block.samples)
+        self._loudness.append(float(np.dot(block.samples, block.samples)) / len(block.samples))
+        if step is None:
+            return
+        if not self._push_to_talk:
+            self._take(Voice(step.begin_s, step.end_s) if step.voice else Silence(step.begin_s, step.end_s))
+        self._tell_level(step)
+
+    def _look_after(self) -> None:
+        """What the playback, the mind and the buttons have told, and how the devices are."""
+        while True:
+            try:
+                self._hear_of_playback(self._told.get_nowait())
+            except queue.Empty:
+                break
+        while True:
+            try:
+                self._take(self._cues.get_nowait())
+            except queue.Empty:
+                break
+        for attempt in self._attempts.values():
+            if attempt.silent_s and attempt.tokens_heard >= 0:
+                written = len(attempt.writer.token_ids)
+                at_s, silent_s = attempt.interrupted_s, attempt.silent_s
+                self._tell(Interrupted(attempt.turn, at_s, silent_s, attempt.tokens_heard, written))
+                attempt.silent_s, attempt.tokens_heard = 0.0, -1
+        self._look_at_devices()
+
+    def _hear_of_playback(self, told: Told) -> None:
+        if isinstance(told, ReplyHeard):
+            self._take(Ended(told.turn))
+        elif isinstance(told, Silenced):
+            if attempt := self._attempts.get(told.turn):
+                attempt.silent_s = told.at_s
+        else:
+            self._tell(told)
+            if isinstance(told, FirstSound):
+                self._take(Sounding(told.turn))
+
+    def _take(self, cue: Cue) -> None:
+        before = self._turn_taking.state
+        actions = self._turn_taking.step(cue)
+        for action in actions:
+            self._act(action)
+        if self._turn_taking.state != before:
+            self._tell(TalkStateChanged(monotonic(), self._turn_taking.state))
+
+    def _act(self, action: Action) -> None:
+        mind, playback = self._mind, self._playback
+        match action:
+            case Prepare():
+                begin_s = self._turn_taking.speech_begin_s - self._options.preroll_ms / 1000
+                mind.post(mind.prepare, partial(self._recording.cut, begin_s))
+            case Dismiss():
+                mind.post(mind.dismiss)
+            case Begin():
+                self._begin(action)
+            case Confirm(turn):
+                self._attempts[turn].confirmed = True
+                playback.release(turn)
+                self._tell(EndpointReached(turn, monotonic()))
+            case Forget(turn, why):
+                mind.post(mind.forget, self._cancel(turn), why)
+            case Close(turn):
+                self._answered += 1
+                playback.forget(turn)
+                mind.post(mind.close, self._attempts.pop(turn))
+            case Duck():
+                playback.duck(True)
+            case Unduck():
+                playback.duck(False)
+            case Interrupt(turn):
+                attempt = self._attempts[turn]
+                playback.silence(turn)
+                attempt.suspended, attempt.interrupted_s = True, monotonic()
+                mind.post(mind.interrupt, attempt)
+            case Resume(turn):
+                attempt = self._attempts[turn]
+                attempt.suspended = False
+                playback.resume(turn)
+                self._mouth.look_again()
+                mind.post(mind.resume, attempt)
+            case Abandon(turn):
+                self._answered += 1
+                mind.post(mind.abandon, self._cancel(turn))
+
+    def _begin(self, action: Begin) -> None:
+        options, recording = self._options, self._recording
+        clip = recording.cut(
+            action.speech_begin_s - options.preroll_ms / 1000, action.speech_end_s + options.tail_ms / 1000
+        )
+        facts, seed = self._assistant.bundle.model, options.seed + (self._answered << 64)
+        attempt = Attempt(
+            action.turn,
+            clip,
+            ReplyWriter(self._assistant.tokenizer, facts, "speech", "live", whole_words=options.whole_words),
+            make_sampler(options.top_k, options.temperature, seed),
+            make_speech_sampler(facts.speech, options.speech_top_k, seed),
+        )
+        self._attempts[action.turn] = attempt
+        self._playback.begin(action.turn)
+        begin_s, end_s = (recording.monotonic_s(t) for t in (action.speech_begin_s, action.speech_end_s))
+        self._tell(TurnBegan(action.turn, monotonic(), begin_s, end_s, action.speculative))
+        self._mind.post(self._mind.begin, attempt)
+
+    def _cancel(self, turn: int) -> Attempt:
+        attempt = self._attempts.pop(turn)
+        attempt.cancelled = True
+        self._playback.forget(turn)
+        self._mouth.look_again()
+        return attempt
+
+    def _tell_level(self, step: VoiceStep) -> None:
+        if len(self._loudness) >= LEVEL_STEPS * 3:
+            power = sum(self._loudness) / len(self._loudness)
+            self._loudness.clear()
+            self._tell(Level(monotonic(), 10 * float(np.log10(max(power, 1e-12))), step.probability))
+
+    def _look_at_devices(self) -> None:
+        facts = {
+            "microphone": (self._microphone.lost, self._microphone.dropouts),
+            "speaker": (self._speaker.lost, self._speaker.underflows),
+        }
+        if facts == self._device_facts:
+            return
+        for device in ("microphone", "speaker"):
+            now, before = facts[device], self._device_facts.get(device, (False, 0))
+            if now != before:
+                self._tell(DeviceChanged(monotonic(), "microphone" if device == "microphone" else "speaker", *now))
+        self._device_facts = facts

@@ -1,0 +1,47 @@
+"""Before the first turn: every graph runs once, so that memory is there, and so that it is known how fast they are."""
+
+from __future__ import annotations
+
+from itertools import islice
+from time import monotonic
+
+import numpy as np
+
+from ..assistant import Assistant
+from ..sampling import make_sampler, make_speech_sampler
+from ..spoken_text import ClauseCutter
+from .dialogue import Dialogue
+from .start_buffer import Pace
+
+__all__ = ["warm_up"]
+
+TOKENS, CODES = 4, 30
+"""How many are decoded to measure how long one takes."""
+SENTENCE = "Good morning to everybody here."
+
+
+def warm_up(assistant: Assistant, dialogue: Dialogue, pace: Pace) -> None:
+    """Run every graph once and let ``pace`` learn; the dialogue is as it was."""
+    facts = assistant.bundle.model
+    dialogue.hear(np.zeros(facts.audio.sample_rate_hz, np.float32))
+    tile = facts.vision.tile_size
+    assistant.senses.watch([np.zeros((tile, tile, 3), np.uint8)], "live")
+    logits = dialogue.ask()
+    begin_s = monotonic()
+    decoded = list(dialogue.timeline.decode(logits, make_sampler(), TOKENS, ()))
+    pace.learn("token_s", (monotonic() - begin_s) / max(len(decoded) - 1, 1))
+    dialogue.forget()
+
+    begin_s = monotonic()
+    (clause,) = ClauseCutter().step(SENTENCE)
+    voice = assistant.voice.clause(clause, make_speech_sampler(facts.speech))
+    samples = 0
+    for code in islice(voice.codes(), CODES):
+        heard = len(voice.sound(code))
+        if heard and not samples:
+            pace.learn("first_piece_s", monotonic() - begin_s)
+        samples += heard
+    rest = len(voice.sound(None))
+    seconds = (samples + rest) / facts.codec.sample_rate_hz
+    if seconds:
+        pace.learn("sound_s", (monotonic() - begin_s) / seconds)
