@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +12,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from vita_edge.engines.errors import BadInput, Misuse, OutputFailed
+from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.whole_file import write_whole
 
 __all__ = ["Sound", "read_sound", "resample", "write_wav"]
 
@@ -96,19 +96,7 @@ def write_wav(path: str | Path, samples: NDArray[np.int16] | NDArray[np.floating
         samples = np.clip(np.trunc(samples * 32768.0), -32768, 32767).astype(np.int16)
     wav = io.BytesIO()  # encoded in memory, so that whatever fails on the disk is an OSError with a reason
     soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
-    try:
-        if Path(path).exists() and not Path(path).is_file():  # a device, a pipe: cannot be replaced
-            Path(path).write_bytes(wav.getbuffer())
-            return
-        target = Path(path).resolve()  # a link stays a link
-        beside = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-        try:
-            beside.write_bytes(wav.getbuffer())
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputFailed.from_os_error(path, error) from error
+    write_whole(path, wav.getbuffer())
 
 
 def resample(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
