@@ -55,7 +55,7 @@ class Mouth:
         self._queue: deque[_Speech | Attempt] = deque()
         """Clauses; an attempt itself stands for the end of its reply."""
         self._changed = threading.Condition()
-        self._leaving = False
+        self._leaving = self._resting = False
         self._spoken: dict[int, int] = {}
         """Tokens of each reply whose sound is complete."""
 
@@ -76,6 +76,12 @@ class Mouth:
         """Flags of an attempt have changed."""
         with self._changed:
             self._changed.notify_all()
+
+    @property
+    def resting(self) -> bool:
+        """Nothing can be spoken before more is said."""
+        with self._changed:
+            return self._resting and all(_attempt(each).stopped for each in self._queue)
 
     def leave(self) -> None:
         """End :meth:`run` within a step."""
@@ -108,7 +114,9 @@ class Mouth:
                 for each in self._queue:
                     if not _attempt(each).suspended:
                         return each
+                self._resting = True
                 self._changed.wait()
+                self._resting = False
         return None
 
     def _done(self, entry: _Speech | Attempt) -> None:

@@ -148,6 +148,7 @@ class LiveTalk:
         self._answered = 0
         self._device_facts: dict[str, tuple[bool, int]] = {}
         self._leaving = threading.Event()
+        self._busy = False
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._stack = ExitStack()
@@ -175,6 +176,13 @@ class LiveTalk:
         ended = self._leaving.wait(timeout_s)
         self._raise()
         return ended
+
+    @property
+    def resting(self) -> bool:
+        """All that was heard is dealt with, and nothing is left to do before more is heard or played."""
+        return (
+            not self._busy and self._told.empty() and self._cues.empty() and self._mouth.resting and self._mind.resting
+        )
 
     def __enter__(self) -> LiveTalk:
         with ExitStack() as stack:
@@ -232,9 +240,11 @@ class LiveTalk:
     def _listen(self) -> None:
         while not self._leaving.is_set():
             block = self._microphone.read(READ_S)
+            self._busy = True
             if block is not None:
                 self._hear(block)
             self._look_after()
+            self._busy = False
 
     def _hear(self, block: AudioBlock) -> None:
         step = self._ears.step(block)

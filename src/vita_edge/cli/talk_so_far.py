@@ -16,6 +16,7 @@ from vita_edge.runtime.live.happenings import (
     RanDry,
     TalkState,
     TalkStateChanged,
+    Trouble,
     TurnBegan,
     TurnEnded,
     TurnForgotten,
@@ -62,10 +63,10 @@ class TalkSoFar:
                 self.state = state
             case TurnBegan():
                 self._speech_s[happening.turn] = happening.speech_end_s - happening.speech_begin_s
-            case TurnForgotten(turn, _, why):
+            case TurnForgotten(turn):
                 self._speech_s.pop(turn, None)
-                if why == "failed":
-                    yield Said("note", "an answer could not be made")
+            case Trouble(_, what, why, fix):
+                yield Said("note", f"an answer could not be made. {what} {why} {fix}".rstrip())
             case ClauseHeard(turn, _, text):
                 yield from self._user(turn)
                 self.clauses.append(text.strip())
