@@ -110,8 +110,10 @@ def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_fi
             talk.until(TurnEnded)
         assert talk.talk.dialogue.turns == 20
     read = [sum(s.count for s in talk.told(Span) if s.turn == turn and s.stage == "prefill") for turn in range(1, 21)]
-    assert max(read) - min(read) <= 1  # the voice is found a step earlier or later
-    assert max(read) < 20
+    # the word begins anywhere in a step of 32 ms, and a position is 80 ms of it
+    assert max(read) - min(read) <= 2
+    assert abs(sum(read[:10]) - sum(read[10:])) <= 10
+    assert max(read) < 25
 
 
 def test_a_short_word_is_heard(demo: Assistant, stop: Sound, words: list[str]) -> None:
