@@ -72,8 +72,8 @@ class Rehearsed:
     machine: Mapping[str, Any]
     settings: Mapping[str, Any]
     memory_peak_bytes: int | None
-    unanswered: int
-    """Questions to which nothing was heard."""
+    left_out: Mapping[str, int]
+    """Why → questions that gave no turn to count."""
     turns: tuple[RehearsedTurn, ...]
 
     def group(self, speculation: bool) -> tuple[RehearsedTurn, ...]:

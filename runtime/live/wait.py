@@ -96,7 +96,7 @@ def wait_parts(report: TurnReport) -> tuple[Stretch, ...]:
     else:
         marks.append(("pause" if report.speculative else "endpoint", report.begun_ms))
         marks += _work(report, report.first_pcm_ms if report.first_pcm_ms is not None else report.server_ms)
-    marks.append(("buffer" if report.buffer_s and not _held(report) else "playback", report.server_ms))
+    marks.append(("buffer" if report.buffer_s != 0 and not _held(report) else "playback", report.server_ms))
     parts: list[Stretch] = []
     now = 0.0
     for name, end in marks:
@@ -143,7 +143,7 @@ def _held(report: TurnReport) -> bool:
     endpoint_ms, ready_ms, sound_ms = report.endpoint_ms, report.first_pcm_ms, report.server_ms
     if endpoint_ms is None or ready_ms is None or sound_ms is None or ready_ms > endpoint_ms:
         return False
-    return not report.buffer_s or sound_ms - endpoint_ms <= PLAYED_AT_ONCE_MS
+    return report.buffer_s == 0 or sound_ms - endpoint_ms <= PLAYED_AT_ONCE_MS
 
 
 def _work(report: TurnReport, until_ms: float) -> list[tuple[str, float]]:

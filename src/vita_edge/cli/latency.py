@@ -47,7 +47,9 @@ def _speeds(report: TurnReport) -> Iterator[str]:
 def _remarks(report: TurnReport) -> Iterator[str]:
     if attempts := sum(report.forgotten.values()):
         yield f"{attempts} begun in vain ({report.wasted_ms:,.0f} ms of work)"
-    if report.buffer_s:
+    if report.buffer_s is None:
+        yield "buffer until the text was complete"
+    elif report.buffer_s:
         yield f"buffer {report.buffer_s:.2f} s"
     if report.dry_s:
         yield f"ran dry for {report.dry_s:.2f} s"

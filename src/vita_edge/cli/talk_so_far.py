@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 
 from vita_edge.runtime.live.happenings import (
     BufferChosen,
@@ -16,6 +17,7 @@ from vita_edge.runtime.live.happenings import (
     RanDry,
     TalkState,
     TalkStateChanged,
+    Trouble,
     TurnBegan,
     TurnEnded,
     TurnForgotten,
@@ -62,10 +64,8 @@ class TalkSoFar:
                 self.state = state
             case TurnBegan():
                 self._speech_s[happening.turn] = happening.speech_end_s - happening.speech_begin_s
-            case TurnForgotten(turn, _, why):
+            case TurnForgotten(turn):
                 self._speech_s.pop(turn, None)
-                if why == "failed":
-                    yield Said("note", "an answer could not be made")
             case ClauseHeard(turn, _, text):
                 yield from self._user(turn)
                 self.clauses.append(text.strip())
@@ -77,13 +77,16 @@ class TalkSoFar:
             case RanDry(_, _, seconds):
                 self._dry_s += seconds
             case BufferChosen(_, seconds, why):
-                if abs(seconds - self._buffer_s) >= WORTH_TELLING_S:
-                    yield Said("note", f"replies wait until {seconds:.1f} s of sound are there: {why}")
+                if seconds != self._buffer_s and not abs(seconds - self._buffer_s) < WORTH_TELLING_S:
+                    sound = f"{seconds:.1f} s of sound are there" if isfinite(seconds) else "their text is complete"
+                    yield Said("note", f"replies wait until {sound}: {why}")
                     self._buffer_s = seconds
             case HistoryShortened(_, turns_left):
                 yield Said(
                     "note", f"the oldest turns were forgotten, {turns_left} are left: the context was nearly full"
                 )
+            case Trouble(_, what, why, fix):
+                yield Said("note", " ".join(filter(None, (what, why, fix))))
             case DeviceChanged():
                 yield from self._device(happening)
             case _:
