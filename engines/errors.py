@@ -7,6 +7,7 @@ VitaEdgeError
 ├── BadBundle           the bundle is damaged, incomplete or too new         exit 1
 ├── ContextOverflow     the conversation does not fit into the KV cache      exit 1
 ├── InferenceFailed     the backend gave up while a graph ran                exit 1
+├── DeviceFailed        a microphone, speaker or camera cannot be used       exit 1
 ├── MissingPackage      an optional library is not installed                 exit 1
 └── OutputFailed        a result could not be written                        exit 1
 """
@@ -20,6 +21,7 @@ __all__ = [
     "BadCheckpoint",
     "BadInput",
     "ContextOverflow",
+    "DeviceFailed",
     "InferenceFailed",
     "MissingPackage",
     "Misuse",
@@ -67,6 +69,10 @@ class ContextOverflow(VitaEdgeError):
 
 class InferenceFailed(VitaEdgeError):
     """The backend gave up while a graph ran; most often memory ran out."""
+
+
+class DeviceFailed(VitaEdgeError):
+    """A microphone, a speaker or a camera is not there, cannot be told from another, or refuses."""
 
 
 class MissingPackage(VitaEdgeError):

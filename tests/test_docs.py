@@ -257,3 +257,17 @@ def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d) \|$", text, re.MULTILINE))
     family = {name: str(getattr(errors, name).exit_code) for name in errors.__all__ if name != "VitaEdgeError"}
     assert rows == family
+
+
+def test_the_table_of_turn_taking_is_the_one_that_is_run() -> None:
+    from vita_edge.runtime.live.turn_table import TABLE
+
+    rows = [
+        f"| {', '.join(row.states)} | {row.cue.__name__} | {row.when.__doc__} "
+        f"| {'; '.join(str(deed.__doc__) for deed in row.does) or '–'} | {row.then} |"
+        for row in TABLE
+    ]
+    page = (ROOT / "docs" / "reference" / "turn-taking.md").read_text("utf-8")
+    assert (
+        page.split("| in state | hears | when | does | then |\n|---|---|---|---|---|\n")[1].strip().splitlines() == rows
+    )

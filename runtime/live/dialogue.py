@@ -250,14 +250,12 @@ class Dialogue:
             return None
         return Recollection(self.timeline, self._fresh(), self._system, keep_from)
 
-    def move_to(self, recollection: Recollection) -> int:
-        """Go on over the fresh cache; between turns only. Returns how many turns have left."""
-        before = len(self._turns)
+    def move_to(self, recollection: Recollection) -> None:
+        """Go on over the fresh cache; between turns only."""
         shift = recollection.finish()
         self._turns = [turn - shift for turn in self._turns if turn - shift >= self._system]
         place = self._place
         self._place = _Place(place.turn - shift, place.asked - shift, place.reply - shift)
-        return before - len(self._turns)
 
     def _drop_all_turns(self) -> None:
         self._turns = []

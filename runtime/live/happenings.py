@@ -218,6 +218,7 @@ class HistoryShortened:
 
     at_s: float
     turns_left: int
+    """Turns that are still remembered."""
     tokens_before: int
     tokens_after: int
 

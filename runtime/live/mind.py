@@ -63,7 +63,7 @@ NewestFrame = Callable[[], "Frame | None"]
 
 
 class Mind:
-    """Thinks; its public methods but :meth:`post`, :meth:`look_again`, :meth:`leave` and :meth:`run` are orders, run in its own thread.
+    """Thinks. The methods under *orders* are run in its own thread: others :meth:`post` them.
 
     Args:
         newest_frame: of the camera, if there is one.
@@ -86,7 +86,7 @@ class Mind:
         self._pace, self._options, self._tell, self._cue = pace, options, tell, cue
         self._newest_frame = newest_frame
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._leaving = False
+        self._leaving = self._resting = False
         self._attempt: Attempt | None = None
         self._work: Iterator[bool] | None = None
         """The steps of the attempt; each says whether it got on, or has to wait."""
@@ -105,6 +105,11 @@ class Mind:
         """What it waits for may have come; from any thread."""
         self._orders.put(_nothing)
 
+    @property
+    def resting(self) -> bool:
+        """Nothing can be done before something more is ordered, heard or played."""
+        return self._resting and self._orders.empty()
+
     def leave(self) -> None:
         """End :meth:`run` within a step."""
         self._leaving = True
@@ -113,12 +118,14 @@ class Mind:
     def run(self) -> None:
         """Think until :meth:`leave`."""
         while not self._leaving:
-            got_on = self._step()
-            wait_s = 0.0 if got_on else IDLE_S if self._work or self._hearing else None
+            self._resting = not self._step()
+            wait_s = IDLE_S if self._work or self._hearing else None
             try:
+                order = self._orders.get(self._resting, wait_s)
                 while True:
-                    self._orders.get(wait_s != 0.0, wait_s)()
-                    wait_s = 0.0
+                    self._resting = False
+                    order()
+                    order = self._orders.get_nowait()
             except queue.Empty:
                 pass
 
@@ -307,9 +314,9 @@ class Mind:
             self._slice = min(max(int(rate * SLICE_S), 8), 512)
             return True
         before = dialogue.timeline.position
-        left = dialogue.move_to(self._recollection)
+        dialogue.move_to(self._recollection)
         self._recollection = None
-        self._tell(HistoryShortened(monotonic(), left, before, dialogue.timeline.position))
+        self._tell(HistoryShortened(monotonic(), dialogue.turns, before, dialogue.timeline.position))
         return True
 
     def _read(self, turn: int | None, reading: Callable[[], Any]) -> Any:

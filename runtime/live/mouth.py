@@ -55,7 +55,7 @@ class Mouth:
         self._queue: deque[_Speech | Attempt] = deque()
         """Clauses; an attempt itself stands for the end of its reply."""
         self._changed = threading.Condition()
-        self._leaving = False
+        self._leaving = self._resting = False
         self._spoken: dict[int, int] = {}
         """Tokens of each reply whose sound is complete."""
 
@@ -76,6 +76,12 @@ class Mouth:
         """Flags of an attempt have changed."""
         with self._changed:
             self._changed.notify_all()
+
+    @property
+    def resting(self) -> bool:
+        """Nothing can be spoken before more is said."""
+        with self._changed:
+            return self._resting and all(_attempt(each).stopped for each in self._queue)
 
     def leave(self) -> None:
         """End :meth:`run` within a step."""
@@ -98,6 +104,7 @@ class Mouth:
                     self._speak(entry)
             except VitaEdgeError as error:
                 _attempt(entry).cancelled = True
+                self._playback.finish(_attempt(entry).turn)
                 self._failed(_attempt(entry), error)
 
     def _next(self) -> _Speech | Attempt | None:
@@ -108,7 +115,9 @@ class Mouth:
                 for each in self._queue:
                     if not _attempt(each).suspended:
                         return each
+                self._resting = True
                 self._changed.wait()
+                self._resting = False
         return None
 
     def _done(self, entry: _Speech | Attempt) -> None:
@@ -171,7 +180,7 @@ class Mouth:
         unspoken = len(attempt.writer.token_ids) - self._spoken.get(turn, 0)
         wanted = start_buffer(self._pace, unspoken_tokens=unspoken, written=attempt.written)
         lead_s = self._playback.lead_s(turn)
-        if lead_s < wanted.seconds and not attempt.buffer_told:
+        if 0 < lead_s < wanted.seconds and not attempt.buffer_told:
             attempt.buffer_told = True
             self._tell(BufferChosen(turn, wanted.seconds, wanted.why))
         self._playback.start_with(turn, wanted.seconds)

@@ -36,6 +36,11 @@ class RoomMicrophone:
         except queue.Full:
             self.dropouts += 1
 
+    @property
+    def waiting(self) -> int:
+        """Blocks that were not read yet."""
+        return self._blocks.qsize()
+
     def read(self, timeout_s: float) -> AudioBlock | None:
         try:
             return self._blocks.get(timeout=timeout_s) if timeout_s > 0 else self._blocks.get_nowait()

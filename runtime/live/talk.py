@@ -18,9 +18,6 @@ from contextlib import ExitStack
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import Protocol
-
-import numpy as np
 
 from vita_edge.engines.errors import VitaEdgeError
 
@@ -51,6 +48,7 @@ from .cues import (
     Voice,
 )
 from .dialogue import Dialogue
+from .ears import Canceller, Ears
 from .happenings import (
     DeviceChanged,
     EndpointReached,
@@ -65,31 +63,16 @@ from .mind import Mind, NewestFrame
 from .mouth import Mouth
 from .options import LiveOptions
 from .playback import Playback, ReplyHeard, Silenced, Told
-from .recording import Recording
 from .start_buffer import Pace
 from .turn_taking import TurnTaking
-from .vad import VoiceDetector
-from .voicing import VoiceStep, Voicing
 from .warm_up import warm_up
 
-__all__ = ["Canceller", "LiveTalk"]
+__all__ = ["LiveTalk"]
 
 READ_S = 0.05
 """How long the microphone is waited for before the rest is looked after."""
-LEVEL_STEPS = 3
-"""Steps of 32 ms between two levels that are told."""
-
-
-class Canceller(Protocol):
-    """Takes the speaker's sound out of what the microphone hears."""
-
-    def reference(self, samples: np.ndarray, at_s: float) -> None:
-        """What is played, float32 [n] at the speaker's rate, and when its first sample sounds."""
-        ...
-
-    def step(self, block: AudioBlock) -> AudioBlock:
-        """The block without the echo."""
-        ...
+LEVEL_S = 0.1
+"""Between two levels that are told."""
 
 
 class LiveTalk:
@@ -159,13 +142,13 @@ class LiveTalk:
             camera,
         )
         self._turn_taking = TurnTaking(options.times)
-        self._voicing = Voicing(VoiceDetector().step, options.voice_threshold)
-        self._recording = Recording(options.times.longest_ms / 1000 + 10)
+        self._ears = Ears(options, canceller)
+        self._next_level_s = 0.0
         self._attempts: dict[int, Attempt] = {}
         self._answered = 0
-        self._loudness: list[float] = []
         self._device_facts: dict[str, tuple[bool, int]] = {}
         self._leaving = threading.Event()
+        self._busy = False
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._stack = ExitStack()
@@ -182,17 +165,24 @@ class LiveTalk:
 
     def press(self) -> None:
         """The button that is held to talk went down."""
-        self._cues.put(Press(self._recording.end_s))
+        self._cues.put(Press(self._ears.now_s))
 
     def release(self) -> None:
         """It was let go."""
-        self._cues.put(Release(self._recording.end_s))
+        self._cues.put(Release(self._ears.now_s))
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the talk has ended; True when it has."""
         ended = self._leaving.wait(timeout_s)
         self._raise()
         return ended
+
+    @property
+    def resting(self) -> bool:
+        """All that was heard is dealt with, and nothing is left to do before more is heard or played."""
+        return (
+            not self._busy and self._told.empty() and self._cues.empty() and self._mouth.resting and self._mind.resting
+        )
 
     def __enter__(self) -> LiveTalk:
         with ExitStack() as stack:
@@ -250,21 +240,21 @@ class LiveTalk:
     def _listen(self) -> None:
         while not self._leaving.is_set():
             block = self._microphone.read(READ_S)
+            self._busy = True
             if block is not None:
                 self._hear(block)
             self._look_after()
+            self._busy = False
 
     def _hear(self, block: AudioBlock) -> None:
-        if self._canceller:
-            block = self._canceller.step(block)
-        self._recording.add(block)
-        step = self._voicing.step(block.samples)
-        self._loudness.append(float(np.dot(block.samples, block.samples)) / len(block.samples))
+        step = self._ears.step(block)
         if step is None:
             return
         if not self._push_to_talk:
             self._take(Voice(step.begin_s, step.end_s) if step.voice else Silence(step.begin_s, step.end_s))
-        self._tell_level(step)
+        if step.end_s >= self._next_level_s:
+            self._next_level_s = step.end_s + LEVEL_S
+            self._tell(Level(monotonic(), self._ears.level_dbfs(), step.probability))
 
     def _look_after(self) -> None:
         """What the playback, the mind and the buttons have told, and how the devices are."""
@@ -309,8 +299,7 @@ class LiveTalk:
         mind, playback = self._mind, self._playback
         match action:
             case Prepare():
-                begin_s = self._turn_taking.speech_begin_s - self._options.preroll_ms / 1000
-                mind.post(mind.prepare, partial(self._recording.cut, begin_s))
+                mind.post(mind.prepare, partial(self._ears.speech, self._turn_taking.speech_begin_s))
             case Dismiss():
                 mind.post(mind.dismiss)
             case Begin():
@@ -345,10 +334,8 @@ class LiveTalk:
                 mind.post(mind.abandon, self._cancel(turn))
 
     def _begin(self, action: Begin) -> None:
-        options, recording = self._options, self._recording
-        clip = recording.cut(
-            action.speech_begin_s - options.preroll_ms / 1000, action.speech_end_s + options.tail_ms / 1000
-        )
+        options, ears = self._options, self._ears
+        clip = ears.speech(action.speech_begin_s, action.speech_end_s)
         facts, seed = self._assistant.bundle.model, options.seed + (self._answered << 64)
         attempt = Attempt(
             action.turn,
@@ -359,7 +346,7 @@ class LiveTalk:
         )
         self._attempts[action.turn] = attempt
         self._playback.begin(action.turn)
-        begin_s, end_s = (recording.monotonic_s(t) for t in (action.speech_begin_s, action.speech_end_s))
+        begin_s, end_s = (ears.monotonic_s(t) for t in (action.speech_begin_s, action.speech_end_s))
         self._tell(TurnBegan(action.turn, monotonic(), begin_s, end_s, action.speculative))
         self._mind.post(self._mind.begin, attempt)
 
@@ -369,12 +356,6 @@ class LiveTalk:
         self._playback.forget(turn)
         self._mouth.look_again()
         return attempt
-
-    def _tell_level(self, step: VoiceStep) -> None:
-        if len(self._loudness) >= LEVEL_STEPS * 3:
-            power = sum(self._loudness) / len(self._loudness)
-            self._loudness.clear()
-            self._tell(Level(monotonic(), 10 * float(np.log10(max(power, 1e-12))), step.probability))
 
     def _look_at_devices(self) -> None:
         facts = {

@@ -88,16 +88,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--max-new-tokens", type=int, default=1024, metavar="N", help="longest reply (default: %(default)s)"
     )
     how.add_argument("--max-tiles", type=int, metavar="N", help="most tiles of a picture (default: the style's)")
-    how.add_argument(
+    add_engine_options(how)
+
+
+def add_engine_options(group: argparse._ArgumentGroup) -> None:
+    """How the engines are opened, the same for every command that opens them."""
+    group.add_argument(
         "--context", type=int, metavar="N", help="positions of the KV cache (default: a whole prompt and reply)"
     )
-    how.add_argument(
+    group.add_argument(
         "--prefill",
         choices=("auto", "fast", "plain"),
         default="auto",
         help="int4 bundles: read prompts with the second, int8 graph if there is memory (auto), always, or never",
     )
-    how.add_argument(
+    group.add_argument(
         "--threads", type=int, default=0, metavar="N", help="threads of the CPU backend (default: one per core)"
     )
 

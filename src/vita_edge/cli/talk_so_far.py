@@ -86,7 +86,7 @@ class TalkSoFar:
                     "note", f"the oldest turns were forgotten, {turns_left} are left: the context was nearly full"
                 )
             case Trouble(_, what, why, fix):
-                yield Said("note", " ".join(filter(None, (what, why, fix))))
+                yield Said("note", f"an answer could not be made. {what} {why} {fix}".rstrip())
             case DeviceChanged():
                 yield from self._device(happening)
             case _:

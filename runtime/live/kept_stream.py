@@ -1,0 +1,196 @@
+"""A stream of PortAudio that lives as long as the talk, whatever becomes of its device."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from vita_edge.engines.errors import DeviceFailed, VitaEdgeError
+
+from .portaudio import PORTAUDIO, Direction, SoundDevice, choose, find_again, load, rescan, silent_stderr
+
+__all__ = ["KeptStream"]
+
+Latency = float | str
+LATENCIES: tuple[Latency, ...] = ("low", 0.04, 0.08, 0.16)
+"""Asked for in turn, until the device keeps up: seconds, or what PortAudio takes for low."""
+MANY_GAPS = 3
+SILENT_S, STARTING_S = 1.0, 3.0
+"""Without callbacks for so long a stream is dead; the first may take longer."""
+LOOK_S, RETRY_S, RESCAN_S, LONGEST_S = 0.2, 0.5, 1.0, 30.0
+
+
+class KeptStream:
+    """Opens a device and opens it again when it has gone.
+
+    It is taken for gone when its stream has ended by itself or has not called back for a second. PortAudio sees new
+    devices only when it is started anew, which interrupts the other direction too; so the same device is tried first,
+    and while the other direction works the waits between new starts grow to half a minute.
+    """
+
+    def __init__(
+        self, wanted: int | str | None, direction: Direction, start: Callable[[SoundDevice, Latency], Any]
+    ) -> None:
+        """
+        Args:
+            wanted: as :func:`~.portaudio.choose` takes it.
+            start: opens and starts a stream on a device, or raises ``PortAudioError``.
+        """
+        self.lost = False
+        self.device: SoundDevice | None = None
+        self._wanted = wanted
+        self._direction = direction
+        self._start = start
+        self._stream: Any = None
+        self._latency = 0
+        self._gaps = self._earlier_gaps = 0
+        self._called_s = 0.0
+        self._called = False
+
+    @property
+    def name(self) -> str:
+        return self.device.name if self.device else "none"
+
+    @property
+    def gaps(self) -> int:
+        """How often the device ran dry or over; not while a latency was tried that it could not keep up with."""
+        return self._earlier_gaps + self._gaps
+
+    def called(self, *, gap: bool) -> None:
+        """The callback is running; ``gap``: the device had run dry or over before."""
+        self._called_s = time.monotonic()
+        self._called = True
+        self._gaps += gap
+
+    def open(self) -> None:
+        """
+        Raises:
+            DeviceFailed: there is no such device, or it refuses.
+            MissingPackage: sounddevice or PortAudio is not installed.
+        """
+        with PORTAUDIO:
+            self._open(choose(self._wanted, self._direction))
+        _KEEPER.add(self)
+
+    def close(self) -> None:
+        _KEEPER.remove(self)
+        with PORTAUDIO:
+            self.drop()
+            self.lost = False
+
+    def is_dead(self) -> bool:
+        limit_s = SILENT_S if self._called else STARTING_S
+        return not self._stream.active or time.monotonic() - self._called_s > limit_s
+
+    def falls_behind(self) -> bool:
+        return self._gaps > MANY_GAPS and self._latency + 1 < len(LATENCIES)
+
+    def drop(self) -> None:
+        """Close what is open, and count the device as lost."""
+        stream, self._stream, self.lost = self._stream, None, True
+        if stream is not None:
+            with contextlib.suppress(Exception):  # of a device that has gone nothing can be expected
+                stream.abort(ignore_errors=True)
+                stream.close(ignore_errors=True)
+
+    def reopen(self, *, slower: bool = False) -> bool:
+        """Whether the device is back."""
+        if slower:
+            self._latency, self._gaps = self._latency + 1, 0
+        try:
+            device = choose(None, self._direction) if self._wanted is None else None
+            if device is None and self.device is not None:
+                device = find_again(self.device, self._direction)
+            if device is not None:
+                with silent_stderr():
+                    self._open(device)
+        except VitaEdgeError:
+            pass
+        return not self.lost
+
+    def _open(self, device: SoundDevice) -> None:
+        sounddevice = load()
+        self._called_s, self._called = time.monotonic(), False
+        self._earlier_gaps, self._gaps = self.gaps, 0
+        self.device = device
+        try:
+            self._stream = self._start(device, LATENCIES[self._latency])
+        except (sounddevice.PortAudioError, ValueError) as error:
+            kind = "microphone" if self._direction == "input" else "speaker"
+            raise DeviceFailed(
+                f"The {kind} {device.name} cannot be opened.",
+                why=f"PortAudio says: {error}.",
+                fix="Another program may hold it: close that, or choose another device with `vita-edge devices`.",
+            ) from error
+        self.lost = False
+
+
+class _Keeper:
+    """Looks after the open streams of this process from a thread of its own."""
+
+    def __init__(self) -> None:
+        self._streams: list[KeptStream] = []
+        self._leaving = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._retry_s = self._rescan_s = 0.0
+        self._wait_s = RESCAN_S
+
+    def add(self, stream: KeptStream) -> None:
+        with PORTAUDIO:
+            self._streams.append(stream)
+            if self._thread is None:
+                self._leaving = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._watch, args=(self._leaving,), name="sound devices", daemon=True
+                )
+                self._thread.start()
+
+    def remove(self, stream: KeptStream) -> None:
+        with PORTAUDIO:
+            if stream in self._streams:
+                self._streams.remove(stream)
+            if not self._streams and self._thread is not None:
+                self._leaving.set()
+                self._thread = None
+
+    def _watch(self, leaving: threading.Event) -> None:
+        while not leaving.wait(LOOK_S):
+            with PORTAUDIO:
+                if not leaving.is_set():
+                    self._look()
+
+    def _look(self) -> None:
+        for stream in self._streams:
+            if not stream.lost and stream.is_dead():
+                stream.drop()
+            elif not stream.lost and stream.falls_behind():
+                stream.drop()
+                stream.reopen(slower=True)
+        now_s = time.monotonic()
+        if not any(stream.lost for stream in self._streams):
+            self._wait_s, self._rescan_s = RESCAN_S, now_s + RESCAN_S
+        elif now_s >= self._retry_s:
+            self._bring_back(now_s)
+            self._retry_s = time.monotonic() + RETRY_S
+
+    def _bring_back(self, now_s: float) -> None:
+        for stream in self._streams:
+            if stream.lost:
+                stream.reopen()
+        working = [stream for stream in self._streams if not stream.lost]
+        if len(working) == len(self._streams) or now_s < self._rescan_s:
+            return
+        for stream in working:
+            stream.drop()
+        with contextlib.suppress(Exception):  # no sound system at the moment: tried again
+            rescan()
+        for stream in self._streams:
+            stream.reopen()
+        self._wait_s = min(2 * self._wait_s, LONGEST_S) if working else RESCAN_S
+        self._rescan_s = time.monotonic() + self._wait_s
+
+
+_KEEPER = _Keeper()
