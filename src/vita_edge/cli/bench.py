@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import BadInput, Misuse
 
 from .ask import check_output, engine_options
+from .chat import add_live_options, live_options
 from .show import print_json
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 CHARTS = (".html", ".png")
+REPLY_TOKENS = 48
+"""Of a reply its beginning is measured, and the next question waits for its end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,27 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     asked.add_argument("--turns", type=int, default=10, metavar="N", help="questions to ask (default: %(default)s)")
     asked.add_argument("--history", action="store_true", help="ask all of them in one conversation")
-    how = parser.add_argument_group("how it is answered")
-    which = how.add_mutually_exclusive_group()
-    which.add_argument("--no-speculation", action="store_true", help="begin no answer before the endpoint")
-    which.add_argument("--paired", action="store_true", help="ask everything twice: with speculation, and without")
-    how.add_argument(
-        "--pause-ms", type=int, default=150, metavar="N", help="silence before an answer is begun (default: 150)"
-    )
-    how.add_argument(
-        "--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a question (default: 500)"
-    )
-    how.add_argument("--max-new-tokens", type=int, default=48, metavar="N", help="longest reply (default: %(default)s)")
-    how.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
-    how.add_argument(
-        "--prefill",
-        choices=("auto", "fast", "plain"),
-        default="auto",
-        help="int4 bundles: read prompts with the second, int8 graph if there is memory (auto), always, or never",
-    )
-    how.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="threads of the CPU backend (default: one per core)"
-    )
+    asked.add_argument("--paired", action="store_true", help="ask everything twice: with speculation, and without")
+    add_live_options(parser)
+    parser.set_defaults(max_new_tokens=REPLY_TOKENS)
     result = parser.add_argument_group("results")
     result.add_argument("-o", "--output", type=Path, metavar="JSON", help="where the result goes, every turn in it")
     result.add_argument("--waterfall", type=Path, metavar="FILE", help="where the time went: FILE.html or FILE.png")
@@ -79,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime.live.rehearsal import read_questions
     from vita_edge.runtime.live.trace import Trace
 
-    options = _live_options(arguments)
+    options = live_options(arguments)
     questions = read_questions(arguments.questions or [demo_folder() / "question.wav"])
     trace = Trace() if arguments.trace else None
     with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
@@ -116,6 +101,10 @@ def _check(arguments: argparse.Namespace) -> None:
             why="One conversation cannot be held with speculation and without.",
             fix="Run it twice, and compare the results.",
         )
+    if arguments.paired and arguments.no_speculation:
+        raise Misuse(
+            "--paired is with speculation and without.", why="--no-speculation is without.", fix="Leave one out."
+        )
     for path in (arguments.output, arguments.waterfall, arguments.trace):
         check_output(path)
     if arguments.waterfall is not None:
@@ -129,17 +118,6 @@ def _check(arguments: argparse.Namespace) -> None:
             from vita_edge.runtime.live.waterfall_png import check_matplotlib
 
             check_matplotlib()
-
-
-def _live_options(arguments: argparse.Namespace) -> LiveOptions:
-    from vita_edge.runtime.live.cues import TurnTimes
-    from vita_edge.runtime.live.options import LiveOptions
-
-    return LiveOptions(
-        times=TurnTimes(pause_ms=arguments.pause_ms, endpoint_ms=arguments.endpoint_ms),
-        max_new_tokens=arguments.max_new_tokens,
-        seed=arguments.seed,
-    )
 
 
 def _rehearse(
