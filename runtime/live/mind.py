@@ -22,6 +22,7 @@ from ..reply import ReadyClause, Written
 from ..sampling import Logits
 from ..senses import Senses
 from .attempt import Announcer, Attempt
+from .camera import Frame
 from .cues import Cue, Failed, Judged
 from .dialogue import Dialogue, SettledTurn
 from .happenings import FrameSeen, HistoryShortened, StateTold, Trouble, TurnEnded, TurnForgotten
@@ -31,7 +32,7 @@ from .options import LiveOptions
 from .playback import Playback
 from .start_buffer import Pace
 
-__all__ = ["Frame", "Mind", "NewestFrame"]
+__all__ = ["Camera", "Mind"]
 
 IDLE_S = 0.02
 """How long orders are waited for before it is looked again whether there is something to do."""
@@ -45,27 +46,20 @@ NEARLY_FULL, KEPT = 0.5, 0.25
 """Of the context behind the system prompt: when old turns begin to leave, and what stays of them."""
 
 
-class Frame(Protocol):
-    """A camera frame."""
+class Camera(Protocol):
+    """Gives its newest frame, or none while it has none."""
 
     @property
-    def pixels(self) -> NDArray[np.uint8]: ...
+    def lost(self) -> bool: ...
 
-    @property
-    def at_s(self) -> float: ...
-
-    @property
-    def number(self) -> int: ...
-
-
-NewestFrame = Callable[[], "Frame | None"]
+    def newest(self) -> Frame | None: ...
 
 
 class Mind:
     """Thinks. The methods under *orders* are run in its own thread: others :meth:`post` them.
 
     Args:
-        newest_frame: of the camera, if there is one.
+        camera: if there is one.
         cue: where the listening thread hears what the model has said.
     """
 
@@ -79,11 +73,11 @@ class Mind:
         options: LiveOptions,
         tell: Announcer,
         cue: Callable[[Cue], None],
-        newest_frame: NewestFrame | None = None,
+        camera: Camera | None = None,
     ) -> None:
         self._dialogue, self._senses, self._mouth, self._playback = dialogue, senses, mouth, playback
         self._pace, self._options, self._tell, self._cue = pace, options, tell, cue
-        self._newest_frame = newest_frame
+        self._camera = camera
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._leaving = self._resting = False
         self._attempt: Attempt | None = None
@@ -268,9 +262,9 @@ class Mind:
 
     def _look(self) -> bool:
         """Read a camera frame into the turn, if one is due."""
-        if self._newest_frame is None or self._dialogue.frames >= self._options.frames or self._dialogue.listened:
+        if self._camera is None or self._dialogue.frames >= self._options.frames or self._dialogue.listened:
             return False
-        if monotonic() < self._next_frame_s or (frame := self._newest_frame()) is None:
+        if monotonic() < self._next_frame_s or (frame := self._camera.newest()) is None:
             return False
         begin_s = monotonic()
         with self._tell.span(None, "vision") as work:
@@ -283,7 +277,7 @@ class Mind:
 
     def _listen(self) -> bool:
         """Read what is settled of the user's sound, if there is enough of it."""
-        more_frames = self._newest_frame is not None and self._dialogue.frames < self._options.frames
+        more_frames = self._camera is not None and self._dialogue.frames < self._options.frames
         if not self._options.listen_ahead or self._ear is None or more_frames or monotonic() < self._next_listen_s:
             return False
         samples = self._ear()
