@@ -100,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.live.devices import SoundMicrophone, SoundSpeaker
     from vita_edge.runtime.live.journal import Journal
+    from vita_edge.runtime.live.portaudio import choose
     from vita_edge.runtime.live.report import TurnReports
     from vita_edge.runtime.live.talk import LiveTalk
     from vita_edge.runtime.live.trace import Trace
@@ -118,6 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.trace and not arguments.trace.parent.is_dir():
             raise Misuse(f"There is no folder {arguments.trace.parent}.", why="The trace goes there.", fix="Create it.")
         trace = Trace()
+        choose(arguments.input_device, "input")  # what is not there is told before anything large is opened
+        choose(arguments.output_device, "output")
         microphone, speaker = SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device)
         camera = stack.enter_context(_camera(arguments.camera)) if arguments.camera is not None else None
         print("opening the bundle …", file=sys.stderr)
