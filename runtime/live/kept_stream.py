@@ -55,7 +55,7 @@ class KeptStream:
         self._latency = 0
         self._recent_gaps: deque[float] = deque(maxlen=MANY_GAPS)
         self._opened_s = self._called_s = 0.0
-        self._called = False
+        self._called = self._was_silent = False
 
     @property
     def name(self) -> str:
@@ -87,8 +87,12 @@ class KeptStream:
             self.lost = False
 
     def is_dead(self) -> bool:
+        """Looked at twice: where the interpreter was held up, so was the callback, and it gets its chance first."""
         limit_s = SILENT_S if self._called else STARTING_S
-        return not self._stream.active or time.monotonic() - self._called_s > limit_s
+        silent = time.monotonic() - self._called_s > limit_s
+        dead = not self._stream.active or (silent and self._was_silent)
+        self._was_silent = silent
+        return dead
 
     def falls_behind(self) -> bool:
         many = len(self._recent_gaps) == MANY_GAPS and self._recent_gaps[-1] - self._recent_gaps[0] < GAPS_S
@@ -119,7 +123,7 @@ class KeptStream:
     def _open(self, device: SoundDevice) -> None:
         sounddevice = load()
         self._opened_s = self._called_s = time.monotonic()
-        self._called = False
+        self._called = self._was_silent = False
         self._recent_gaps.clear()
         self.device = device
         if device.name in SERVERS:
