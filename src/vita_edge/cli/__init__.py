@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "answer a recorded question about a picture with the bundle that comes along",
     "ask": "ask a bundle: text, sound, pictures or a video in; text and speech out",
     "chat": "talk through microphone, speaker and camera",
+    "devices": "list microphones, speakers and cameras, and test them",
     "export": "turn a VITA-1.5 checkpoint into a bundle",
     "verify": "compare every stage of a bundle with recorded arrays",
     "inspect": "what is in a bundle, and the memory that it will take",
