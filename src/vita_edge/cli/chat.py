@@ -133,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
             microphone,
             speaker,
             options=options,
-            camera=camera.newest if camera else None,
+            camera=camera,
             canceller=_canceller() if arguments.echo == "cancel" else None,
             observers=[TurnReports(assistant.bundle.model.codec, take), trace, view],
             push_to_talk=arguments.push_to_talk,
