@@ -139,7 +139,7 @@ def test_latency_lines_of_a_turn_are_these() -> None:
         "  also      1 begun in vain (300 ms of work)",
     ]
     assert "interrupted: silent after 18 ms, 6 of 10 tokens heard" in plain(barge_in(1, 10.0), latency=True)[-1]
-    assert plain(dry_run(1, 10.0), latency=True)[-1] == "  also      buffer 0.50 s · ran dry for 0.20 s"
+    assert plain(dry_run(1, 10.0), latency=True)[-1] == "  also      ran dry for 0.20 s"
 
 
 # --- the screen

@@ -32,7 +32,7 @@ def chart() -> Waterfall:
 def test_rows_are_the_stages_of_the_median_turn_in_the_order_of_the_way(chart: Waterfall) -> None:
     stages = ["audio", "prefill", "decode", "speech decoder", "codec"]
     assert [row.label for row in chart.rows] == ["silence", *stages, "to the speaker", "devices"]
-    assert chart.median.startswith("median of 9 turns, speculation on: question-1.wav, 2.0 s of speech")
+    assert chart.median.startswith("median of 9, speculation on: question-1.wav, 2.0 s of speech")
     assert [mark.label for mark in chart.marks] == ["answer begun", "endpoint", "first PCM", "first sound", "heard"]
 
 
