@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,17 @@ def test_the_summary_of_a_run_reads_like_this() -> None:
     assert bench_text(rehearsed(turns(3, scatter=0), turns(3, scatter=0, on=False))) == (
         Path(__file__).parent / "bench_summary.txt"
     ).read_text("utf-8").rstrip("\n")
+
+
+def test_waits_are_told_against_the_length_of_the_question_or_of_the_history() -> None:
+    rows = [line.split("  ") for line in bench_text(rehearsed(turns(12, scatter=0))).splitlines() if ".wav, " in line]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
+        ["speculation on", f"question-{i}.wav, {1.0 + i:.1f} s", acoustic, engine, "38", "4"]
+        for i, (acoustic, engine) in enumerate([("1,008", "780"), ("1,242", "1,014"), ("1,476", "1,248")])
+    ]
+    held = rehearsed(turns(12, scatter=0))
+    text = bench_text(replace(held, settings={**held.settings, "history": True}))
+    assert "60 to 180" in text and "380 to 500" in text and "question-0.wav, 1.0 s" not in text
 
 
 def write(path: Path, result: Rehearsed) -> Path:

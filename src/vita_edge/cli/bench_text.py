@@ -17,6 +17,7 @@ from .show import mib, table
 
 __all__ = ["bench_text", "comparison_facts", "comparison_text"]
 
+AGAINST = {"acoustic_ms": "acoustic ms", "engine_ms": "engine ms", "positions_after_speech": "prefilled after speech"}
 FEW = 20
 """Turns below which no turn is beyond the p95."""
 
@@ -27,6 +28,7 @@ def bench_text(run: Rehearsed) -> str:
     lines = [*(line for line in conditions(run) if line), *_asked(run), "", _figures(groups)]
     if min(len(turns) for _, turns in groups) < FEW:
         lines.append(f"(of fewer than {FEW} turns, the p95 is little more than the largest)")
+    lines += _against(groups, history=bool(run.settings["history"]))
     if run.memory_peak_bytes:
         lines.append(f"\nmemory     {mib(run.memory_peak_bytes)} resident at most")
     for on, turns in groups:
@@ -99,6 +101,35 @@ def _figures(groups: Sequence[tuple[bool, Sequence[RehearsedTurn]]]) -> str:
             cells += [_number(one.p50), _number(one.p95), f"{one.n}"] if one else ["", "", "0"]
         rows.append(tuple(cells))
     return table(rows, left=2)
+
+
+def _against(groups: Sequence[tuple[bool, Sequence[RehearsedTurn]]], *, history: bool) -> list[str]:
+    """The wait against the length of the question, or against what was said before it; nothing if all are alike."""
+    rows = []
+    for on, turns in groups:
+        parts = _thirds(turns) if history else _by_question(turns)
+        for part in parts if len(parts) > 1 else ():
+            numbers, before = summaries(part), [turn.history_tokens for turn in part]
+            speech_s = part[0].report.speech_s
+            what = f"{min(before):,} to {max(before):,}" if history else f"{part[0].question}, {speech_s:.1f} s"
+            cells = [_number(numbers[name].p50) if name in numbers else "" for name in AGAINST]
+            rows.append((GROUPS[on], what, *cells, f"{len(part)}"))
+    if not rows:
+        return []
+    what = "positions of the history" if history else "question"
+    return ["", table([("p50 of each", what, *AGAINST.values(), "n"), *rows], left=2)]
+
+
+def _by_question(turns: Sequence[RehearsedTurn]) -> list[Sequence[RehearsedTurn]]:
+    """Turns of one question each, the shortest first."""
+    names = dict.fromkeys(turn.question for turn in sorted(turns, key=lambda turn: turn.report.speech_s))
+    return [[turn for turn in turns if turn.question == name] for name in names]
+
+
+def _thirds(turns: Sequence[RehearsedTurn]) -> list[Sequence[RehearsedTurn]]:
+    """The first, the middle and the last third of a conversation."""
+    third = len(turns) // 3
+    return [turns[:third], turns[third : len(turns) - third], turns[len(turns) - third :]] if third else [turns]
 
 
 def _changes(before: Sequence[RehearsedTurn], after: Sequence[RehearsedTurn]) -> list[dict[str, Any]]:
