@@ -271,3 +271,29 @@ def test_the_table_of_turn_taking_is_the_one_that_is_run() -> None:
     assert (
         page.split("| in state | hears | when | does | then |\n|---|---|---|---|---|\n")[1].strip().splitlines() == rows
     )
+
+
+def test_the_reference_lists_the_happenings_of_a_talk_with_their_fields() -> None:
+    import dataclasses
+
+    from vita_edge.runtime.live import happenings
+
+    page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", page[page.index("## Happenings") :], re.MULTILINE)
+    told = {name: re.findall(r"\w+", fields) for name, fields in rows}
+    kinds = {name: getattr(happenings, name) for name in happenings.__all__}
+    there = {name: kind for name, kind in kinds.items() if dataclasses.is_dataclass(kind)}
+    assert told == {name: [field.name for field in dataclasses.fields(kind)] for name, kind in there.items()}
+
+
+def test_the_reference_lists_the_json_keys_of_bench() -> None:
+    from rehearsals import rehearsed, turns
+    from vita_edge.cli.bench_text import comparison_facts
+
+    run = rehearsed(turns(3), turns(3, on=False))
+    told = documented_keys("bench")
+    assert set(printed_keys(run.to_json(), told)) == told
+    table = section("bench").split("| JSON key of a comparison |")[1]
+    told = {key for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`([^`]+)`", row)}
+    compared = comparison_facts(run, rehearsed(turns(3), turns(3, on=False), threads=1))
+    assert set(printed_keys(compared, told)) | {"changes.NAME"} == told

@@ -115,7 +115,13 @@ def test_the_slowest_stage_is_named() -> None:
     assert saving is not None and saving.cause == "decode" and saving.saves_ms == 1200
 
 
-def test_a_buffer_of_a_moment_is_no_buffer() -> None:
-    turn = replace(report(answered(1, 10.0)), buffer_s=0.05)
+def test_a_buffer_that_held_nothing_back_is_no_wait() -> None:
+    turn = replace(report(answered(1, 10.0)), buffer_s=6.0)  # heard 20 ms after it was there
     assert "buffer" not in wait_sums(turn)
-    assert "buffer" in wait_sums(replace(turn, buffer_s=None))
+    for seconds in (6.0, None):
+        assert wait_sums(replace(turn, buffer_s=seconds, server_ms=900.0))["buffer"] == 220
+
+
+def test_a_buffer_after_the_endpoint_means_that_the_work_was_waited_for() -> None:
+    turn = replace(report(answered(1, 10.0, slower=0.5)), buffer_s=0.5, server_ms=900.0)
+    assert list(wait_sums(turn)) == ["pause", "audio", "prefill", "decode", "speech_decoder", "codec", "buffer"]

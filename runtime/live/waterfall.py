@@ -92,7 +92,7 @@ def waterfall(run: Rehearsed) -> Waterfall | None:
         headline=f"Largest saving left: {CAUSES[saving.cause].label}, up to {saving.saves_ms:,.0f} of "
         f"{wait_parts(report)[-1].end_ms:,.0f} ms",
         remedy=saving.remedy,
-        median=f"median of {len(turns)} turns, {name}: {median.question}, {report.speech_s:.1f} s of speech",
+        median=f"median of {len(turns)}, {name}: {median.question}, {report.speech_s:.1f} s of speech",
         rows=tuple(_rows(report)),
         marks=tuple(_marks(report)),
         bars=tuple(_bar(label, share, of) for label, of in groups for share in (0.5, 0.95)),

@@ -17,11 +17,18 @@ from .show import mib, table
 
 __all__ = ["bench_text", "comparison_facts", "comparison_text"]
 
+AGAINST = {"acoustic_ms": "acoustic ms", "engine_ms": "engine ms", "positions_after_speech": "prefilled after speech"}
+FEW = 20
+"""Turns below which no turn is beyond the p95."""
+
 
 def bench_text(run: Rehearsed) -> str:
     """Conditions, figures with their n, the median turn, and the largest saving left."""
     groups = [(on, turns) for on in (True, False) if (turns := run.group(on))]
     lines = [*(line for line in conditions(run) if line), *_asked(run), "", _figures(groups)]
+    if min(len(turns) for _, turns in groups) < FEW:
+        lines.append(f"(of fewer than {FEW} turns, the p95 is little more than the largest)")
+    lines += _against(groups, history=bool(run.settings["history"]))
     if run.memory_peak_bytes:
         lines.append(f"\nmemory     {mib(run.memory_peak_bytes)} resident at most")
     for on, turns in groups:
@@ -71,10 +78,10 @@ def comparison_text(facts: dict[str, Any], names: tuple[str, ...]) -> str:
 
 def _asked(run: Rehearsed) -> Iterator[str]:
     counts = Counter(turn.speculation for turn in run.turns)
-    told = ", ".join(f"{counts[on]} turns with {GROUPS[on]}" for on in (True, False) if counts[on])
-    questions = len(run.settings.get("questions", ()))
-    held = "one conversation" if run.settings.get("history") else "a fresh conversation for each"
-    yield f"{told}; {questions} question{'s' if questions != 1 else ''}, {held}, in a simulated room"
+    told = ", ".join(f"{_count(counts[on], 'turn')} with {GROUPS[on]}" for on in (True, False) if counts[on])
+    questions = _count(len(run.settings["questions"]), "question")
+    held = "one conversation" if run.settings["history"] else "a fresh conversation for each turn"
+    yield f"{told}; {questions}, {held}, in a simulated room"
     if run.left_out:
         yield "left out: " + ", ".join(f"{count} {why}" for why, count in run.left_out.items())
 
@@ -94,6 +101,35 @@ def _figures(groups: Sequence[tuple[bool, Sequence[RehearsedTurn]]]) -> str:
             cells += [_number(one.p50), _number(one.p95), f"{one.n}"] if one else ["", "", "0"]
         rows.append(tuple(cells))
     return table(rows, left=2)
+
+
+def _against(groups: Sequence[tuple[bool, Sequence[RehearsedTurn]]], *, history: bool) -> list[str]:
+    """The wait against the length of the question, or against what was said before it; nothing if all are alike."""
+    rows = []
+    for on, turns in groups:
+        parts = _thirds(turns) if history else _by_question(turns)
+        for part in parts if len(parts) > 1 else ():
+            numbers, before = summaries(part), [turn.history_tokens for turn in part]
+            speech_s = part[0].report.speech_s
+            what = f"{min(before):,} to {max(before):,}" if history else f"{part[0].question}, {speech_s:.1f} s"
+            cells = [_number(numbers[name].p50) if name in numbers else "" for name in AGAINST]
+            rows.append((GROUPS[on], what, *cells, f"{len(part)}"))
+    if not rows:
+        return []
+    what = "positions of the history" if history else "question"
+    return ["", table([("p50 of each", what, *AGAINST.values(), "n"), *rows], left=2)]
+
+
+def _by_question(turns: Sequence[RehearsedTurn]) -> list[Sequence[RehearsedTurn]]:
+    """Turns of one question each, the shortest first."""
+    names = dict.fromkeys(turn.question for turn in sorted(turns, key=lambda turn: turn.report.speech_s))
+    return [[turn for turn in turns if turn.question == name] for name in names]
+
+
+def _thirds(turns: Sequence[RehearsedTurn]) -> list[Sequence[RehearsedTurn]]:
+    """The first, the middle and the last third of a conversation."""
+    third = len(turns) // 3
+    return [turns[:third], turns[third : len(turns) - third], turns[len(turns) - third :]] if third else [turns]
 
 
 def _changes(before: Sequence[RehearsedTurn], after: Sequence[RehearsedTurn]) -> list[dict[str, Any]]:
@@ -117,7 +153,7 @@ def _change_table(found: Sequence[dict[str, Any]]) -> str:
     rows = [("", "", "before", "after", "change", "95 % between", "n", "")]
     for fact in found:
         measure, (n, m) = MEASURES[fact["measure"]], fact["n"]
-        count = f"{n} pairs" if fact["paired"] else f"{n}, {m}"
+        count = _count(n, "pair") if fact["paired"] else f"{n}, {m}"
         between = f"{_signed(fact['low'])} … {_signed(fact['high'])}" if fact["low"] != fact["high"] else ""
         change = _signed(fact["median"]) if fact["median"] else "0"
         row = (measure.label, measure.unit, _number(fact["before"]), _number(fact["after"]), change, between, count)
@@ -140,7 +176,11 @@ def _sentences(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _share(fact: dict[str, Any]) -> str:
     if not fact["before"]:
         return _signed(fact["median"])
-    return f"{100 * fact['median'] / fact['before']:+.0f} %"
+    return f"{_signed(round(100 * fact['median'] / fact['before']))} %"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def _number(value: float) -> str:

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
 
 __all__ = ["clocks", "latency_lines"]
 
-WORTH_TELLING_S = 0.1
-"""A smaller buffer is no more than the first piece of sound."""
-
 
 def clocks(report: TurnReport) -> str:
     """The three clocks on one line; a dash for one that was not read."""
@@ -48,12 +45,14 @@ def _speeds(report: TurnReport) -> Iterator[str]:
 
 
 def _remarks(report: TurnReport) -> Iterator[str]:
+    from vita_edge.runtime.live.wait import was_held_back
+
     if attempts := sum(report.forgotten.values()):
         yield f"{attempts} begun in vain ({report.wasted_ms:,.0f} ms of work)"
-    if report.buffer_s is None:
-        yield "buffer until the text was complete"
-    elif report.buffer_s >= WORTH_TELLING_S:
-        yield f"buffer {report.buffer_s:.2f} s"
+    if was_held_back(report):
+        yield "held back until " + (
+            "the text was complete" if report.buffer_s is None else f"{report.buffer_s:.1f} s were there"
+        )
     if report.dry_s:
         yield f"ran dry for {report.dry_s:.2f} s"
     if cut := report.interruption:
