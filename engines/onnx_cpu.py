@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from mmap import mmap
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakKeyDictionary, ref
@@ -13,7 +13,8 @@ import numpy as np
 import onnxruntime as ort
 
 from .errors import BadBundle, ContextOverflow, InferenceFailed, VitaEdgeError
-from .memory import available_memory
+from .mapped import forget_pages
+from .onnx_options import give_back, session_options
 from .session import KvCache
 from .taps import tapped_model
 from .tensors import Array, TensorSpec, check_feeds
@@ -23,8 +24,6 @@ __all__ = ["OnnxCpuSession"]
 PAST, PRESENT = "past_key_values.", "present."
 PAST_LENGTH, TOTAL_LENGTH = "seqlens_k", "total_sequence_length"
 """The two lengths that com.microsoft.GroupQueryAttention asks for: last valid position, and number of positions."""
-
-LARGE_BYTES = 256 << 20
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -44,6 +43,8 @@ class OnnxCpuSession:
     Args:
         path: the ONNX file; its weights lie beside it and are memory-mapped.
         threads: worker threads; 0 takes one per core.
+        rearrange: copy the weights into the order of the kernels, which takes a while and as much memory again while
+            it lasts. Else they are used as they are mapped: opened in a moment, but slower, 4-bit ones beyond use.
         taps: names of inner tensors to hand out as further outputs (for comparisons; costs fusions).
         overrides: inner integer constants to replace by name (for comparisons).
 
@@ -56,20 +57,12 @@ class OnnxCpuSession:
         path: Path,
         *,
         threads: int = 0,
+        rearrange: bool = True,
         taps: Iterable[str] = (),
         overrides: Mapping[str, int] | None = None,
     ) -> None:
         self.name = path.stem
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # what fails is raised, and told in our words
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.inter_op_num_threads = 1
-        # The graphs of a talk run one after the other: the threads of the last one must not spin, in wait of more work,
-        # while the next one computes. (One pool for all would do too, but forbids every other user of the backend in
-        # the process a pool of its own.)
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        if _room_to_hurry(path):
-            options.add_session_config_entry("session.prepack.enable_parallel", "1")
+        options = session_options(path, threads=threads, rearrange=rearrange)
         try:
             if taps or overrides:
                 options.add_session_config_entry(
@@ -87,6 +80,9 @@ class OnnxCpuSession:
                 why=_first_line(error),
                 fix="Run `vita-edge inspect BUNDLE --check`; export the bundle again if a file is damaged.",
             ) from error
+        if rearrange:  # what was copied is not read again; a copy too many would count as memory of this process
+            forget_pages(path.with_suffix(".bin"))
+        self._give_back = give_back()
         specs = [_spec(node) for node in self._session.get_inputs()]
         self._cache_specs = {spec.name: spec for spec in specs if spec.name.startswith(PAST)}
         hidden = {*self._cache_specs, PAST_LENGTH, TOTAL_LENGTH}
@@ -102,7 +98,8 @@ class OnnxCpuSession:
         check_feeds(self.name, self.inputs, feeds)
         if not self._cache_specs:
             with _told_in_our_words(self.name):
-                return dict(zip(self.outputs, self._session.run(list(self.outputs), dict(feeds))))
+                results = self._session.run(list(self.outputs), dict(feeds), self._give_back)
+            return dict(zip(self.outputs, results))
         if not isinstance(cache, OnnxCpuKvCache):
             raise ValueError(f"{self.name} needs a cache that new_cache of an ONNX Runtime session has made")
         run = self._runs.get(cache)
@@ -144,7 +141,7 @@ class OnnxCpuKvCache:
         self.buffers: dict[str, Array] = {}
         for spec in specs.values():
             shape = [axis if isinstance(axis, int) else capacity_tokens for axis in spec.axes]
-            self.buffers[spec.name] = np.zeros(shape, spec.dtype)
+            self.buffers[spec.name] = _zeros_page_by_page(shape, np.dtype(spec.dtype))
         self._length = 0
 
     @property
@@ -204,6 +201,7 @@ class _CachedRun:
         cache: OnnxCpuKvCache,
     ) -> None:
         self._session = session
+        self._give_back = give_back()
         self._binding = session.io_binding()
         self._buffers = cache.buffers  # kept alive; the cache itself is not, so that it can be forgotten
         self._cache = ref(cache)
@@ -245,7 +243,7 @@ class _CachedRun:
             self._feed(self._step)
         else:
             self._feed({name: np.ascontiguousarray(array) for name, array in feeds.items()})
-        self._session.run_with_iobinding(self._binding)
+        self._session.run_with_iobinding(self._binding, None if tokens == 1 else self._give_back)
         cache.grow(tokens)
         if self._loose:
             values = dict(zip(self._binding.get_outputs_names(), self._binding.get_outputs()))
@@ -281,12 +279,11 @@ def _told_in_our_words(graph: str) -> Iterator[None]:
         ) from error
 
 
-def _room_to_hurry(path: Path) -> bool:
-    """Whether large weights may be rearranged for the kernels all at once: half the time, one copy more at the peak."""
-    weights = path.with_suffix(".bin")
-    size = weights.stat().st_size if weights.exists() else 0
-    free = available_memory()
-    return size > LARGE_BYTES and free is not None and 3 * size < free
+def _zeros_page_by_page(shape: list[int], dtype: np.dtype[np.generic]) -> Array:
+    """Zeros of which the system takes a page when it is first written to. What numpy makes may be memory that was used
+    before, and is then cleared, and so taken, as a whole."""
+    pages = mmap(-1, max(int(np.prod(shape)) * dtype.itemsize, 1))
+    return np.frombuffer(pages, dtype, int(np.prod(shape))).reshape(shape)
 
 
 def _present(past: str) -> str:
