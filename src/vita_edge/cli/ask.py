@@ -103,6 +103,13 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
         help="int4 bundles: read prompts with the second, int8 graph if there is memory (auto), always, or never",
     )
     group.add_argument(
+        "--opening",
+        choices=("quick", "thorough"),
+        default="quick",
+        help="quick: use int8 weights as they lie on the disk; thorough: rearrange all weights for the processor "
+        "first, which takes longer and more memory, and then reads prompts faster (default: quick)",
+    )
+    group.add_argument(
         "--threads", type=int, default=0, metavar="N", help="threads of the CPU backend (default: one per core)"
     )
 
@@ -110,7 +117,7 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the engines are opened: arguments of Assistant."""
     wanted = {"auto": None, "fast": True, "plain": False}[arguments.prefill]
-    return {"threads": arguments.threads, "fast_prefill": wanted}
+    return {"threads": arguments.threads, "fast_prefill": wanted, "opening": arguments.opening}
 
 
 def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
