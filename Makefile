@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo  ## answer a recorded spoken question about a picture; writes reply.wav
 	$(BIN)/vita-edge demo -o reply.wav
 
-test: $(VENV)/.test  ## all tests, on the CPU, without network
+test: $(VENV)/.test  ## all tests, on the CPU; live sound in a PulseAudio room where Debian's packages can be had
+	scripts/audio-packages || echo "tests through PulseAudio are left out"
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.check  ## lint, types, import contract

@@ -56,7 +56,7 @@ def test_a_question_is_asked_in_real_time_and_three_clocks_are_read(
 def test_a_recording_in_which_nobody_speaks_is_told_as_not_answered(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hum = 0.01 * np.sin(np.arange(4_000) / 16)
+    hum = 0.001 * np.sin(np.arange(4_000) / 16)
     write_wav(tmp_path / "hum.wav", hum, 16_000)
     done = run(capsys, "bench", tiny_bundle.path, "--questions", tmp_path / "hum.wav", "--turns", 1, "--json")
     done.assert_explains("None of the questions was answered")

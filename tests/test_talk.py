@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -216,3 +217,18 @@ def test_leaving_in_the_middle_of_everything_takes_no_time(demo: Assistant, ques
         talk.next(FirstSound)
         begin_s = time.monotonic()
     assert time.monotonic() - begin_s < 1.0
+
+
+@pytest.mark.parametrize("mode", ["cancel", "half-duplex", "nothing"])
+def test_only_without_a_canceller_the_assistant_interrupts_itself(
+    demo: Assistant, question: Sound, mode: str, golden: Path
+) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+    try:
+        from self_interruption import false_interruptions, far_end
+    finally:
+        sys.path.pop(0)
+    speech = far_end([golden / "data" / "inputs" / "en_look.wav"])
+    count, heard_s = false_interruptions(demo, question, speech, -12.0, mode, 12.0)
+    assert heard_s >= 12.0
+    assert (count > 0) == (mode == "nothing")

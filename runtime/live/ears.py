@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .audio import AudioBlock
+from .echo import CancelsEcho
 from .options import LiveOptions
 from .recording import Recording
 from .vad import VoiceDetector
 from .voicing import VoiceStep, Voicing
 
-__all__ = ["Canceller", "Ears"]
-
-
-class Canceller(Protocol):
-    """Takes the speaker's sound out of what the microphone hears."""
-
-    def reference(self, samples: NDArray[np.float32], at_s: float) -> None:
-        """What is played, float32 [n] at the speaker's rate, and when its first sample sounds."""
-        ...
-
-    def step(self, block: AudioBlock) -> AudioBlock:
-        """The block without the echo."""
-        ...
+__all__ = ["Ears"]
 
 
 class Ears:
@@ -37,7 +24,7 @@ class Ears:
         MissingPackage: the voice detector is not installed.
     """
 
-    def __init__(self, options: LiveOptions, canceller: Canceller | None) -> None:
+    def __init__(self, options: LiveOptions, canceller: CancelsEcho) -> None:
         self._options, self._canceller = options, canceller
         self._voicing = Voicing(VoiceDetector().step, options.voice_threshold)
         self._recording = Recording(options.times.longest_ms / 1000 + 10)
@@ -50,8 +37,7 @@ class Ears:
 
     def step(self, block: AudioBlock) -> VoiceStep | None:
         """Hear 10 ms; the step of the voice detector that is complete with them, if one is."""
-        if self._canceller:
-            block = self._canceller.step(block)
+        block = self._canceller.step(block)
         self._recording.add(block)
         self._powers.append(float(np.dot(block.samples, block.samples)) / len(block.samples))
         return self._voicing.step(block.samples)

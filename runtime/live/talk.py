@@ -48,7 +48,8 @@ from .cues import (
     Voice,
 )
 from .dialogue import Dialogue
-from .ears import Canceller, Ears
+from .ears import Ears
+from .echo import CancelsEcho, Headphones
 from .happenings import (
     Device,
     DeviceChanged,
@@ -88,7 +89,7 @@ class LiveTalk:
         assistant: an opened bundle; nobody else may use it meanwhile.
         microphone, speaker: devices, entered and left by the talk.
         camera: opened, if there is one; a camera that is lost costs the pictures, not the talk.
-        canceller: takes the echo of the speaker out of the microphone; None where there is none, as with headphones.
+        canceller: takes the echo of the speaker out of the microphone; none is needed with headphones.
         observers: are told everything that happens.
         push_to_talk: listen while a button is held (:meth:`press`, :meth:`release`), not when somebody speaks.
 
@@ -104,14 +105,14 @@ class LiveTalk:
         *,
         options: LiveOptions | None = None,
         camera: Camera | None = None,
-        canceller: Canceller | None = None,
+        canceller: CancelsEcho | None = None,
         observers: Sequence[Observer] = (),
         push_to_talk: bool = False,
     ) -> None:
         assistant.voice.check()
         self._options = options = options or LiveOptions()
         self._assistant, self._microphone, self._speaker = assistant, microphone, speaker
-        self._canceller, self._camera, self._push_to_talk = canceller, camera, push_to_talk
+        self._canceller, self._camera, self._push_to_talk = canceller or Headphones(), camera, push_to_talk
         self._tell = Announcer(observers)
         self._pace = Pace()
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
@@ -143,7 +144,7 @@ class LiveTalk:
             camera,
         )
         self._turn_taking = TurnTaking(options.times)
-        self._ears = Ears(options, canceller)
+        self._ears = Ears(options, self._canceller)
         self._next_level_s = 0.0
         self._attempts: dict[int, Attempt] = {}
         self._answered = 0
@@ -191,7 +192,7 @@ class LiveTalk:
             warm_up(self._assistant, self._dialogue, self._pace)
             stack.enter_context(self._microphone)
             stack.enter_context(self._speaker)
-            self._speaker.start(self._playback, self._canceller.reference if self._canceller else None)
+            self._speaker.start(self._playback, self._canceller.reference)
             for run in (self._mind.run, self._mouth.run, self._listen):
                 thread = threading.Thread(target=self._guarded, args=(run,), name=run.__qualname__, daemon=True)
                 self._threads.append(thread)

@@ -19,7 +19,7 @@ from .show import print_json
 
 if TYPE_CHECKING:
     from vita_edge.runtime.live.camera import Camera
-    from vita_edge.runtime.live.ears import Canceller
+    from vita_edge.runtime.live.echo import CancelsEcho
     from vita_edge.runtime.live.options import LiveOptions
     from vita_edge.runtime.live.talk import LiveTalk
     from vita_edge.runtime.live.turn_report import TurnReport
@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
             speaker,
             options=options,
             camera=camera,
-            canceller=_canceller() if arguments.echo == "cancel" else None,
+            canceller=_canceller(arguments.echo),
             observers=[TurnReports(assistant.bundle.model.codec, take), trace, view],
             push_to_talk=arguments.push_to_talk,
         )
@@ -164,10 +164,10 @@ def _view(arguments: argparse.Namespace, stack: ExitStack) -> Any:
     return open_view(latency=arguments.latency, plain=arguments.plain)
 
 
-def _canceller() -> Canceller:
-    from vita_edge.runtime.live.echo import EchoCanceller
+def _canceller(echo: str) -> CancelsEcho:
+    from vita_edge.runtime.live.echo import EchoCanceller, Headphones
 
-    return EchoCanceller()
+    return EchoCanceller() if echo == "cancel" else Headphones()
 
 
 def _camera(wanted: str) -> Camera:
