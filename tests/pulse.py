@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -106,6 +107,16 @@ class PulseRoom:
                     process.kill()
                     process.wait()
         self._server, self._listeners = None, []
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let the server stand still, as a driver does that hangs."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._server.send_signal(signal.SIGCONT)
 
     def control(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -155,6 +155,20 @@ def test_both_directions_come_back_when_the_sound_system_does(pulse_room: PulseR
         playing.wait()
 
 
+def test_a_driver_that_hangs_holds_nobody_up(pulse_room: PulseRoom) -> None:
+    speaker = SoundSpeaker()
+    with SoundMicrophone() as microphone, speaker:
+        speaker.start(Tone(600))
+        hear(microphone, 10)
+        with pulse_room.hanging():
+            wait_until(lambda: microphone.lost and speaker.lost)
+            begin_s = time.monotonic()
+            speaker.__exit__(None, None, None)
+            assert time.monotonic() - begin_s < 1
+        wait_until(lambda: not microphone.lost)
+        hear(microphone, 10)
+
+
 def test_one_direction_does_not_take_the_other_along(pulse_room: PulseRoom) -> None:
     with SoundMicrophone() as microphone:
         hear(microphone, 1)

@@ -51,6 +51,7 @@ class Camera:
         self._source = int(source) if isinstance(source, str) and source.isdecimal() else source
         self._apart_s = 1 / frames_per_s
         self._newest: Frame | None = None
+        self._frames = 0
         self._open = False
         self._seen_s = 0.0
         self._leaving = threading.Event()
@@ -63,7 +64,8 @@ class Camera:
     @property
     def lost(self) -> bool:
         """The camera is gone or hangs, and is waited for."""
-        return not self._open or time.monotonic() - self._seen_s > STALE_S
+        left = not self._open or self._leaving.is_set()
+        return left or time.monotonic() - self._seen_s > STALE_S
 
     def newest(self) -> Frame | None:
         """The newest frame; None before the first, and while the camera is lost: what is gone is not seen."""
@@ -80,7 +82,7 @@ class Camera:
         if capture is None:
             raise DeviceFailed(f"There is no picture from {self.name}.", why=self._why(), fix="Choose another camera.")
         self._leaving = threading.Event()
-        self._newest = None
+        self._newest, self._frames = None, 0
         self._open, self._seen_s = True, time.monotonic()
         self._thread = threading.Thread(
             target=self._watch, args=(cv2, capture, self._leaving), name=self.name, daemon=True
@@ -92,7 +94,6 @@ class Camera:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leaving.set()
-        self._open = False
         if self._thread:
             self._thread.join(LEAVING_S)  # a camera that hangs is left to itself
 
@@ -107,7 +108,7 @@ class Camera:
             timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
             timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
             capture = cv2.VideoCapture(str(self._source), cv2.CAP_FFMPEG, timeouts)
-        elif Path(self._source).is_file():
+        elif self._is_file:
             capture = cv2.VideoCapture(str(Path(self._source).resolve()))
         else:
             return None
@@ -120,37 +121,37 @@ class Camera:
     def _is_stream(self) -> bool:
         return isinstance(self._source, str) and "://" in self._source
 
+    @property
+    def _is_file(self) -> bool:
+        return not isinstance(self._source, int) and not self._is_stream and Path(self._source).is_file()
+
     def _why(self) -> str:
         if isinstance(self._source, int):
             there = sorted(path.name for path in Path("/dev").glob("video[0-9]*"))
             return f"There are {', '.join(there)}." if there else "There is no /dev/video*."
         if self._is_stream:
             return "Nobody answers there with a stream that OpenCV can read."
-        return "It is no video that OpenCV can read." if Path(self._source).is_file() else "There is no such file."
+        return "It is no video that OpenCV can read." if self._is_file else "There is no such file."
 
     def _watch(self, cv2: Any, capture: Any | None, leaving: threading.Event) -> None:
         wait_s = FIRST_WAIT_S
         while not leaving.is_set():
+            given = 0
             if capture is not None:
-                self._open = True
-                if self._read(cv2, capture, leaving):
-                    wait_s = FIRST_WAIT_S
+                given = self._read(cv2, capture, leaving)
                 capture.release()
-            if leaving.is_set():
-                break
-            replay = not isinstance(self._source, int) and not self._is_stream and Path(self._source).is_file()
-            if not (replay and wait_s == FIRST_WAIT_S):
-                self._open = False
+            if given:
+                wait_s = FIRST_WAIT_S
+            if not (given and self._is_file):  # the end of a file is its beginning
+                self._open, self._newest = False, None
                 leaving.wait(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             capture = None if leaving.is_set() else self._capture(cv2)
 
     def _read(self, cv2: Any, capture: Any, leaving: threading.Event) -> int:
         """Keep the newest frame until the capture ends; how many it gave."""
-        file = not isinstance(self._source, int) and not self._is_stream
-        rate = float(capture.get(cv2.CAP_PROP_FPS)) if file else 0.0
+        rate = float(capture.get(cv2.CAP_PROP_FPS)) if self._is_file else 0.0
         begin_s, decoded_s, count = time.monotonic(), -self._apart_s, 0
-        number = self._newest.number + 1 if self._newest else 0
         while not leaving.is_set() and capture.grab():
             if 0 < rate < 1000 and leaving.wait(max(begin_s + count / rate - time.monotonic(), 0)):
                 break
@@ -161,9 +162,9 @@ class Camera:
                     break
                 pixels: NDArray[np.uint8] = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
                 pixels.flags.writeable = False
-                self._newest = Frame(pixels, now_s, number + count)
-                decoded_s = now_s
-            self._seen_s = now_s
+                self._newest, decoded_s = Frame(pixels, now_s, self._frames), now_s
+            self._seen_s, self._open = now_s, True
+            self._frames += 1
             count += 1
         return count
 

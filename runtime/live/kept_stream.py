@@ -26,6 +26,7 @@ SETTLING_S = 0.5
 """Gaps while a stream begins are not counted: nothing is played yet, and the latency is still being found."""
 SILENT_S, STARTING_S = 1.0, 3.0
 """Without callbacks for so long a stream is dead; the first may take longer."""
+CLOSING_S = 0.5
 LOOK_S, RETRY_S, RESCAN_S, LONGEST_S = 0.2, 0.5, 1.0, 30.0
 
 
@@ -52,6 +53,7 @@ class KeptStream:
         self._direction = direction
         self._start = start
         self._stream: Any = None
+        self._closing: threading.Thread | None = None
         self._latency = 0
         self._recent_gaps: deque[float] = deque(maxlen=MANY_GAPS)
         self._opened_s = self._called_s = 0.0
@@ -98,16 +100,23 @@ class KeptStream:
         many = len(self._recent_gaps) == MANY_GAPS and self._recent_gaps[-1] - self._recent_gaps[0] < GAPS_S
         return many and self._latency + 1 < len(LATENCIES)
 
+    @property
+    def is_closing(self) -> bool:
+        """The driver hangs in what was to be closed: nothing else may be asked of it."""
+        return self._closing is not None and self._closing.is_alive()
+
     def drop(self) -> None:
-        """Close what is open, and count the device as lost."""
+        """Close what is open, and count the device as lost. A driver that hangs is left to itself."""
         stream, self._stream, self.lost = self._stream, None, True
         if stream is not None:
-            with contextlib.suppress(Exception):  # of a device that has gone nothing can be expected
-                stream.abort(ignore_errors=True)
-                stream.close(ignore_errors=True)
+            self._closing = threading.Thread(target=_close, args=(stream,), name="closing a sound device", daemon=True)
+            self._closing.start()
+            self._closing.join(CLOSING_S)
 
     def reopen(self, *, slower: bool = False) -> bool:
         """Whether the device is back."""
+        if self.is_closing:
+            return False
         self._latency += slower
         try:
             device = choose(None, self._direction) if self._wanted is None else None
@@ -138,6 +147,12 @@ class KeptStream:
                 fix="Another program may hold it: close that, or choose another device with `vita-edge devices`.",
             ) from error
         self.lost = False
+
+
+def _close(stream: Any) -> None:
+    with contextlib.suppress(Exception):  # of a device that has gone nothing can be expected
+        stream.abort(ignore_errors=True)
+        stream.close(ignore_errors=True)
 
 
 class _Keeper:
@@ -194,6 +209,8 @@ class _Keeper:
                 stream.reopen()
         working = [stream for stream in self._streams if not stream.lost]
         if len(working) == len(self._streams) or now_s < self._rescan_s:
+            return
+        if any(stream.is_closing for stream in self._streams):
             return
         for stream in working:
             stream.drop()
