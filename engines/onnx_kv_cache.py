@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from weakref import ref
 
 import numpy as np
@@ -169,5 +169,5 @@ def axes_of(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int | str, ...]]
 def _zeros_page_by_page(shape: list[int], dtype: np.dtype[np.generic]) -> Array:
     """Zeros of which the system takes a page when it is first written to. What numpy makes may be memory that was used
     before, and is then cleared, and so taken, as a whole."""
-    pages = mmap(-1, max(int(np.prod(shape)) * dtype.itemsize, 1))
+    pages = mmap(-1, int(np.prod(shape)) * dtype.itemsize, flags=MAP_PRIVATE | MAP_ANONYMOUS)
     return np.frombuffer(pages, dtype, int(np.prod(shape))).reshape(shape)

@@ -336,6 +336,18 @@ def own_memory() -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 
 
+def test_a_cache_takes_memory_as_it_is_written_and_not_before(tiny_bundle: Bundle) -> None:
+    """Also when the allocator has memory at hand that was used before."""
+    used = [np.ones(30 << 18, np.float32) for _ in range(4)]  # teaches it to keep blocks of that size
+    del used
+    with tiny_bundle.session("speech_decoder") as decoder:
+        before = own_memory()
+        cache = decoder.new_cache(100_000)
+        assert cache.nbytes > 64 << 20
+        decoder.infer({"code": np.zeros((1, 1), np.int64)}, cache)
+        assert own_memory() - before < 8 << 20
+
+
 # --- weights as they lie on the disk, or rearranged
 
 
