@@ -28,7 +28,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[export,video,live,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[export,video,live,bench,test]'
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

@@ -2,7 +2,9 @@
 
     pip install llama-cpp-python gguf                             # in the environment of vita-edge
     pip install onnxruntime-genai torch transformers onnx_ir      # its builder needs the last three
-    python benchmarks/peers.py --work /tmp/peers
+    python benchmarks/peers.py --work DIR                                       # four layers, all engines
+    python benchmarks/peers.py --work DIR --layers 28 --vocab 152064 \
+        --engines "int4 b64" "int4" "llama.cpp Q4_0"                            # the real size, 20 GB of disk
 
 The language model has the layers of VITA-1.5 (3584 wide, 18944 inside, 28 query and 4 key heads), fewer of them, and a
 smaller vocabulary; the other parts are tiny and never run. Every engine is opened once; then rounds go over all
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from precision import bits_per_weight
 
 from vita_edge.engines.bundle import Bundle
 from vita_edge.export.bundle import export_bundle
@@ -51,7 +54,7 @@ class Ours:
         self.name, self.facts = name, bundle.model.llm
         session = bundle.session("llm", threads=threads)
         self.model = LanguageModel(session, bundle.embedding_table(), self.facts, capacity, prefill=second)
-        self.bits = _bits(bundle)
+        self.bits = bits_per_weight(bundle)
 
     def prefill(self, tokens: list[int]) -> None:
         self.model.rewind(0)
@@ -219,22 +222,37 @@ def write_gguf(checkpoint: Checkpoint, file: Path, kind: str) -> None:
     writer.close()
 
 
-def prepare(work: Path, layers: int, vocab: int, capacity: int, threads: int, head: str) -> list[Any]:
-    """Write what is missing below ``work`` and open every engine that is installed."""
+OURS = {
+    "int4 b32": ("int4", 32, False, "same"),
+    "int4 b64": ("int4", 64, False, "same"),
+    "int4 b128": ("int4", 128, False, "same"),
+    "int4": ("int4", 128, False, "wide"),
+    "int4 + int8 prefill": ("int4", 128, True, "wide"),
+    "int8": ("int8", 128, False, "wide"),
+}
+"""Name → precision, block, second graph, first layer: like the others or in 8 bits, as it is exported."""
+
+
+def prepare(
+    work: Path, layers: int, vocab: int, capacity: int, threads: int, head: str, wanted: list[str] | None
+) -> list[Any]:
+    """Write what is missing below ``work`` and open every engine that is installed, or those ``wanted``."""
     source = work / "checkpoint"
     if not source.exists():
         full, tiny = preset("full").llm, preset("tiny")
         llm = replace(full, layers=layers, vocab_rows=vocab, eos_token_ids=tiny.llm.eos_token_ids)
         write_checkpoint(source, replace(tiny, name="practice/peers", llm=llm))
-    plans = {"int4 b32": ("int4", 32, False), "int4 b64": ("int4", 64, False), "int4 b128": ("int4", 128, False)}
-    plans |= {"int4 b64 + int8 prefill": ("int4", 64, True), "int8": ("int8", 64, False)}
     engines: list[Any] = []
-    for name, (precision, block, prefill) in plans.items():
+    for name, (precision, block, prefill, first) in OURS.items():
+        if wanted and name not in wanted:
+            continue
         folder = work / name.replace(" ", "_")
         if not folder.exists():
             plan = precision_plan(precision, block=block, int8_prefill=prefill)
             if head == "same":
                 plan = replace(plan, head=plan.llm)
+            if first == "same":
+                plan = replace(plan, llm_first=None)
             export_bundle(source, folder, precision=plan)
         engines.append(Ours(name, folder, capacity, threads, prefill))
     try:
@@ -243,6 +261,8 @@ def prepare(work: Path, layers: int, vocab: int, capacity: int, threads: int, he
         print("llama.cpp: not installed, left out")
         return engines
     for kind in ("Q4_0", "Q8_0"):
+        if wanted and f"llama.cpp {kind}" not in wanted:
+            continue
         file = work / f"{kind}.gguf"
         if not file.exists():
             write_gguf(Checkpoint.open(source), file, kind)
@@ -253,6 +273,8 @@ def prepare(work: Path, layers: int, vocab: int, capacity: int, threads: int, he
         print("onnxruntime-genai: not installed, left out")
         return engines
     for block in (32, 64):
+        if wanted and f"genai int4 b{block}" not in wanted:
+            continue
         folder = work / f"genai_b{block}"
         if not folder.exists():
             build_genai(Checkpoint.open(source), source, folder, block, threads)
@@ -315,12 +337,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--head", choices=("int8", "same"), default="same", help="the last layer of our int4 bundles")
+    parser.add_argument("--engines", nargs="+", metavar="NAME", help="only these, by the names of the table")
     parser.add_argument("--against", default="llama.cpp Q4_0")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     capacity = max([*options.contexts, options.prompt]) + 64
-    engines = prepare(options.work, options.layers, options.vocab, capacity, options.threads, options.head)
+    engines = prepare(
+        options.work, options.layers, options.vocab, capacity, options.threads, options.head, options.engines
+    )
     figures = measure(engines, options.rounds, options.prompt, options.contexts, options.steps)
     read = bandwidth(options.threads)
     print(
@@ -356,12 +381,6 @@ def _timed(run: Callable[[], None]) -> float:
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
-
-
-def _bits(bundle: Bundle) -> float:
-    component, llm = bundle.components["llm"], bundle.model.llm
-    tables = 2 * llm.context_tokens * (llm.head_dim // 2) * 4  # rotary tables are no weights
-    return 8 * (sum(file.stat().st_size for file in component.weights) - tables) / component.parameters
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ trained weights.
 from __future__ import annotations
 
 import argparse
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.bundle import Bundle
 from vita_edge.export.bundle import export_bundle
+from vita_edge.export.formats import Float32
 from vita_edge.export.precision import PrecisionPlan, precision_plan
 from vita_edge.runtime.language_model import LanguageModel
 
@@ -30,12 +33,11 @@ def plans(names: list[str]) -> dict[str, PrecisionPlan]:
             continue
         for block in (32, 64, 128):
             plan = precision_plan("int4", block=block, int8_prefill=False)
-            chosen[f"int4 b{block}, int8 head"] = plan
-            if block == 64:
-                chosen["int4 b64, int4 head"] = PrecisionPlan(
-                    "int4", plan.encoders, plan.llm, None, plan.llm, plan.head
-                )
-                chosen["int4 b64, int8 head and prefill"] = precision_plan("int4")
+            chosen[f"int4 b{block}, all layers"] = replace(plan, llm_first=None)
+            chosen[f"int4 b{block}, first layer 8 bits"] = plan
+        chosen["the same, head in 4 bits"] = replace(plan, head=plan.llm)
+        chosen["the same, head in float32"] = replace(plan, head=Float32())
+        chosen["int4 as exported, int8 prefill"] = precision_plan("int4")
     return chosen
 
 
@@ -61,6 +63,13 @@ def trace(
     return np.stack(rows), chosen
 
 
+def bits_per_weight(bundle: Bundle) -> float:
+    """Of the decoding graph, with scales and zero points, and without the rotary tables."""
+    component, llm = bundle.components["llm"], bundle.model.llm
+    tables = 2 * llm.context_tokens * (llm.head_dim // 2) * 4
+    return 8 * (sum(file.stat().st_size for file in component.weights) - tables) / component.parameters
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
@@ -69,12 +78,13 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--keep", action="store_true", help="do not delete the bundles")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     reference: NDArray[np.float32] | None = None
     path: list[list[int]] | None = None
     prompts: list[list[int]] = []
-    print(f"{'precision':34} {'MiB':>8} {'SNR dB':>7} {'max rel':>8} {'top-1':>6}")
+    print(f"{'precision':34} {'MiB':>8} {'bits':>6} {'SNR dB':>7} {'max rel':>8} {'top-1':>6}")
     for name, plan in plans(options.precisions).items():
         folder = options.work / name.replace(" ", "_").replace(",", "")
         if not folder.exists():
@@ -93,7 +103,10 @@ def main() -> None:
         same = float((logits.argmax(1) == reference.argmax(1)).mean())
         parts = [bundle.components[part] for part in ("llm", "llm_prefill") if part in bundle.components]
         size = sum(file.stat().st_size for part in parts for file in part.weights) / 2**20
-        print(f"{name:34} {size:8.1f} {snr:7.1f} {worst:8.1e} {same:6.1%}", flush=True)
+        bits = bits_per_weight(bundle)
+        print(f"{name:34} {size:8.1f} {bits:6.2f} {snr:7.1f} {worst:8.1e} {same:6.1%}", flush=True)
+        if not options.keep:
+            shutil.rmtree(folder)  # of the half model they would be some gigabytes together
 
 
 if __name__ == "__main__":

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
-import numpy as np
 import onnxruntime as ort
 
-from .errors import BadBundle, ContextOverflow, InferenceFailed, VitaEdgeError
-from .memory import available_memory
+from .errors import BadBundle, InferenceFailed, VitaEdgeError
+from .mapped import forget_pages
+from .onnx_kv_cache import PAST, PAST_LENGTH, TOTAL_LENGTH, CachedRun, OnnxCpuKvCache, axes_of, present
+from .onnx_options import give_back, session_options
 from .session import KvCache
 from .taps import tapped_model
 from .tensors import Array, TensorSpec, check_feeds
 
 __all__ = ["OnnxCpuSession"]
-
-PAST, PRESENT = "past_key_values.", "present."
-PAST_LENGTH, TOTAL_LENGTH = "seqlens_k", "total_sequence_length"
-"""The two lengths that com.microsoft.GroupQueryAttention asks for: last valid position, and number of positions."""
-
-LARGE_BYTES = 256 << 20
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -44,6 +38,8 @@ class OnnxCpuSession:
     Args:
         path: the ONNX file; its weights lie beside it and are memory-mapped.
         threads: worker threads; 0 takes one per core.
+        rearrange: copy the weights into the order of the kernels, which takes a while and as much memory again while
+            it lasts. Else they are used as they are mapped: opened in a moment, but slower, 4-bit ones beyond use.
         taps: names of inner tensors to hand out as further outputs (for comparisons; costs fusions).
         overrides: inner integer constants to replace by name (for comparisons).
 
@@ -56,20 +52,12 @@ class OnnxCpuSession:
         path: Path,
         *,
         threads: int = 0,
+        rearrange: bool = True,
         taps: Iterable[str] = (),
         overrides: Mapping[str, int] | None = None,
     ) -> None:
         self.name = path.stem
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # what fails is raised, and told in our words
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.inter_op_num_threads = 1
-        # The graphs of a talk run one after the other: the threads of the last one must not spin, in wait of more work,
-        # while the next one computes. (One pool for all would do too, but forbids every other user of the backend in
-        # the process a pool of its own.)
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        if _room_to_hurry(path):
-            options.add_session_config_entry("session.prepack.enable_parallel", "1")
+        options = session_options(path, threads=threads, rearrange=rearrange)
         try:
             if taps or overrides:
                 options.add_session_config_entry(
@@ -87,13 +75,16 @@ class OnnxCpuSession:
                 why=_first_line(error),
                 fix="Run `vita-edge inspect BUNDLE --check`; export the bundle again if a file is damaged.",
             ) from error
+        if rearrange:  # what was copied is not read again; a copy too many would count as memory of this process
+            forget_pages(path.with_suffix(".bin"))
+        self._give_back = give_back()
         specs = [_spec(node) for node in self._session.get_inputs()]
         self._cache_specs = {spec.name: spec for spec in specs if spec.name.startswith(PAST)}
         hidden = {*self._cache_specs, PAST_LENGTH, TOTAL_LENGTH}
         self.inputs = {spec.name: spec for spec in specs if spec.name not in hidden}
         outputs = [_spec(node) for node in self._session.get_outputs()]
-        appended = self._cache_specs and {_present(name) for name in self._cache_specs}
-        self._runs: WeakKeyDictionary[OnnxCpuKvCache, _CachedRun] = WeakKeyDictionary()
+        appended = self._cache_specs and {present(name) for name in self._cache_specs}
+        self._runs: WeakKeyDictionary[OnnxCpuKvCache, CachedRun] = WeakKeyDictionary()
         self.outputs = {spec.name: spec for spec in outputs if spec.name not in appended}
 
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> dict[str, Array]:
@@ -102,14 +93,15 @@ class OnnxCpuSession:
         check_feeds(self.name, self.inputs, feeds)
         if not self._cache_specs:
             with _told_in_our_words(self.name):
-                return dict(zip(self.outputs, self._session.run(list(self.outputs), dict(feeds))))
+                results = self._session.run(list(self.outputs), dict(feeds), self._give_back)
+            return dict(zip(self.outputs, results))
         if not isinstance(cache, OnnxCpuKvCache):
             raise ValueError(f"{self.name} needs a cache that new_cache of an ONNX Runtime session has made")
         run = self._runs.get(cache)
         if run is None:
-            if cache.axes != _axes(self._cache_specs):
+            if cache.axes != axes_of(self._cache_specs):
                 raise ValueError(f"{self.name} and the cache have different layers: {cache.axes}")
-            run = self._runs[cache] = _CachedRun(self._session, self.inputs, self.outputs, cache)
+            run = self._runs[cache] = CachedRun(self._session, self.inputs, self.outputs, cache)
         with _told_in_our_words(self.name):
             return run.append(feeds)
 
@@ -130,142 +122,6 @@ class OnnxCpuSession:
         self.close()
 
 
-class OnnxCpuKvCache:
-    """Keys and values in buffers of the full capacity; several sessions with the same layers may take turns on it.
-
-    Memory is taken page by page as positions are written, not when the cache is made.
-    """
-
-    def __init__(self, specs: Mapping[str, TensorSpec], capacity_tokens: int) -> None:
-        if capacity_tokens < 1:
-            raise ValueError(f"a cache for {capacity_tokens} tokens")
-        self.capacity_tokens = capacity_tokens
-        self.axes = _axes(specs)
-        self.buffers: dict[str, Array] = {}
-        for spec in specs.values():
-            shape = [axis if isinstance(axis, int) else capacity_tokens for axis in spec.axes]
-            self.buffers[spec.name] = np.zeros(shape, spec.dtype)
-        self._length = 0
-
-    @property
-    def length_tokens(self) -> int:
-        return self._length
-
-    @property
-    def nbytes(self) -> int:
-        return sum(buffer.nbytes for buffer in self.buffers.values())
-
-    def rewind(self, length_tokens: int) -> None:
-        if not 0 <= length_tokens <= self._length:
-            raise ValueError(f"cannot rewind a cache of {self._length} tokens to {length_tokens}")
-        self._length = length_tokens
-
-    def fill(self, prefix: Mapping[str, Array]) -> None:
-        buffers = {_present(name): buffer for name, buffer in self.buffers.items()}
-        if set(prefix) != set(buffers):
-            raise ValueError(f"a prefix for {sorted(prefix)}, expected {sorted(buffers)}")
-        tokens = next(iter(prefix.values())).shape[2]
-        if tokens > self.capacity_tokens:
-            raise ContextOverflow(
-                f"A prefix of {tokens} positions does not fit into a cache of {self.capacity_tokens}.",
-                why="The KV cache has a fixed capacity.",
-                fix="Give a shorter sentence.",
-            )
-        for name, array in prefix.items():
-            buffers[name][:, :, :tokens] = array
-        self._length = tokens
-
-    def grow(self, tokens: int) -> None:
-        """Count ``tokens`` positions that a graph has written."""
-        self._length += tokens
-
-    def check_room(self, tokens: int) -> None:
-        """Raise ContextOverflow if that many more positions do not fit."""
-        if self._length + tokens > self.capacity_tokens:
-            raise ContextOverflow(
-                f"{tokens} more positions do not fit: {self._length} of {self.capacity_tokens} are taken.",
-                why="The KV cache has a fixed capacity.",
-                fix="Ask for less, or open the conversation with a larger context.",
-            )
-
-
-class _CachedRun:
-    """One session over one cache, with everything that stays the same between calls bound once.
-
-    Each buffer of the cache is past and present of its layer at once. The attention operator sees that both are one
-    address and writes new positions in place: nothing is copied or reallocated between steps.
-    """
-
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        inputs: Mapping[str, TensorSpec],
-        outputs: Mapping[str, TensorSpec],
-        cache: OnnxCpuKvCache,
-    ) -> None:
-        self._session = session
-        self._binding = session.io_binding()
-        self._buffers = cache.buffers  # kept alive; the cache itself is not, so that it can be forgotten
-        self._cache = ref(cache)
-        for name, buffer in cache.buffers.items():
-            self._bind_input(name, buffer)
-            self._bind_output(_present(name), buffer)
-        self._lengths = {name: np.zeros(1, np.int32) for name in (PAST_LENGTH, TOTAL_LENGTH)}
-        for name, array in self._lengths.items():
-            self._bind_input(name, array)
-        self._first = next(iter(inputs))
-        self._result: dict[str, Array] = {}
-        self._loose: list[str] = []
-        """Outputs whose shape is known only when they are there."""
-        for name, spec in outputs.items():
-            if all(isinstance(axis, int) for axis in spec.axes):
-                self._result[name] = np.empty([int(axis) for axis in spec.axes], spec.dtype)
-                self._bind_output(name, self._result[name])
-            else:
-                self._binding.bind_output(name, "cpu")
-                self._loose.append(name)
-        self._step: dict[str, Array] = {}
-        """Feeds of a single position, at addresses that stay."""
-        self._fed: dict[str, Array] = {}
-
-    def append(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run over the cache; the second axis of the first input counts the new positions."""
-        cache = self._cache()
-        assert cache is not None
-        tokens = feeds[self._first].shape[1]
-        cache.check_room(tokens)
-        total = cache.length_tokens + tokens
-        self._lengths[PAST_LENGTH][0] = total - 1
-        self._lengths[TOTAL_LENGTH][0] = total
-        if tokens == 1:  # the decode loop: nothing is bound or allocated again
-            if not self._step:
-                self._step = {name: np.array(array) for name, array in feeds.items()}
-            for name, array in feeds.items():
-                self._step[name][...] = array
-            self._feed(self._step)
-        else:
-            self._feed({name: np.ascontiguousarray(array) for name, array in feeds.items()})
-        self._session.run_with_iobinding(self._binding)
-        cache.grow(tokens)
-        if self._loose:
-            values = dict(zip(self._binding.get_outputs_names(), self._binding.get_outputs()))
-            self._result.update({name: values[name].numpy() for name in self._loose})
-        return self._result
-
-    def _feed(self, feeds: dict[str, Array]) -> None:
-        if feeds is self._fed:
-            return
-        for name, array in feeds.items():
-            self._bind_input(name, array)
-        self._fed = feeds
-
-    def _bind_input(self, name: str, array: Array) -> None:
-        self._binding.bind_input(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
-
-    def _bind_output(self, name: str, array: Array) -> None:
-        self._binding.bind_output(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
-
-
 @contextmanager
 def _told_in_our_words(graph: str) -> Iterator[None]:
     """The backend raises classes of its own; our errors and callers' mistakes pass as they are."""
@@ -279,23 +135,6 @@ def _told_in_our_words(graph: str) -> Iterator[None]:
             why=_first_line(error),
             fix="Free some memory, or give a shorter input; check the bundle with `vita-edge inspect BUNDLE --check`.",
         ) from error
-
-
-def _room_to_hurry(path: Path) -> bool:
-    """Whether large weights may be rearranged for the kernels all at once: half the time, one copy more at the peak."""
-    weights = path.with_suffix(".bin")
-    size = weights.stat().st_size if weights.exists() else 0
-    free = available_memory()
-    return size > LARGE_BYTES and free is not None and 3 * size < free
-
-
-def _present(past: str) -> str:
-    """The output that a cache input grows into."""
-    return PRESENT + past[len(PAST) :]
-
-
-def _axes(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int | str, ...]]:
-    return {name: spec.axes for name, spec in specs.items()}
 
 
 def _spec(node: ort.NodeArg) -> TensorSpec:

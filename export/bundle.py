@@ -157,7 +157,7 @@ def _graphs(checkpoint: Checkpoint, vocab_size: int, plan: PrecisionPlan) -> lis
     graphs = [
         vision_graph(checkpoint, plan.encoders),
         audio_graph(checkpoint, plan.encoders),
-        llm_graph(checkpoint, vocab_size, plan.llm, plan.head),
+        llm_graph(checkpoint, vocab_size, plan.llm, plan.head, first=plan.llm_first),
         speech_prefill_graph(checkpoint, plan.encoders),
         speech_decoder_graph(checkpoint, plan.speech_decoder, plan.head),
         codec_graph(checkpoint),

@@ -53,7 +53,8 @@ class GraphBuilder:
     def __init__(self, name: str, linear: LinearFormat | None = None, head: LinearFormat | None = None) -> None:
         self.name = name
         self.format = linear or Float32()
-        self.head_format = head or self.format
+        self._linear = self.format
+        self._head = head or self.format
         self.taps: list[str] = []
         self.parameters = 0
         self._scope: list[str] = []
@@ -74,6 +75,15 @@ class GraphBuilder:
             yield
         finally:
             self._scope.pop()
+
+    @contextmanager
+    def kept_in(self, linear: LinearFormat) -> Iterator[None]:
+        """Keep the matrices of linear layers that are added inside in another format."""
+        before, self._linear = self._linear, linear
+        try:
+            yield
+        finally:
+            self._linear = before
 
     def input(self, name: str, dtype: str, axes: Sequence[int | str]) -> str:
         self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(axes)))
@@ -141,7 +151,7 @@ class GraphBuilder:
         self, x: str, weight: Weight, bias: Weight | None = None, name: str = "linear", *, head: bool = False
     ) -> str:
         """x [.., in] · weight [out, in]ᵀ + bias [out]."""
-        product = (self.head_format if head else self.format).multiply(self, x, weight, name)
+        product = (self._head if head else self._linear).multiply(self, x, weight, name)
         return self.op("Add", product, self.weight(f"{name}.bias", bias)) if bias else product
 
     def layer_norm(self, x: str, weight: Weight, bias: Weight, eps: float, name: str) -> str:

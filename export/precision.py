@@ -8,7 +8,7 @@ from vita_edge.engines.errors import Misuse
 
 from .formats import Blocks, Float16, Float32, Int8Rows, LinearFormat
 
-__all__ = ["PRECISIONS", "PrecisionPlan", "precision_plan"]
+__all__ = ["DEFAULT_BLOCK", "PRECISIONS", "PrecisionPlan", "precision_plan"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class PrecisionPlan:
     encoders: LinearFormat = field(default_factory=Float32)
     """Vision, audio and the prefix of the speech decoder: many rows at a time."""
     llm: LinearFormat = field(default_factory=Float32)
+    llm_first: LinearFormat | None = None
+    """The first layer of the language model, when it is kept in another format: its error runs through all others."""
     llm_prefill: LinearFormat | None = None
     """A second graph of the language model for prompts, over the same KV cache."""
     head: LinearFormat = field(default_factory=Float32)
@@ -36,6 +38,7 @@ def _plans(block: int) -> dict[str, PrecisionPlan]:
             "int4",
             encoders=Int8Rows(),
             llm=Blocks(4, block),
+            llm_first=eight,
             llm_prefill=Int8Rows(),
             head=eight,
             speech_decoder=eight,
@@ -43,14 +46,16 @@ def _plans(block: int) -> dict[str, PrecisionPlan]:
     }
 
 
-PRECISIONS = tuple(_plans(64))
+DEFAULT_BLOCK = 128
+
+PRECISIONS = tuple(_plans(DEFAULT_BLOCK))
 
 
-def precision_plan(name: str, *, block: int = 64, int8_prefill: bool = True) -> PrecisionPlan:
+def precision_plan(name: str, *, block: int = DEFAULT_BLOCK, int8_prefill: bool = True) -> PrecisionPlan:
     """The plan of a precision.
 
     Args:
-        block: weights that share a scale: 32, 64 or 128. Fewer bytes a token with larger blocks, more error.
+        block: weights that share a scale: 32, 64 or 128. Larger blocks take fewer bytes a token and err more.
         int8_prefill: at int4, also write the int8 graph that reads prompts (1.1 bytes a weight more on disk and in
             memory; the runtime does without it where memory is short).
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
+from typing import Literal, TypeAlias, get_args
 
 from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
@@ -19,7 +20,13 @@ from .tokenizer import Tokenizer
 from .turn import Options
 from .voice import Voice
 
-__all__ = ["Assistant", "demo_folder"]
+__all__ = ["Assistant", "Opening", "demo_folder"]
+
+Opening: TypeAlias = Literal["quick", "thorough"]
+"""quick: int8 graphs that read many rows use their weights as they lie on the disk. thorough: all weights are copied
+into the order of the kernels first (docs/decisions/0012)."""
+
+MANY_ROWS = ("vision", "audio", PREFILL)
 
 MEMORY_RESERVE_BYTES = 2 << 30
 """Left for the KV cache, activations and everybody else on the machine."""
@@ -45,24 +52,40 @@ class Assistant:
         threads: threads of the CPU backend; 0 takes one per core.
         fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
             opens it when there is memory for it.
+        opening: ``thorough`` opens more slowly, takes more memory, and then reads prompts faster.
 
     Raises:
         BadBundle: the bundle is damaged, incomplete, or of another version.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, *, threads: int = 0, fast_prefill: bool | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        threads: int = 0,
+        fast_prefill: bool | None = None,
+        opening: Opening = "quick",
+    ) -> None:
         if threads < 0:
             raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
+        if opening not in get_args(Opening):
+            raise Misuse(f"There is no opening {opening}.", why="Known: quick, thorough.", fix="Choose one of them.")
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         _check_small_files(self.bundle)
         facts = self.bundle.model
         self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
         self.embeddings = self.bundle.embedding_table()
         with ExitStack() as stack:
-            session = {name: stack.enter_context(self.bundle.session(name, threads=threads)) for name in COMPONENTS}
+
+            def opened(name: str) -> Session:
+                as_it_lies = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
+                rearrange = opening == "thorough" or not as_it_lies
+                return stack.enter_context(self.bundle.session(name, threads=threads, rearrange=rearrange))
+
+            session = {name: opened(name) for name in COMPONENTS}
             self._prefill: Session | None = None
             if PREFILL in self.bundle.components and self._wants_prefill(fast_prefill):
-                self._prefill = stack.enter_context(self.bundle.session(PREFILL, threads=threads))
+                self._prefill = opened(PREFILL)
             self.senses = Senses(session["audio"], session["vision"], facts)
             self.voice = Voice(
                 session["speech_prefill"],

@@ -18,6 +18,9 @@ Logits: TypeAlias = NDArray[np.float32]
 Sampler: TypeAlias = Callable[[Logits], int]
 """Logits in, token id out. The logits are not changed."""
 
+PART = 256
+"""Logits that are looked at together when the best few of many are wanted."""
+
 
 def make_sampler(
     top_k: int = 1, temperature: float = 1.0, seed: int | None = None, banned: Sequence[int] = ()
@@ -97,16 +100,34 @@ def _greedy(logits: Logits) -> int:
 
 
 def _draw(logits: Logits, top_k: int, temperature: float, random: np.random.Generator) -> int:
-    cut = max(len(logits) - top_k, 0) if top_k else 0
-    best = np.partition(logits, cut)[cut:]  # NaN is sorted behind every number
+    ids = _candidates(logits, top_k)
+    values = logits if ids is None else logits[ids]
+    cut = max(len(values) - top_k, 0) if top_k else 0
+    best = np.partition(values, cut)[cut:]  # NaN is sorted behind every number
     _check(best.max())
-    ids = np.flatnonzero(logits >= best[0])
-    order = np.argsort(-logits[ids], kind="stable")[: len(best)]  # of equal logits the first, on every machine
-    ids = ids[order]
+    among = np.flatnonzero(values >= best[0])
+    order = np.argsort(-values[among], kind="stable")[: len(best)]  # of equal logits the first, on every machine
+    chosen = among[order] if ids is None else ids[among[order]]
     # Scaling the best to 0 before the division keeps a tiny temperature from overflowing.
-    weights = np.exp((logits[ids].astype(np.float64) - float(logits[ids[0]])) / temperature)
+    weights = np.exp((logits[chosen].astype(np.float64) - float(logits[chosen[0]])) / temperature)
     edges = np.cumsum(weights)
-    return int(ids[np.searchsorted(edges, random.random() * edges[-1], side="right")])
+    return int(chosen[np.searchsorted(edges, random.random() * edges[-1], side="right")])
+
+
+def _candidates(logits: Logits, top_k: int) -> NDArray[np.intp] | None:
+    """Ids, in order, among which the ``top_k`` best are; None when that would spare nothing.
+
+    Only parts with a large best logit can hold one of them, so that the logits of a large vocabulary are looked at once
+    and neither copied nor sorted. A NaN counts as the largest, and so is never left out.
+    """
+    parts = len(logits) // PART
+    if not 0 < top_k * 4 < parts:
+        return None
+    largest = logits[: parts * PART].reshape(parts, PART).max(axis=1)
+    bound = np.partition(largest, parts - top_k)[parts - top_k]
+    kept = np.flatnonzero(~(largest < bound))
+    inside = (kept[:, None] * PART + np.arange(PART)).ravel()
+    return np.concatenate([inside, np.arange(parts * PART, len(logits))])
 
 
 def _check(best: np.float32) -> None:

@@ -122,16 +122,6 @@ class Timeline:
             kept.append(segment)
         self._segments = kept
 
-    def move_to(self, model: LanguageModel, parts: Sequence[Segment]) -> None:
-        """Go on over another cache, whose contents are ``parts``.
-
-        Raises:
-            ValueError: the cache does not hold as many positions (a bug of the caller).
-        """
-        if model.position != sum(part.tokens for part in parts):
-            raise ValueError(f"a cache of {model.position} positions for other segments")
-        self._model, self._segments, self._pending = model, list(parts), []
-
     def between(self, begin: int, end: int) -> list[Segment]:
         """The segments from position ``begin`` to ``end``; those at its ends are cut."""
         found, at = [], 0

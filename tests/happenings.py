@@ -185,11 +185,12 @@ def dry_run(turn: int, at_s: float) -> list[Happening]:
     """Three times as slow, with a start-up buffer that was not enough, and a microphone that vanishes for a moment."""
     whole = answered(turn, at_s, slower=3.0)
     sound_s = next(happening.at_s for happening in whole if isinstance(happening, FirstSound))
-    buffer = BufferChosen(turn, 0.5, "speech takes 1.4 seconds of work a second")
+    ready = next(i for i, happening in enumerate(whole) if isinstance(happening, FirstPcm))
     return told(
         [
-            *whole[:-2],
-            buffer,
+            *whole[: ready + 1],
+            BufferChosen(turn, 0.5, "speech takes 1.4 seconds of work a second"),
+            *whole[ready + 1 : -2],
             RanDry(turn, sound_s + 0.5, 0.120),
             RanDry(turn, sound_s + 0.9, 0.080),
             DeviceChanged(sound_s + 1.0, "microphone", True, 2),

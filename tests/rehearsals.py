@@ -31,8 +31,8 @@ def rehearsed(*groups: list[RehearsedTurn], threads: int = 2) -> Rehearsed:
         time="2026-11-24T12:00:00+00:00",
         bundle={"path": "BUNDLE", "model": "tiny", "precision": "fp32", "backend": "onnxruntime-cpu"},
         machine={"cpu": "A CPU", "cores": 2, "versions": {"onnxruntime": "1.23.0"}},
-        settings={"threads": threads, "pause_ms": 150, "endpoint_ms": 600},
+        settings={"threads": threads, "questions": ["question-0.wav"], "history": False, "endpoint_ms": 600},
         memory_peak_bytes=300 << 20,
-        unanswered=0,
+        left_out={},
         turns=tuple(turn for group in groups for turn in group),
     )

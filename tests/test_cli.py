@@ -184,7 +184,7 @@ def test_json_of_every_command_is_one_object_and_nothing_else(
         result = run(capsys, *arguments, "--json")
         assert (result.code, result.err) == (0, ""), arguments
         assert expected <= set(result.json), arguments
-    assert set(COMMANDS) == {arguments[0] for arguments in keys} | {"verify"}
+    assert set(COMMANDS) == {arguments[0] for arguments in keys} | {"verify", "bench", "chat", "devices"}  # tested apart
 
 
 def test_verify_prints_one_object_and_exits_with_1_when_something_is_off(

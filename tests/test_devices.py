@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from pulse import SPEAKER_RATE_HZ, PulseRoom, pulse_room, wait_until
 from vita_edge.engines.errors import DeviceFailed
 from vita_edge.runtime.live.audio import AudioBlock, Microphone, Speaker
 from vita_edge.runtime.live.devices import SoundMicrophone, SoundSpeaker
+from vita_edge.runtime.live.echo import EchoCanceller
 from vita_edge.runtime.live.portaudio import SoundDevice, choose, find_again, sound_devices
+from vita_edge.runtime.sound import read_sound, resample
 
 __all__ = ["pulse_room"]
 
@@ -167,6 +170,36 @@ def test_the_echo_loop_lets_the_microphone_hear_the_speaker(pulse_room: PulseRoo
     with SoundMicrophone() as microphone, SoundSpeaker() as speaker, pulse_room.echo(-2):
         speaker.start(Tone(700))
         hear_tone(microphone, 700)
+
+
+class Clip:
+    """A source that plays a clip again and again."""
+
+    sample_rate_hz = 24_000
+
+    def __init__(self, samples: NDArray[np.float32]) -> None:
+        self._samples = samples
+
+    def pull(self, count: int, at_s: float) -> NDArray[np.float32]:
+        now = np.resize(self._samples, count)
+        self._samples = np.roll(self._samples, -count)
+        return now
+
+
+def test_the_echo_of_real_streams_is_cancelled(pulse_room: PulseRoom, golden: Path) -> None:
+    """The times that PortAudio tells for both directions are good enough to find the reference of an echo."""
+    speech = read_sound(golden / "data" / "inputs" / "en_look.wav")
+    source = Clip(resample(speech.first_channel, speech.sample_rate_hz, 24_000))
+    canceller = EchoCanceller()
+    echo, left = [], []
+    with SoundMicrophone() as microphone, SoundSpeaker() as speaker, pulse_room.echo(-6):
+        speaker.start(source, canceller.reference)
+        for block in (hear(microphone, 1)[0] for _ in range(600)):
+            echo.append(block.samples)
+            left.append(canceller.step(block).samples)
+    power = [np.mean(np.concatenate(blocks[300:]).astype(np.float64) ** 2) for blocks in (echo, left)]
+    assert power[0] > 1e-5
+    assert 10 * np.log10(power[0] / power[1]) > 12
 
 
 def test_closing_is_quick_and_leaves_no_thread(pulse_room: PulseRoom) -> None:

@@ -19,6 +19,8 @@ from vita_edge.runtime.prompt import PastTurn, UserTurn, encode_prompt, live_dem
 from vita_edge.runtime.sampling import Logits
 from vita_edge.runtime.splice import splice
 
+FREE = 2000 - 130
+"""Positions behind the system prompt, or nearly."""
 REPLY = [60, 61, 62, 63, 64, 65, 66, 67]
 
 
@@ -245,11 +247,10 @@ def test_when_old_turns_leave_the_talk_stands_where_a_fresh_one_stands_that_was_
         talk.settle(REPLY[: number + 1], number + 1)
     talk.see(assistant.senses.watch([frames[0]], "live"))
     before = talk.timeline.position
-    recollection = talk.recollection(keep_tokens=160)
-    assert recollection is not None
-    while recollection.step(talk.open_from, 13):
-        assert talk.timeline.position == before  # the talk could go on meanwhile
-    talk.move_to(recollection)
+    assert talk.remember_less(160 / FREE)
+    while talk.recollecting:
+        assert talk.timeline.position == before and talk.turns == 5  # the talk could go on meanwhile
+        assert 0 < talk.recollect(13) <= 13
     left = 5 - talk.turns
     assert 0 < left < 5
     assert talk.timeline.position < before
@@ -272,24 +273,63 @@ def test_turns_that_come_while_old_ones_are_read_again_are_not_lost(
     for _ in range(3):
         say(talk, asked(talk, clip))
         talk.settle(REPLY, len(REPLY))
-    recollection = talk.recollection(keep_tokens=100)
-    assert recollection is not None
-    recollection.step(talk.open_from, 40)
+    assert talk.remember_less(100 / FREE)
+    talk.recollect(40)
     say(talk, asked(talk, clip[9000:]))
     talk.settle(REPLY, 2)
-    talk.move_to(recollection)
+    while talk.recollecting:
+        talk.recollect(1000)
     assert talk.turns == 2
     past = [(Turn(sounds=[sound(clip)]), REPLY), (Turn(sounds=[sound(clip[9000:])]), REPLY[:2])]
     assert_same(assistant, asked(talk, clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
 
 
+@pytest.mark.parametrize("slices", [0, 3, 9])
+def test_what_is_given_up_while_old_turns_are_read_again_leaves_no_trace(
+    assistant: Assistant, clip: NDArray[np.float32], slices: int
+) -> None:
+    talk = dialogue(assistant)
+    for _ in range(3):
+        say(talk, asked(talk, clip))
+        talk.settle(REPLY, len(REPLY))
+    assert talk.remember_less(100 / FREE)
+    say(talk, asked(talk, clip[9000:]))
+    for _ in range(slices):  # in the middle of a turn whose reply is being heard
+        talk.recollect(30)
+    talk.settle(REPLY, 2)  # interrupted
+    talk.hear(clip[:30000])
+    talk.listen()
+    talk.recollect(30)
+    say(talk, asked(talk, clip[:30000]), [70])
+    talk.recollect(30)
+    talk.forget()
+    while talk.recollecting:
+        talk.recollect(30)
+    past = [(Turn(sounds=[sound(clip)]), REPLY), (Turn(sounds=[sound(clip[9000:])]), REPLY[:2])]
+    assert_same(assistant, asked(talk, clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
+
+
+def test_a_reply_may_go_on_while_old_turns_are_read_again(assistant: Assistant, clip: NDArray[np.float32]) -> None:
+    talk = dialogue(assistant)
+    for _ in range(2):
+        say(talk, asked(talk, clip))
+        turn = talk.settle(REPLY, 3)
+    assert talk.remember_less(0)
+    talk.recollect(60)
+    say(talk, talk.resume(turn).copy(), [70])
+    assert not talk.recollecting  # it was to keep nothing of the turn that goes on
+    talk.settle([*REPLY, 70], len(REPLY) + 1)
+    past = [(Turn(sounds=[sound(clip)]), REPLY[:3]), (Turn(sounds=[sound(clip)]), [*REPLY, 70])]
+    assert_same(assistant, asked(talk, clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
+
+
 def test_nothing_leaves_while_all_of_it_may_stay(assistant: Assistant, clip: NDArray[np.float32]) -> None:
     talk = dialogue(assistant)
-    assert talk.recollection(keep_tokens=0) is None
+    assert not talk.remember_less(0)
     say(talk, asked(talk, clip))
     talk.settle(REPLY, len(REPLY))
-    assert talk.recollection(keep_tokens=1000) is None
-    assert talk.recollection(keep_tokens=10) is not None
+    assert not talk.remember_less(1000 / FREE)
+    assert talk.remember_less(10 / FREE)
 
 
 def test_a_question_that_does_not_fit_any_more_is_answered_without_the_past(

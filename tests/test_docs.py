@@ -257,3 +257,43 @@ def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d) \|$", text, re.MULTILINE))
     family = {name: str(getattr(errors, name).exit_code) for name in errors.__all__ if name != "VitaEdgeError"}
     assert rows == family
+
+
+def test_the_table_of_turn_taking_is_the_one_that_is_run() -> None:
+    from vita_edge.runtime.live.turn_table import TABLE
+
+    rows = [
+        f"| {', '.join(row.states)} | {row.cue.__name__} | {row.when.__doc__} "
+        f"| {'; '.join(str(deed.__doc__) for deed in row.does) or '–'} | {row.then} |"
+        for row in TABLE
+    ]
+    page = (ROOT / "docs" / "reference" / "turn-taking.md").read_text("utf-8")
+    assert (
+        page.split("| in state | hears | when | does | then |\n|---|---|---|---|---|\n")[1].strip().splitlines() == rows
+    )
+
+
+def test_the_reference_lists_the_happenings_of_a_talk_with_their_fields() -> None:
+    import dataclasses
+
+    from vita_edge.runtime.live import happenings
+
+    page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", page[page.index("## Happenings") :], re.MULTILINE)
+    told = {name: re.findall(r"\w+", fields) for name, fields in rows}
+    kinds = {name: getattr(happenings, name) for name in happenings.__all__}
+    there = {name: kind for name, kind in kinds.items() if dataclasses.is_dataclass(kind)}
+    assert told == {name: [field.name for field in dataclasses.fields(kind)] for name, kind in there.items()}
+
+
+def test_the_reference_lists_the_json_keys_of_bench() -> None:
+    from rehearsals import rehearsed, turns
+    from vita_edge.cli.bench_text import comparison_facts
+
+    run = rehearsed(turns(3), turns(3, on=False))
+    told = documented_keys("bench")
+    assert set(printed_keys(run.to_json(), told)) == told
+    table = section("bench").split("| JSON key of a comparison |")[1]
+    told = {key for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`([^`]+)`", row)}
+    compared = comparison_facts(run, rehearsed(turns(3), turns(3, on=False), threads=1))
+    assert set(printed_keys(compared, told)) | {"changes.NAME"} == told

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import onnx
 import pytest
 
 from vita_edge.engines.bundle import Bundle
@@ -19,6 +21,7 @@ from vita_edge.export.precision import PRECISIONS, precision_plan
 from vita_edge.export.tensor import LazyTensor, fetch_from_array
 from vita_edge.export.weights import as_is, computed
 from vita_edge.runtime import Assistant, Options, Turn
+from vita_edge.runtime.assistant import Opening
 from vita_edge.runtime.parity import verify
 
 FORMATS = {
@@ -93,6 +96,38 @@ def test_four_bits_keep_sixteen_evenly_spaced_values_exactly(tmp_path: Path) -> 
     assert np.allclose(product(tmp_path, Blocks(4, 64), weight, x), x @ weight.T, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["normal", "heavy tails"])
+def test_a_few_outer_values_are_rounded_further_where_the_others_gain_more(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    random = np.random.default_rng(6)
+    rows = (random.standard_normal if kind == "normal" else lambda shape: random.standard_t(4, shape))((64, 1024))
+    rows = rows.astype(np.float32)
+    searched = four_bit_error(rows, 128)
+    monkeypatch.setattr(formats, "CLIPS", (1.0,))
+    assert searched < 0.97 * four_bit_error(rows, 128)
+
+
+def four_bit_error(rows: np.ndarray, block: int) -> float:
+    """Root mean square of what 4 bits lose, as the operator would widen them again."""
+    packed, scales, zeros = formats._four_bits(rows, block)
+    values, zero = (np.stack([part & 15, part >> 4], -1) for part in (packed, zeros.reshape(len(rows), -1)))
+    steps = values.reshape(*packed.shape[:2], block) - zero.reshape(len(rows), -1, 1).astype(np.float32)
+    wide = steps * scales.reshape(len(rows), -1, 1)
+    return float(np.sqrt(np.square(wide.reshape(rows.shape) - rows).mean()))
+
+
+def test_at_int4_the_first_layer_and_the_head_have_8_bits_and_the_others_4(golden: Path, tmp_path: Path) -> None:
+    export_bundle(golden / "checkpoint", tmp_path / "b", precision="int4")
+    graph = onnx.load(tmp_path / "b" / "components" / "llm.onnx", load_external_data=False).graph
+    bits: dict[str, set[int]] = {}
+    for node in graph.node:
+        if node.op_type == "MatMulNBits":
+            told = {attribute.name: attribute.i for attribute in node.attribute}
+            bits.setdefault(node.name.split("/")[0], set()).add(told["bits"])
+    assert bits == {"layers.0": {8}, "layers.1": {4}, "layers.2": {4}, "head": {8}}
+
+
 @pytest.mark.parametrize("precision", [name for name in PRECISIONS if name != "fp32"])
 def test_a_bundle_of_every_precision_passes_its_gate(golden: Path, tmp_path: Path, precision: str) -> None:
     export_bundle(golden / "checkpoint", tmp_path / "b", precision=precision)
@@ -132,6 +167,22 @@ def test_prompts_read_by_the_second_graph_give_nearly_the_same_logits(golden: Pa
             assert model.position == 40
     agreement = np.corrcoef(logits[False], logits[True])[0, 1]
     assert 0.5 < agreement < 0.999  # int4 and int8 weights differ, the model is the same
+
+
+def test_a_talk_is_the_same_however_its_bundle_was_opened(golden: Path, tmp_path: Path) -> None:
+    export_bundle(golden / "checkpoint", tmp_path / "b", precision="int8")
+    picture = np.random.default_rng(7).integers(0, 256, (112, 112, 3), np.uint8)
+    replies = []
+    for opening in get_args(Opening):
+        with Assistant(tmp_path / "b", opening=opening) as assistant:
+            turn = Turn("What is this?", images=[picture])
+            replies.append(assistant.conversation(Options(max_new_tokens=8)).ask(turn))
+    assert replies[0].token_ids == replies[1].token_ids
+
+
+def test_an_opening_that_is_not_known_is_refused(tiny_bundle: Bundle) -> None:
+    with pytest.raises(Misuse, match="no opening slow"):
+        Assistant(tiny_bundle, opening="slow")  # type: ignore[arg-type]
 
 
 def test_a_talk_with_an_int4_bundle_is_deterministic(golden: Path, tmp_path: Path) -> None:

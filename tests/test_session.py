@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from test_mapped import resident
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import ContextOverflow
+from vita_edge.engines.onnx_cpu import OnnxCpuSession
 from vita_edge.engines.session import KvCache, Session
+from vita_edge.export.bundle import export_bundle
+from vita_edge.export.formats import Blocks
+from vita_edge.export.graph import GraphBuilder, table
 from vita_edge.runtime import Assistant
 from vita_edge.runtime.clip_encoder import piece_feeds
 from vita_edge.runtime.language_model import LanguageModel
@@ -315,6 +320,53 @@ def test_a_closed_session_cannot_be_used(tiny_bundle: Bundle) -> None:
     with pytest.raises(ValueError, match="codec is closed"):
         codec.infer({"codes": np.zeros((1, 3), np.int64)})
     codec.close()  # a second time does no harm
+
+
+def test_the_memory_of_a_large_call_is_given_back(tiny_bundle: Bundle) -> None:
+    """Else every session would keep what its largest call took."""
+    with tiny_bundle.session("codec") as codec:
+        codec.infer({"codes": np.zeros((1, 20), np.int64)})
+        before = own_memory()
+        codec.infer({"codes": np.zeros((1, 2000), np.int64)})
+        assert own_memory() - before < 48 << 20  # while it ran it took three times that
+
+
+def own_memory() -> int:
+    """Bytes that this process has written to and keeps."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+
+
+# --- weights as they lie on the disk, or rearranged
+
+
+def test_int8_weights_give_the_same_result_rearranged_or_as_they_lie(
+    golden: Path, tmp_path: Path, rows: Floats
+) -> None:
+    export_bundle(golden / "checkpoint", tmp_path / "b", precision="int4")
+    bundle = Bundle.open(tmp_path / "b")
+    cached = []
+    for rearrange in (True, False):
+        with bundle.session("llm_prefill", rearrange=rearrange) as prefill, bundle.session("llm") as llm:
+            cache = llm.new_cache(64)
+            prefill.infer({"inputs_embeds": rows[None, :39]}, cache)
+            cached.append(append(llm, cache, rows[39:]))
+    assert close(*cached)
+
+
+def test_weights_that_were_rearranged_do_not_stay_resident_as_well(tmp_path: Path) -> None:
+    """One copy of the weights is enough; the mapped one comes back from the disk when it is asked for."""
+    weight = np.random.default_rng(0).standard_normal((512, 8192)).astype(np.float32)
+    g = GraphBuilder("one", Blocks(4, 32))
+    g.output(g.linear(g.input("x", "float32", [1, "n", 8192]), table(weight), None, "w"), "y", "float32", [1, "n", 512])
+    _, file = g.save(tmp_path)
+    x, sums = np.ones((1, 1, 8192), np.float32), []
+    for rearrange in (True, False):
+        with OnnxCpuSession(tmp_path / "one.onnx", rearrange=rearrange) as session:
+            sums.append(session.infer({"x": x})["y"])
+            if rearrange:
+                assert resident(file) < file.stat().st_size // 4
+    assert np.allclose(*sums, rtol=0.05, atol=1)
 
 
 # --- looking inside

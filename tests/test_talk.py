@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lockstep import Lockstep, told_what_to_say
 from vita_edge.runtime import Assistant, Sound, demo_folder, read_sound
 from vita_edge.runtime.live.cues import TurnTimes
 from vita_edge.runtime.live.happenings import (
@@ -25,6 +24,7 @@ from vita_edge.runtime.live.happenings import (
     TurnForgotten,
 )
 from vita_edge.runtime.live.options import LiveOptions
+from watched_talk import WatchedTalk, told_what_to_say
 
 GREEDY = LiveOptions(max_new_tokens=400, speech_top_k=1)
 SHORT = replace(GREEDY, max_new_tokens=24)
@@ -48,7 +48,7 @@ def stop() -> Sound:
     return read_sound(Path(__file__).parent / "data" / "stop-en-us.flac")
 
 
-def states(talk: Lockstep) -> list[str]:
+def states(talk: WatchedTalk) -> list[str]:
     return [change.state for change in talk.told(TalkStateChanged)]
 
 
@@ -61,9 +61,9 @@ def words(demo: Assistant, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_question_is_answered_aloud(demo: Assistant, question: Sound) -> None:
-    with Lockstep(demo, SHORT) as talk:
+    with WatchedTalk(demo, SHORT) as talk:
         talk.say(question)
-        ended = talk.until(TurnEnded)
+        ended = talk.next(TurnEnded)
         assert ended.text and talk.room.first_sound_after(0.0) is not None
     began, first = talk.told(TurnBegan)[-1], talk.told(FirstSound)[-1]
     assert first.turn == began.turn == ended.turn
@@ -77,9 +77,9 @@ def test_speculation_changes_when_it_is_made_and_nothing_of_what_is_heard(demo: 
     heard, texts, made = [], [], []
     for speculate in (True, False):
         options = replace(SHORT, times=TurnTimes(speculate=speculate), speech_top_k=2, seed=3)
-        with Lockstep(demo, options) as talk:
+        with WatchedTalk(demo, options) as talk:
             talk.say(question)
-            texts.append(talk.until(TurnEnded).text)
+            texts.append(talk.next(TurnEnded).text)
             pcm, _ = talk.room.heard()
         heard.append(np.trim_zeros(pcm))
         order = [type(h) for h in talk.happenings if isinstance(h, (FirstPcm, EndpointReached))]
@@ -90,9 +90,9 @@ def test_speculation_changes_when_it_is_made_and_nothing_of_what_is_heard(demo: 
 
 
 def test_a_pause_inside_a_question_is_not_its_end(demo: Assistant, question: Sound) -> None:
-    with Lockstep(demo, SHORT) as talk:
+    with WatchedTalk(demo, SHORT) as talk:
         talk.say(question)
-        talk.until(TurnEnded)
+        talk.next(TurnEnded)
     forgotten = talk.told(TurnForgotten)
     assert [each.why for each in forgotten] == ["resumed"]
     first, last = talk.told(TurnBegan)
@@ -104,10 +104,10 @@ def test_a_pause_inside_a_question_is_not_its_end(demo: Assistant, question: Sou
 def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_first(
     demo: Assistant, stop: Sound, words: list[str], listen_ahead: bool
 ) -> None:
-    with Lockstep(demo, replace(GREEDY, listen_ahead=listen_ahead)) as talk:
+    with WatchedTalk(demo, replace(GREEDY, listen_ahead=listen_ahead)) as talk:
         for _ in range(20):
             talk.say(stop)
-            talk.until(TurnEnded)
+            talk.next(TurnEnded)
         assert talk.talk.dialogue.turns == 20
     read = [sum(s.count for s in talk.told(Span) if s.turn == turn and s.stage == "prefill") for turn in range(1, 21)]
     # the word begins anywhere in a step of 32 ms, and a position is 80 ms of it
@@ -117,14 +117,14 @@ def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_fi
 
 
 def test_a_short_word_is_heard(demo: Assistant, stop: Sound, words: list[str]) -> None:
-    with Lockstep(demo, GREEDY) as talk:
+    with WatchedTalk(demo, GREEDY) as talk:
         talk.say(stop)
-        assert talk.until(TurnEnded).text == "Yes."
+        assert talk.next(TurnEnded).text == "Yes."
 
 
 def test_noise_is_not_answered_and_not_remembered(demo: Assistant, question: Sound, words: list[str]) -> None:
     words[0] = "☟no."
-    with Lockstep(demo, GREEDY) as talk:
+    with WatchedTalk(demo, GREEDY) as talk:
         before = talk.talk.dialogue.timeline.position
         talk.say(question)
         talk.live(1.0)
@@ -138,22 +138,22 @@ def test_an_interruption_silences_the_reply_and_history_keeps_what_was_heard(
     demo: Assistant, question: Sound, stop: Sound, words: list[str]
 ) -> None:
     words[0] = LONG
-    with Lockstep(demo, GREEDY) as talk:
+    with WatchedTalk(demo, GREEDY) as talk:
         talk.say(question)
-        talk.until(FirstSound)
+        talk.next(FirstSound)
         talk.live(0.6)
         words[0] = "☞No."
         talk.room.say(stop)
-        cut = talk.until(Interrupted)
+        cut = talk.next(Interrupted)
         assert 0 < cut.tokens_heard < cut.tokens_written
         reply = [s for s in talk.talk.dialogue.timeline.segments if s.kind == "reply"]
         assert [segment.tokens for segment in reply] == [cut.tokens_heard]
         silent_s = talk.room.now_s + 0.05
         talk.live(0.1)
         assert talk.room.first_sound_after(silent_s) is None
-        ended = talk.until(TurnEnded)
+        ended = talk.next(TurnEnded)
         assert (ended.turn, ended.finished) == (cut.turn, False)
-        again = talk.until(FirstSound)
+        again = talk.next(FirstSound)
         assert again.turn > cut.turn
     assert "interrupted" in states(talk)
 
@@ -164,15 +164,15 @@ def test_noise_over_a_reply_pauses_it_and_it_goes_on_with_the_same_words(
     heard = []
     for disturbed in (False, True):
         words[0] = LONG
-        with Lockstep(demo, replace(GREEDY, speech_top_k=2)) as talk:
+        with WatchedTalk(demo, replace(GREEDY, speech_top_k=2)) as talk:
             talk.say(question)
-            talk.until(FirstSound)
+            talk.next(FirstSound)
             if disturbed:
                 words[0] = "☟"
                 talk.live(0.6)
                 talk.room.say(stop)
-                talk.until(Interrupted)
-            ended = talk.until(TurnEnded)
+                talk.next(Interrupted)
+            ended = talk.next(TurnEnded)
             assert ended.text == LONG[1:] and ended.finished
             assert talk.talk.dialogue.turns == 1
             heard.append("".join(clause.text for clause in talk.told(ClauseHeard)))
@@ -182,19 +182,19 @@ def test_noise_over_a_reply_pauses_it_and_it_goes_on_with_the_same_words(
 
 def test_a_cough_ducks_and_nothing_more(demo: Assistant, question: Sound, words: list[str]) -> None:
     words[0] = LONG
-    with Lockstep(demo, GREEDY) as talk:
+    with WatchedTalk(demo, GREEDY) as talk:
         talk.say(question)
-        talk.until(FirstSound)
+        talk.next(FirstSound)
         talk.live(0.5)
         cough = Sound(question.first_channel[16000 : 16000 + 2400], 16000)
         talk.say(cough, after_s=0.0)
-        talk.until(TurnEnded)
+        talk.next(TurnEnded)
     assert not talk.told(Interrupted)
     assert "ducking" in states(talk)
 
 
 def test_with_a_button_only_what_lies_between_is_heard(demo: Assistant, question: Sound, words: list[str]) -> None:
-    with Lockstep(demo, GREEDY, push_to_talk=True) as talk:
+    with WatchedTalk(demo, GREEDY, push_to_talk=True) as talk:
         talk.say(question)
         talk.live(1.0)
         assert states(talk) == ["listening"]
@@ -202,17 +202,17 @@ def test_with_a_button_only_what_lies_between_is_heard(demo: Assistant, question
         talk.live(0.1)
         talk.say(question)
         talk.talk.release()
-        began = talk.until(TurnBegan)
+        began = talk.next(TurnBegan)
         assert began.speech_end_s - began.speech_begin_s == pytest.approx(3.7 + 0.2, abs=0.1)
-        talk.until(TurnEnded)
+        talk.next(TurnEnded)
 
 
 def test_leaving_in_the_middle_of_everything_takes_no_time(demo: Assistant, question: Sound, words: list[str]) -> None:
     import time
 
     words[0] = LONG
-    with Lockstep(demo, GREEDY) as talk:
+    with WatchedTalk(demo, GREEDY) as talk:
         talk.say(question)
-        talk.until(FirstSound)
+        talk.next(FirstSound)
         begin_s = time.monotonic()
     assert time.monotonic() - begin_s < 1.0

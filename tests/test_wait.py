@@ -89,17 +89,39 @@ def test_a_saving_is_no_larger_than_what_is_waited_for_next() -> None:
     assert slow is not None and slow.saves_ms == 80
     fast = largest_saving(report(answered(1, 10.0, slower=0.5)))
     assert fast is not None
-    assert (fast.cause, fast.waited_ms, fast.saves_ms) == ("endpoint", 600, 180)
+    assert (fast.cause, fast.waited_ms, fast.saves_ms) == ("endpoint", 600, 180)  # ready at 420
     assert "endpoint_ms" in fast.remedy
 
 
-def test_without_speculation_the_saving_is_speculation() -> None:
+def test_a_silence_is_not_made_shorter_than_people_leave_between_turns() -> None:
+    instant = largest_saving(report(answered(1, 10.0, slower=0.01)))
+    assert instant is not None
+    assert (instant.cause, instant.saves_ms) == ("endpoint", 400)
+
+
+def test_without_speculation_the_saving_is_speculation_if_there_is_work_to_hide() -> None:
     saving = largest_saving(report(answered(1, 10.0, speculative=False)))
     assert saving is not None
     assert (saving.cause, saving.saves_ms) == ("endpoint", 520)
     assert "speculation" in saving.remedy
+    quick = largest_saving(report(answered(1, 10.0, speculative=False, slower=0.1)))
+    assert quick is not None
+    assert (quick.cause, quick.saves_ms) == ("endpoint", 400)
+    assert "endpoint_ms" in quick.remedy
 
 
 def test_the_slowest_stage_is_named() -> None:
     saving = largest_saving(report(answered(1, 10.0, slower=5.0)))
     assert saving is not None and saving.cause == "decode" and saving.saves_ms == 1200
+
+
+def test_a_buffer_that_held_nothing_back_is_no_wait() -> None:
+    turn = replace(report(answered(1, 10.0)), buffer_s=6.0)  # heard 20 ms after it was there
+    assert "buffer" not in wait_sums(turn)
+    for seconds in (6.0, None):
+        assert wait_sums(replace(turn, buffer_s=seconds, server_ms=900.0))["buffer"] == 220
+
+
+def test_a_buffer_after_the_endpoint_means_that_the_work_was_waited_for() -> None:
+    turn = replace(report(answered(1, 10.0, slower=0.5)), buffer_s=0.5, server_ms=900.0)
+    assert list(wait_sums(turn)) == ["pause", "audio", "prefill", "decode", "speech_decoder", "codec", "buffer"]

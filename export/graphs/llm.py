@@ -13,16 +13,25 @@ __all__ = ["cached_attention", "llm_graph", "llm_prefill_graph"]
 
 
 def llm_graph(
-    checkpoint: Checkpoint, vocab_size: int, linear: LinearFormat, head: LinearFormat, *, name: str = "llm"
+    checkpoint: Checkpoint,
+    vocab_size: int,
+    linear: LinearFormat,
+    head: LinearFormat,
+    *,
+    first: LinearFormat | None = None,
+    name: str = "llm",
 ) -> GraphBuilder:
     """inputs_embeds float32 [1, tokens, hidden], KV cache, lengths → logits float32 [1, 1, vocab_size].
 
     Only the last position reaches the head. Rows of the head beyond ``vocab_size`` (ids that the tokenizer does not
     know) are left behind, so that they can never be produced.
+
+    Args:
+        first: how the matrices of the first layer are kept, when not like those of the others.
     """
     config, tensor = checkpoint.config.llm, checkpoint.main
     g = GraphBuilder(name, linear, head)
-    x = _layers(g, checkpoint)
+    x = _layers(g, checkpoint, first=first or linear)
     with g.scope("head"):
         last = g.take(x, -1, 2**31, 1)
         y = g.rms_norm(last, as_is(tensor["model.norm.weight"]), config.rms_norm_eps, "norm")
@@ -39,11 +48,11 @@ def llm_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuil
     last layer beyond its keys and values is needed.
     """
     g = GraphBuilder("llm_prefill", linear)
-    _layers(g, checkpoint, cache_only=True)
+    _layers(g, checkpoint, first=linear, cache_only=True)
     return g
 
 
-def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, cache_only: bool = False) -> str:
+def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, first: LinearFormat, cache_only: bool = False) -> str:
     config, tensor = checkpoint.config.llm, checkpoint.main
     x = g.input("inputs_embeds", "float32", [1, "tokens", config.hidden_size])
     lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
@@ -51,7 +60,7 @@ def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, cache_only: bool = False
     tables = [g.weight(f"rotary.{name}", table(t), learned=False) for name, t in (("cos", cos), ("sin", sin))]
     for i in range(config.layers):
         prefix = f"model.layers.{i}."
-        with g.scope(f"layers.{i}"):
+        with g.scope(f"layers.{i}"), g.kept_in(g.format if i else first):
             y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), config.rms_norm_eps, "input_norm")
             weight, bias = (packed_heads(tensor, prefix, config.head_dim, part) for part in ("weight", "bias"))
             y = g.linear(y, weight, bias, "attn.qkv")

@@ -83,7 +83,7 @@ def _verdicts(found: Mapping[str, Difference]) -> dict[str, Verdict]:
         if changed and one.median:
             less = one.median < 0
             judged[name] = "better" if less == (MEASURES[name].better == "less") else "worse"
-        elif one.least_chance > level and one.chance < 1:
+        elif one.least_chance > level and one.median:
             judged[name] = "too few turns to tell"
         else:
             judged[name] = "no change beyond noise"

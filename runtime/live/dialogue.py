@@ -108,6 +108,7 @@ class Dialogue:
         self._listened = self._settled = 0
         self._clip: Rows = np.empty((0, facts.llm.hidden_size), np.float32)
         self._past: tuple[PastTurn, Rows] | None = None
+        self._recollection: Recollection | None = None
 
     @property
     def turns(self) -> int:
@@ -115,14 +116,19 @@ class Dialogue:
         return len(self._turns)
 
     @property
-    def open_from(self) -> int:
-        """Where the open turn begins: all before it is over."""
-        return self._place.turn
-
-    @property
     def capacity_tokens(self) -> int:
         """Positions that the context has room for."""
         return self.timeline.model.cache.capacity_tokens
+
+    @property
+    def fullness(self) -> float:
+        """How much of the context behind the system prompt is in use, 0 to 1."""
+        return (self.timeline.position - self._system) / (self.capacity_tokens - self._system)
+
+    @property
+    def reply_room(self) -> int:
+        """Tokens that a reply may have, so that there is still room to end it and to open the next turn."""
+        return self.timeline.room - self._tokens(end_of_turn()) - self._tokens(user_opening())
 
     def open(self) -> None:
         """Read the system prompt and the first role line."""
@@ -135,9 +141,11 @@ class Dialogue:
 
         Raises:
             ValueError: some of the sound was read already (a bug of the caller).
+            ContextOverflow: the frame does not fit even without the past.
         """
         if self._listened:
             raise ValueError("frames come before the sound")
+        self._make_room(sum(len(tile) for tile in tiles))
         self._frames += tiles
         if self._order == "demo":
             self._reopen()
@@ -175,7 +183,12 @@ class Dialogue:
         self._clip = self._senses.hear(Sound(samples, rate))
 
     def listen(self) -> None:
-        """Read the settled rows of what was heard, although the user goes on."""
+        """Read the settled rows of what was heard, although the user goes on.
+
+        Raises:
+            ContextOverflow: they do not fit even without the past.
+        """
+        self._make_room(self._settled)
         rows = self._clip[self._listened : self._listened + self._settled]
         if len(rows):
             self.timeline.append_ahead([Segment("sound", rows)])
@@ -191,9 +204,7 @@ class Dialogue:
             ContextOverflow: the turn does not fit even alone.
         """
         closing = self._text(user_closing())
-        needed = len(self._clip) - self._listened + sum(part.tokens for part in closing)
-        if needed > self.timeline.room and self._turns:
-            self._drop_all_turns()
+        self._make_room(len(self._clip) - self._listened + sum(part.tokens for part in closing))
         rest = self._clip[self._listened :]
         parts = [*([Segment("sound", rest)] if len(rest) else []), *closing]
         logits = self.timeline.append(parts)
@@ -202,18 +213,18 @@ class Dialogue:
 
     def unask(self) -> None:
         """The user goes on: the turn is open as it was before it was asked, without a trace of what followed."""
-        self.timeline.rewind(self._place.asked)
+        self._rewind(self._place.asked)
 
     def forget(self) -> None:
         """What was heard was not meant for us: the turn is empty again."""
-        self.timeline.rewind(self._place.turn)
+        self._rewind(self._place.turn)
         self._open_turn()
 
     def settle(self, reply: Sequence[int], kept: int) -> SettledTurn:
         """The turn is over: keep the first ``kept`` of the ids that were decoded as its reply, and open the next."""
         place = self._place
         turn = SettledTurn(place, tuple(reply), kept, tuple(self._frames), self._clip, self._past)
-        self.timeline.rewind(min(place.reply + kept, self.timeline.position))
+        self._rewind(min(place.reply + kept, self.timeline.position))
         if self._order == "demo":
             said = self._tokenizer.decode(reply[:kept])
             self._past = PastTurn(UserTurn(frames=len(self._frames), clips=1), said), self._clip
@@ -226,7 +237,7 @@ class Dialogue:
     def resume(self, turn: SettledTurn) -> Logits:
         """Go on with a reply as if its turn had not been settled: the logits that follow all of it.
 
-        Only the turn that was settled last can be resumed.
+        Only the turn that was settled last can be resumed, and not once old turns have left.
         """
         begin = 0
         self._past = turn.past
@@ -236,31 +247,59 @@ class Dialogue:
         else:
             self._turns.pop()
             begin = min(turn.kept, len(turn.reply) - 1)  # the last id is read again for what follows it
-            self.timeline.rewind(turn.place.reply + begin)
+            self._rewind(turn.place.reply + begin)
         self._place, self._frames, self._clip = turn.place, list(turn.frames), turn.clip
         return self.timeline.append([Segment("reply", list(turn.reply[begin:]))])
 
     # --- old turns leave
 
-    def recollection(self, keep_tokens: int) -> Recollection | None:
-        """The newest turns, as many as take ``keep_tokens``, to be read into a fresh cache; None if all are kept."""
+    def remember_less(self, keep: float) -> bool:
+        """Begin to read the newest turns into a fresh cache; False if all stay.
+
+        Args:
+            keep: how much of the context behind the system prompt they may take, 0 to 1.
+        """
+        keep_tokens = keep * (self.capacity_tokens - self._system)
         kept = [begin for begin in self._turns if self._place.turn - begin <= keep_tokens]
         keep_from = kept[0] if kept else self._place.turn
         if self._order == "demo" or keep_from == self._system:
-            return None
-        return Recollection(self.timeline, self._fresh(), self._system, keep_from)
+            return False
+        self._recollection = Recollection(self.timeline, Timeline(self._fresh()), self._system, keep_from)
+        return True
 
-    def move_to(self, recollection: Recollection) -> None:
-        """Go on over the fresh cache; between turns only."""
-        shift = recollection.finish()
-        self._turns = [turn - shift for turn in self._turns if turn - shift >= self._system]
-        place = self._place
-        self._place = _Place(place.turn - shift, place.asked - shift, place.reply - shift)
+    @property
+    def recollecting(self) -> bool:
+        """A fresh cache is being filled."""
+        return self._recollection is not None
 
-    def _drop_all_turns(self) -> None:
-        self._turns = []
-        self.timeline.rewind(self._system)
-        self._open_turn(self._frames)
+    def recollect(self, rows: int) -> int:
+        """Read at most ``rows`` positions into the fresh cache, and go on over it when it holds all that stays.
+
+        Not between the tokens of a reply. Returns how many positions were read.
+        """
+        recollection = self._recollection
+        if recollection is None:
+            return 0
+        read = recollection.step(rows)
+        if recollection.complete:
+            shift, self._recollection = recollection.shift, None
+            self.timeline = recollection.fresh
+            self._turns = [turn - shift for turn in self._turns if turn - shift >= self._system]
+            place = self._place
+            self._place = _Place(place.turn - shift, place.asked - shift, place.reply - shift)
+        return read
+
+    def _make_room(self, positions: int) -> None:
+        """Let all past turns leave at once when the open one does not fit: the user is waiting."""
+        if positions > self.timeline.room and self._turns:
+            self._turns = []
+            self._rewind(self._system)
+            self._open_turn(self._frames)
+
+    def _rewind(self, position: int) -> None:
+        self.timeline.rewind(position)
+        if self._recollection and not self._recollection.rewind(position):
+            self._recollection = None
 
     # --- parts
 
@@ -273,7 +312,7 @@ class Dialogue:
 
     def _reopen(self) -> None:
         """Read all that comes before the user's sound."""
-        self.timeline.rewind(self._place.turn)
+        self._rewind(self._place.turn)
         if self._order == "demo":
             self.timeline.append_ahead(self._before_in_demo())
         else:
@@ -289,6 +328,9 @@ class Dialogue:
         last_sound = len(ids) - 1 - ids[::-1].index(int(AUDIO))
         system = encode_prompt(system_turn(self._system_text), self._tokenizer)
         return segments(ids[len(system) : last_sound], self._frames, clips)
+
+    def _tokens(self, parts: Sequence[PromptPart]) -> int:
+        return len(encode_prompt(parts, self._tokenizer))
 
     def _text(self, parts: Sequence[PromptPart]) -> list[Segment]:
         return [Segment("text", encode_prompt(parts, self._tokenizer))]

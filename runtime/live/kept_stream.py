@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,12 @@ __all__ = ["KeptStream"]
 Latency = float | str
 LATENCIES: tuple[Latency, ...] = ("low", 0.04, 0.08, 0.16)
 """Asked for in turn, until the device keeps up: seconds, or what PortAudio takes for low."""
-MANY_GAPS = 3
+SERVERS = ("default", "pulse", "pipewire")
+"""ALSA's names for sound servers: these run dry at 20 ms, which PortAudio takes for low, and begin with the second."""
+MANY_GAPS, GAPS_S = 4, 10.0
+"""So many gaps in so long a time: the device does not keep up."""
+SETTLING_S = 0.5
+"""Gaps while a stream begins are not counted: nothing is played yet, and the latency is still being found."""
 SILENT_S, STARTING_S = 1.0, 3.0
 """Without callbacks for so long a stream is dead; the first may take longer."""
 LOOK_S, RETRY_S, RESCAN_S, LONGEST_S = 0.2, 0.5, 1.0, 30.0
@@ -40,30 +46,28 @@ class KeptStream:
             start: opens and starts a stream on a device, or raises ``PortAudioError``.
         """
         self.lost = False
+        self.gaps = 0  # how often the device ran dry or over
         self.device: SoundDevice | None = None
         self._wanted = wanted
         self._direction = direction
         self._start = start
         self._stream: Any = None
         self._latency = 0
-        self._gaps = self._earlier_gaps = 0
-        self._called_s = 0.0
-        self._called = False
+        self._recent_gaps: deque[float] = deque(maxlen=MANY_GAPS)
+        self._opened_s = self._called_s = 0.0
+        self._called = self._was_silent = False
 
     @property
     def name(self) -> str:
         return self.device.name if self.device else "none"
 
-    @property
-    def gaps(self) -> int:
-        """How often the device ran dry or over; not while a latency was tried that it could not keep up with."""
-        return self._earlier_gaps + self._gaps
-
     def called(self, *, gap: bool) -> None:
         """The callback is running; ``gap``: the device had run dry or over before."""
         self._called_s = time.monotonic()
         self._called = True
-        self._gaps += gap
+        if gap:
+            self._recent_gaps.append(self._called_s)
+            self.gaps += self._called_s - self._opened_s > SETTLING_S
 
     def open(self) -> None:
         """
@@ -71,6 +75,7 @@ class KeptStream:
             DeviceFailed: there is no such device, or it refuses.
             MissingPackage: sounddevice or PortAudio is not installed.
         """
+        self.gaps = 0
         with PORTAUDIO:
             self._open(choose(self._wanted, self._direction))
         _KEEPER.add(self)
@@ -82,11 +87,16 @@ class KeptStream:
             self.lost = False
 
     def is_dead(self) -> bool:
+        """Looked at twice: where the interpreter was held up, so was the callback, and it gets its chance first."""
         limit_s = SILENT_S if self._called else STARTING_S
-        return not self._stream.active or time.monotonic() - self._called_s > limit_s
+        silent = time.monotonic() - self._called_s > limit_s
+        dead = not self._stream.active or (silent and self._was_silent)
+        self._was_silent = silent
+        return dead
 
     def falls_behind(self) -> bool:
-        return self._gaps > MANY_GAPS and self._latency + 1 < len(LATENCIES)
+        many = len(self._recent_gaps) == MANY_GAPS and self._recent_gaps[-1] - self._recent_gaps[0] < GAPS_S
+        return many and self._latency + 1 < len(LATENCIES)
 
     def drop(self) -> None:
         """Close what is open, and count the device as lost."""
@@ -98,8 +108,7 @@ class KeptStream:
 
     def reopen(self, *, slower: bool = False) -> bool:
         """Whether the device is back."""
-        if slower:
-            self._latency, self._gaps = self._latency + 1, 0
+        self._latency += slower
         try:
             device = choose(None, self._direction) if self._wanted is None else None
             if device is None and self.device is not None:
@@ -113,9 +122,12 @@ class KeptStream:
 
     def _open(self, device: SoundDevice) -> None:
         sounddevice = load()
-        self._called_s, self._called = time.monotonic(), False
-        self._earlier_gaps, self._gaps = self.gaps, 0
+        self._opened_s = self._called_s = time.monotonic()
+        self._called = self._was_silent = False
+        self._recent_gaps.clear()
         self.device = device
+        if device.name in SERVERS:
+            self._latency = max(self._latency, 1)
         try:
             self._stream = self._start(device, LATENCIES[self._latency])
         except (sounddevice.PortAudioError, ValueError) as error:

@@ -22,6 +22,7 @@ from ..reply import ReadyClause, Written
 from ..sampling import Logits
 from ..senses import Senses
 from .attempt import Announcer, Attempt
+from .camera import Frame
 from .cues import Cue, Failed, Judged
 from .dialogue import Dialogue, SettledTurn
 from .happenings import FrameSeen, HistoryShortened, StateTold, Trouble, TurnEnded, TurnForgotten
@@ -29,10 +30,9 @@ from .happenings import Written as WrittenText
 from .mouth import Mouth
 from .options import LiveOptions
 from .playback import Playback
-from .recollection import Recollection
 from .start_buffer import Pace
 
-__all__ = ["Frame", "Mind", "NewestFrame"]
+__all__ = ["Camera", "Mind"]
 
 IDLE_S = 0.02
 """How long orders are waited for before it is looked again whether there is something to do."""
@@ -43,30 +43,23 @@ LEAD_S = 0.3
 SLICE_S = 0.05
 """Reading old turns again is cut into slices of about this length."""
 NEARLY_FULL, KEPT = 0.5, 0.25
-"""Of the context: when old turns begin to leave, and what stays of them."""
+"""Of the context behind the system prompt: when old turns begin to leave, and what stays of them."""
 
 
-class Frame(Protocol):
-    """A camera frame."""
-
-    @property
-    def pixels(self) -> NDArray[np.uint8]: ...
+class Camera(Protocol):
+    """Gives its newest frame, or none while it has none."""
 
     @property
-    def at_s(self) -> float: ...
+    def lost(self) -> bool: ...
 
-    @property
-    def number(self) -> int: ...
-
-
-NewestFrame = Callable[[], "Frame | None"]
+    def newest(self) -> Frame | None: ...
 
 
 class Mind:
     """Thinks. The methods under *orders* are run in its own thread: others :meth:`post` them.
 
     Args:
-        newest_frame: of the camera, if there is one.
+        camera: if there is one.
         cue: where the listening thread hears what the model has said.
     """
 
@@ -80,11 +73,11 @@ class Mind:
         options: LiveOptions,
         tell: Announcer,
         cue: Callable[[Cue], None],
-        newest_frame: NewestFrame | None = None,
+        camera: Camera | None = None,
     ) -> None:
         self._dialogue, self._senses, self._mouth, self._playback = dialogue, senses, mouth, playback
         self._pace, self._options, self._tell, self._cue = pace, options, tell, cue
-        self._newest_frame = newest_frame
+        self._camera = camera
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._leaving = self._resting = False
         self._attempt: Attempt | None = None
@@ -94,7 +87,6 @@ class Mind:
         self._ear: Callable[[], NDArray[np.float32]] | None = None
         self._hearing = False
         self._next_frame_s = self._next_listen_s = 0.0
-        self._recollection: Recollection | None = None
         self._slice = 32
 
     def post(self, order: Callable[..., None], *arguments: Any) -> None:
@@ -168,7 +160,6 @@ class Mind:
     def resume(self, attempt: Attempt) -> None:
         """The interruption was noise: go on with the reply."""
         assert self._suspended is not None
-        self._recollection = None
         logits = self._dialogue.resume(self._suspended)
         self._suspended, self._attempt = None, attempt
         self._work = None if attempt.written else self._decode(attempt, logits)
@@ -211,9 +202,14 @@ class Mind:
             except VitaEdgeError as error:
                 self.fail(self._attempt, error)
             return True
-        if self._hearing:
-            return self._look() or self._listen()
-        return self._suspended is None and self._attempt is None and self._recollect()
+        try:
+            if self._hearing:
+                return self._look() or self._listen()
+            return self._suspended is None and self._recollect()
+        except VitaEdgeError as error:
+            self._hearing = False  # the answer itself may still succeed, or say what is wrong
+            self._tell(Trouble(monotonic(), error.what, error.why, error.fix))
+            return False
 
     def _answer(self, attempt: Attempt) -> Iterator[bool]:
         with self._tell.span(attempt.turn, "audio") as work:
@@ -226,7 +222,7 @@ class Mind:
 
     def _decode(self, attempt: Attempt, logits: Logits) -> Iterator[bool]:
         writer, timeline = attempt.writer, self._dialogue.timeline
-        most = min(self._options.max_new_tokens - len(writer.token_ids), timeline.room + 1)
+        most = min(self._options.max_new_tokens - len(writer.token_ids), self._dialogue.reply_room)
         tokens = timeline.decode(logits, writer.choose(attempt.sample), most, writer.stop)
         while True:
             while self._should_wait(attempt):
@@ -266,9 +262,9 @@ class Mind:
 
     def _look(self) -> bool:
         """Read a camera frame into the turn, if one is due."""
-        if self._newest_frame is None or self._dialogue.frames >= self._options.frames or self._dialogue.listened:
+        if self._camera is None or self._dialogue.frames >= self._options.frames or self._dialogue.listened:
             return False
-        if monotonic() < self._next_frame_s or (frame := self._newest_frame()) is None:
+        if monotonic() < self._next_frame_s or (frame := self._camera.newest()) is None:
             return False
         begin_s = monotonic()
         with self._tell.span(None, "vision") as work:
@@ -281,7 +277,7 @@ class Mind:
 
     def _listen(self) -> bool:
         """Read what is settled of the user's sound, if there is enough of it."""
-        more_frames = self._newest_frame is not None and self._dialogue.frames < self._options.frames
+        more_frames = self._camera is not None and self._dialogue.frames < self._options.frames
         if not self._options.listen_ahead or self._ear is None or more_frames or monotonic() < self._next_listen_s:
             return False
         samples = self._ear()
@@ -299,24 +295,17 @@ class Mind:
     def _recollect(self) -> bool:
         """Read a slice of what stays of the history, once the context is nearly full."""
         dialogue = self._dialogue
-        capacity = dialogue.capacity_tokens
-        if self._recollection is None:
-            if dialogue.timeline.position < NEARLY_FULL * capacity:
-                return False
-            self._recollection = dialogue.recollection(int(KEPT * capacity))
-            if self._recollection is None:
-                return False
+        before = dialogue.timeline.position
+        if not dialogue.recollecting:
+            return dialogue.fullness >= NEARLY_FULL and dialogue.remember_less(KEPT)
         begin_s = monotonic()
         with self._tell.span(None, "memory") as work:
-            work.count = self._recollection.step(dialogue.open_from, self._slice)
+            work.count = dialogue.recollect(self._slice)
         if work.count:
             rate = work.count / (monotonic() - begin_s)
             self._slice = min(max(int(rate * SLICE_S), 8), 512)
-            return True
-        before = dialogue.timeline.position
-        dialogue.move_to(self._recollection)
-        self._recollection = None
-        self._tell(HistoryShortened(monotonic(), dialogue.turns, before, dialogue.timeline.position))
+        if not dialogue.recollecting:
+            self._tell(HistoryShortened(monotonic(), dialogue.turns, before, dialogue.timeline.position))
         return True
 
     def _read(self, turn: int | None, reading: Callable[[], Any]) -> Any:

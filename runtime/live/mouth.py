@@ -104,6 +104,7 @@ class Mouth:
                     self._speak(entry)
             except VitaEdgeError as error:
                 _attempt(entry).cancelled = True
+                self._playback.finish(_attempt(entry).turn)
                 self._failed(_attempt(entry), error)
 
     def _next(self) -> _Speech | Attempt | None:

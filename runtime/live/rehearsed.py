@@ -38,6 +38,7 @@ MEASURES: dict[str, Measure] = {
     "server_ms": Measure("server clock", "ms", "less", lambda report: report.server_ms),
     "engine_ms": Measure("engine clock", "ms", "less", lambda report: report.engine_ms),
     "endpoint_ms": Measure("endpoint", "ms", "less", lambda report: report.endpoint_ms),
+    "late_ms": Measure("end of speech, seen late", "ms", "less", lambda report: report.late_ms),
     "positions_after_speech": Measure(
         "prefilled after speech", "positions", "less", lambda report: report.positions_after_speech
     ),
@@ -72,8 +73,8 @@ class Rehearsed:
     machine: Mapping[str, Any]
     settings: Mapping[str, Any]
     memory_peak_bytes: int | None
-    unanswered: int
-    """Questions to which nothing was heard."""
+    left_out: Mapping[str, int]
+    """Why → questions that gave no turn to count."""
     turns: tuple[RehearsedTurn, ...]
 
     def group(self, speculation: bool) -> tuple[RehearsedTurn, ...]:

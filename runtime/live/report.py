@@ -6,6 +6,7 @@ counted too, but nobody waited for it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -163,7 +164,7 @@ class TurnReports:
             speech_decoder_rtf=_ratio(seconds["speech_decoder"], counts["speech_decoder"] / codes_hz),
             codec_rtf=_ratio(seconds["codec"], counts["codec"] / self._codec.sample_rate_hz),
             dry_s=round(turn.dry_s, 6),
-            buffer_s=turn.buffer_s,
+            buffer_s=turn.buffer_s if math.isfinite(turn.buffer_s) else None,
             forgotten=dict(self._forgotten),
             wasted_ms=_ms(self._wasted_s),
             interruption=Interruption(_ms(cut.silent_s - cut.at_s), cut.tokens_heard, cut.tokens_written)

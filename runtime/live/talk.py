@@ -50,6 +50,7 @@ from .cues import (
 from .dialogue import Dialogue
 from .ears import Canceller, Ears
 from .happenings import (
+    Device,
     DeviceChanged,
     EndpointReached,
     FirstSound,
@@ -59,7 +60,7 @@ from .happenings import (
     TalkStateChanged,
     TurnBegan,
 )
-from .mind import Mind, NewestFrame
+from .mind import Camera, Mind
 from .mouth import Mouth
 from .options import LiveOptions
 from .playback import Playback, ReplyHeard, Silenced, Told
@@ -86,7 +87,7 @@ class LiveTalk:
     Args:
         assistant: an opened bundle; nobody else may use it meanwhile.
         microphone, speaker: devices, entered and left by the talk.
-        camera: gives its newest frame, or None while it has none.
+        camera: opened, if there is one; a camera that is lost costs the pictures, not the talk.
         canceller: takes the echo of the speaker out of the microphone; None where there is none, as with headphones.
         observers: are told everything that happens.
         push_to_talk: listen while a button is held (:meth:`press`, :meth:`release`), not when somebody speaks.
@@ -102,7 +103,7 @@ class LiveTalk:
         speaker: Speaker,
         *,
         options: LiveOptions | None = None,
-        camera: NewestFrame | None = None,
+        camera: Camera | None = None,
         canceller: Canceller | None = None,
         observers: Sequence[Observer] = (),
         push_to_talk: bool = False,
@@ -110,7 +111,7 @@ class LiveTalk:
         assistant.voice.check()
         self._options = options = options or LiveOptions()
         self._assistant, self._microphone, self._speaker = assistant, microphone, speaker
-        self._canceller, self._push_to_talk = canceller, push_to_talk
+        self._canceller, self._camera, self._push_to_talk = canceller, camera, push_to_talk
         self._tell = Announcer(observers)
         self._pace = Pace()
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
@@ -146,7 +147,7 @@ class LiveTalk:
         self._next_level_s = 0.0
         self._attempts: dict[int, Attempt] = {}
         self._answered = 0
-        self._device_facts: dict[str, tuple[bool, int]] = {}
+        self._device_facts: dict[Device, tuple[bool, int]] = {}
         self._leaving = threading.Event()
         self._busy = False
         self._error: BaseException | None = None
@@ -358,14 +359,13 @@ class LiveTalk:
         return attempt
 
     def _look_at_devices(self) -> None:
-        facts = {
+        facts: dict[Device, tuple[bool, int]] = {
             "microphone": (self._microphone.lost, self._microphone.dropouts),
             "speaker": (self._speaker.lost, self._speaker.underflows),
         }
-        if facts == self._device_facts:
-            return
-        for device in ("microphone", "speaker"):
-            now, before = facts[device], self._device_facts.get(device, (False, 0))
-            if now != before:
-                self._tell(DeviceChanged(monotonic(), "microphone" if device == "microphone" else "speaker", *now))
+        if self._camera:
+            facts["camera"] = (self._camera.lost, 0)
+        for device, now in facts.items():
+            if now != self._device_facts.get(device, (False, 0)):
+                self._tell(DeviceChanged(monotonic(), device, *now))
         self._device_facts = facts

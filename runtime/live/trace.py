@@ -31,6 +31,7 @@ from .happenings import (
     Stage,
     StateTold,
     TalkStateChanged,
+    Trouble,
     TurnBegan,
     TurnEnded,
     TurnForgotten,
@@ -131,6 +132,8 @@ class _Drawing:
             case HistoryShortened(at_s, turns_left, before, after):
                 facts = {"tokens_before": before, "tokens_after": after}
                 yield self._instant("memory", "history shortened", at_s, turns_left=turns_left, **facts)
+            case Trouble(at_s, what, why, fix):
+                yield self._instant("turns", f"failed: {what}", at_s, why=why, fix=fix)
             case BufferChosen() | Level() | Written():
                 pass
 

@@ -83,8 +83,8 @@ class TurnReport:
     codec_rtf: float | None
     dry_s: float
     """The speaker had nothing to play, though the reply was not finished."""
-    buffer_s: float
-    """Sound that had to be there before it started."""
+    buffer_s: float | None
+    """Sound that had to be there before it started; None when all of the text had to be."""
     forgotten: Mapping[str, int]
     """Why → attempts that were forgotten since the turn before."""
     wasted_ms: float

@@ -117,7 +117,7 @@ def over_noise(s: Situation, cue: Cue) -> bool:
 
 
 def over_noise_in_a_reply(s: Situation, cue: Cue) -> bool:
-    """the same, while a reply is suspended"""
+    """it has been silent until the endpoint, the model took it for noise, and a reply is suspended"""
     return over_noise(s, cue) and s.suspended is not None
 
 
@@ -133,7 +133,7 @@ def insisting(s: Situation, cue: Cue) -> bool:
 
 
 def insisting_in_a_reply(s: Situation, cue: Cue) -> bool:
-    """the same, while a reply is suspended"""
+    """the voice has lasted long enough to interrupt, and a reply is suspended"""
     return insisting(s, cue) and s.suspended is not None
 
 
@@ -153,7 +153,7 @@ def noise(s: Situation, cue: Cue) -> bool:
 
 
 def noise_in_a_reply(s: Situation, cue: Cue) -> bool:
-    """the same, while a reply is suspended"""
+    """the model was not addressed, and a reply is suspended"""
     return noise(s, cue) and s.suspended is not None
 
 

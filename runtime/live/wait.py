@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from .turn_report import Stretch, TurnReport
 
-__all__ = ["CAUSES", "Cause", "Saving", "largest_saving", "wait_parts", "wait_sums"]
+__all__ = ["CAUSES", "Cause", "Saving", "largest_saving", "wait_parts", "wait_sums", "was_held_back"]
 
 NEAREST_TO_SOUND = ("codec", "speech_decoder", "decode", "prefill", "audio", "vision", "memory")
+NATURAL_GAP_MS = 200.0
+"""What people leave between two turns (Levinson and Torreira 2015); a shorter silence cannot end a turn."""
 PLAYED_AT_ONCE_MS = 100.0
-"""Between endpoint and first sound of a reply that was there in time: a block of the speaker, and its latency."""
+"""Between a sound that may be heard and its playing: a block of the speaker, and its latency. More is a buffer."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,12 @@ def wait_parts(report: TurnReport) -> tuple[Stretch, ...]:
         return ()
     late_ms = report.late_ms or 0.0
     marks: list[tuple[str, float]] = []
-    if _held(report):
+    if _waited_for_endpoint(report):
         marks.append(("endpoint", report.endpoint_ms or 0.0))
     else:
         marks.append(("pause" if report.speculative else "endpoint", report.begun_ms))
         marks += _work(report, report.first_pcm_ms if report.first_pcm_ms is not None else report.server_ms)
-    marks.append(("buffer" if report.buffer_s and not _held(report) else "playback", report.server_ms))
+    marks.append(("buffer" if was_held_back(report) else "playback", report.server_ms))
     parts: list[Stretch] = []
     now = 0.0
     for name, end in marks:
@@ -126,10 +128,11 @@ def largest_saving(report: TurnReport) -> Saving | None:
     savings = []
     for cause, waited_ms in sums.items():
         saves_ms, remedy = waited_ms, CAUSES[cause].remedy
-        if cause == "endpoint" and not report.speculative and report.engine_ms is not None:
-            saves_ms, remedy = min(waited_ms, report.engine_ms), SPECULATE
+        if cause == "endpoint" and not report.speculative:
+            savings.append(Saving(cause, waited_ms, min(waited_ms, report.engine_ms or 0.0), SPECULATE))
+            saves_ms = waited_ms - NATURAL_GAP_MS
         elif cause == "endpoint" and ready_ms is not None:
-            saves_ms = waited_ms - max(ready_ms, 0.0)
+            saves_ms = waited_ms - max(ready_ms, NATURAL_GAP_MS)
         elif cause in ("buffer", "playback", "devices") or not report.speculative:
             pass  # nothing else is waited for meanwhile
         elif ready_ms is not None and endpoint_ms is not None:
@@ -138,12 +141,19 @@ def largest_saving(report: TurnReport) -> Saving | None:
     return max(savings, key=lambda saving: saving.saves_ms, default=None)
 
 
-def _held(report: TurnReport) -> bool:
-    """Whether the sound was there, and the endpoint was waited for."""
-    endpoint_ms, ready_ms, sound_ms = report.endpoint_ms, report.first_pcm_ms, report.server_ms
-    if endpoint_ms is None or ready_ms is None or sound_ms is None or ready_ms > endpoint_ms:
+def was_held_back(report: TurnReport) -> bool:
+    """Whether sound that was there, and might have been heard, waited for more of it."""
+    ready_ms, sound_ms = report.first_pcm_ms, report.server_ms
+    if ready_ms is None or sound_ms is None or report.buffer_s == 0:
         return False
-    return not report.buffer_s or sound_ms - endpoint_ms <= PLAYED_AT_ONCE_MS
+    return sound_ms - max(ready_ms, report.endpoint_ms or 0.0) > PLAYED_AT_ONCE_MS
+
+
+def _waited_for_endpoint(report: TurnReport) -> bool:
+    """Whether the sound was there, and nothing but the endpoint was waited for."""
+    endpoint_ms, ready_ms = report.endpoint_ms, report.first_pcm_ms
+    in_time = endpoint_ms is not None and ready_ms is not None and ready_ms <= endpoint_ms
+    return in_time and not was_held_back(report)
 
 
 def _work(report: TurnReport, until_ms: float) -> list[tuple[str, float]]:

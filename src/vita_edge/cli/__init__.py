@@ -18,9 +18,12 @@ __all__ = ["build_parser", "main"]
 COMMANDS = {
     "demo": "answer a recorded question about a picture with the bundle that comes along",
     "ask": "ask a bundle: text, sound, pictures or a video in; text and speech out",
+    "chat": "talk through microphone, speaker and camera",
+    "devices": "list microphones, speakers and cameras, and test them",
     "export": "turn a VITA-1.5 checkpoint into a bundle",
     "verify": "compare every stage of a bundle with recorded arrays",
     "inspect": "what is in a bundle, and the memory that it will take",
+    "bench": "ask recorded questions in real time: latency, speed and memory",
     "practice": "write a random checkpoint in the layout of the release",
 }
 """A module of this folder for each, with ``add_arguments`` and ``run``."""

@@ -88,16 +88,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--max-new-tokens", type=int, default=1024, metavar="N", help="longest reply (default: %(default)s)"
     )
     how.add_argument("--max-tiles", type=int, metavar="N", help="most tiles of a picture (default: the style's)")
-    how.add_argument(
+    add_engine_options(how)
+
+
+def add_engine_options(group: argparse._ArgumentGroup) -> None:
+    """How the engines are opened, the same for every command that opens them."""
+    group.add_argument(
         "--context", type=int, metavar="N", help="positions of the KV cache (default: a whole prompt and reply)"
     )
-    how.add_argument(
+    group.add_argument(
         "--prefill",
         choices=("auto", "fast", "plain"),
         default="auto",
         help="int4 bundles: read prompts with the second, int8 graph if there is memory (auto), always, or never",
     )
-    how.add_argument(
+    group.add_argument(
+        "--opening",
+        choices=("quick", "thorough"),
+        default="quick",
+        help="quick: use int8 weights as they lie on the disk; thorough: rearrange all weights for the processor "
+        "first, which takes longer and more memory, and then reads prompts faster (default: quick)",
+    )
+    group.add_argument(
         "--threads", type=int, default=0, metavar="N", help="threads of the CPU backend (default: one per core)"
     )
 
@@ -105,7 +117,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the engines are opened: arguments of Assistant."""
     wanted = {"auto": None, "fast": True, "plain": False}[arguments.prefill]
-    return {"threads": arguments.threads, "fast_prefill": wanted}
+    return {"threads": arguments.threads, "fast_prefill": wanted, "opening": arguments.opening}
 
 
 def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:

@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--block",
         type=int,
-        default=64,
+        default=128,
         metavar="N",
-        help="weights that share a scale, in blocks of 4 or 8 bits: 32, 64 or 128 (default: 64)",
+        help="weights that share a scale, in blocks of 4 or 8 bits: 32, 64 or 128 (default: %(default)s)",
     )
     parser.add_argument(
         "--no-int8-prefill", action="store_true", help="at int4: leave out the second graph that reads prompts faster"

@@ -45,10 +45,14 @@ def _speeds(report: TurnReport) -> Iterator[str]:
 
 
 def _remarks(report: TurnReport) -> Iterator[str]:
+    from vita_edge.runtime.live.wait import was_held_back
+
     if attempts := sum(report.forgotten.values()):
         yield f"{attempts} begun in vain ({report.wasted_ms:,.0f} ms of work)"
-    if report.buffer_s:
-        yield f"buffer {report.buffer_s:.2f} s"
+    if was_held_back(report):
+        yield "held back until " + (
+            "the text was complete" if report.buffer_s is None else f"{report.buffer_s:.1f} s were there"
+        )
     if report.dry_s:
         yield f"ran dry for {report.dry_s:.2f} s"
     if cut := report.interruption:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 
 from vita_edge.runtime.live.happenings import (
     BufferChosen,
@@ -65,8 +66,6 @@ class TalkSoFar:
                 self._speech_s[happening.turn] = happening.speech_end_s - happening.speech_begin_s
             case TurnForgotten(turn):
                 self._speech_s.pop(turn, None)
-            case Trouble(_, what, why, fix):
-                yield Said("note", f"an answer could not be made. {what} {why} {fix}".rstrip())
             case ClauseHeard(turn, _, text):
                 yield from self._user(turn)
                 self.clauses.append(text.strip())
@@ -78,13 +77,16 @@ class TalkSoFar:
             case RanDry(_, _, seconds):
                 self._dry_s += seconds
             case BufferChosen(_, seconds, why):
-                if abs(seconds - self._buffer_s) >= WORTH_TELLING_S:
-                    yield Said("note", f"replies wait until {seconds:.1f} s of sound are there: {why}")
+                if seconds != self._buffer_s and not abs(seconds - self._buffer_s) < WORTH_TELLING_S:
+                    sound = f"{seconds:.1f} s of sound are there" if isfinite(seconds) else "their text is complete"
+                    yield Said("note", f"replies wait until {sound}: {why}")
                     self._buffer_s = seconds
             case HistoryShortened(_, turns_left):
                 yield Said(
                     "note", f"the oldest turns were forgotten, {turns_left} are left: the context was nearly full"
                 )
+            case Trouble(_, what, why, fix):
+                yield Said("note", f"an answer could not be made. {what} {why} {fix}".rstrip())
             case DeviceChanged():
                 yield from self._device(happening)
             case _:

@@ -1,0 +1,221 @@
+"""vita-edge bench BUNDLE, and vita-edge bench --compare A.json B.json"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vita_edge.engines.errors import BadInput, Misuse
+
+from .ask import check_output, engine_options
+from .chat import add_live_options, live_options
+from .show import print_json
+
+if TYPE_CHECKING:
+    from vita_edge.runtime import Assistant
+    from vita_edge.runtime.live.options import LiveOptions
+    from vita_edge.runtime.live.rehearsed import Rehearsed, RehearsedTurn
+    from vita_edge.runtime.live.trace import Trace
+
+__all__ = ["add_arguments", "run"]
+
+CHARTS = (".html", ".png")
+REPLY_TOKENS = 48
+"""Of a reply its beginning is measured, and the next question waits for its end."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder that `vita-edge export` has written"
+    )
+    asked = parser.add_argument_group("what is asked")
+    asked.add_argument(
+        "--questions",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="recordings, or folders of them (default: the question that comes along)",
+    )
+    asked.add_argument("--turns", type=int, default=10, metavar="N", help="questions to ask (default: %(default)s)")
+    asked.add_argument("--history", action="store_true", help="ask all of them in one conversation")
+    asked.add_argument("--paired", action="store_true", help="ask everything twice: with speculation, and without")
+    add_live_options(parser)
+    parser.set_defaults(max_new_tokens=REPLY_TOKENS)
+    result = parser.add_argument_group("results")
+    result.add_argument("-o", "--output", type=Path, metavar="JSON", help="where the result goes, every turn in it")
+    result.add_argument("--waterfall", type=Path, metavar="FILE", help="where the time went: FILE.html or FILE.png")
+    result.add_argument("--trace", type=Path, metavar="JSON", help="everything that happened, for ui.perfetto.dev")
+    result.add_argument(
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar=("BEFORE", "AFTER"),
+        help="two results of -o: what changed beyond noise; nothing is measured",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.compare:
+        return _compare(arguments)
+    _check(arguments)
+    from vita_edge.runtime import Assistant, demo_folder
+    from vita_edge.runtime.live.rehearsal import read_questions
+    from vita_edge.runtime.live.trace import Trace
+
+    options = live_options(arguments)
+    questions = read_questions(arguments.questions or [demo_folder() / "question.wav"])
+    trace = Trace() if arguments.trace else None
+    with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
+        if not arguments.json:
+            print(assistant.bundle.notice, file=sys.stderr)
+        result = _rehearse(assistant, questions, options, arguments, trace)
+    if trace:
+        trace.write(arguments.trace)
+    if not result.turns:
+        raise BadInput(
+            "None of the questions was answered.",
+            why=", ".join(f"{count} {why}" for why, count in result.left_out.items()) + ".",
+            fix="Listen to the recordings; or look at what happened with --trace.",
+        )
+    _write(result, arguments)
+    if arguments.json:
+        print_json(result.to_json())
+    else:
+        from .bench_text import bench_text
+
+        print(bench_text(result))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Say before the measurement what would fail after it."""
+    if arguments.bundle is None:
+        raise Misuse("There is nothing to measure.", why="No bundle is named.", fix="Give a bundle, or --compare.")
+    if arguments.turns < 1:
+        raise Misuse(f"--turns is {arguments.turns}.", why="It must be 1 or more.", fix="Leave it out, or give 30.")
+    if arguments.paired and arguments.history:
+        raise Misuse(
+            "--paired and --history exclude each other.",
+            why="One conversation cannot be held with speculation and without.",
+            fix="Run it twice, and compare the results.",
+        )
+    if arguments.paired and arguments.no_speculation:
+        raise Misuse(
+            "--paired is with speculation and without.", why="--no-speculation is without.", fix="Leave one out."
+        )
+    for path in (arguments.output, arguments.waterfall, arguments.trace):
+        check_output(path)
+    if arguments.waterfall is not None:
+        if arguments.waterfall.suffix not in CHARTS:
+            raise Misuse(
+                f"{arguments.waterfall} is neither a page nor a picture.",
+                why=f"Its name ends in {arguments.waterfall.suffix or 'nothing'}.",
+                fix=f"Let it end in {' or '.join(CHARTS)}.",
+            )
+        if arguments.waterfall.suffix == ".png":
+            from vita_edge.runtime.live.waterfall_png import check_matplotlib
+
+            check_matplotlib()
+
+
+def _rehearse(
+    assistant: Assistant, questions: Any, options: LiveOptions, arguments: argparse.Namespace, trace: Trace | None
+) -> Rehearsed:
+    import dataclasses
+    from datetime import datetime, timezone
+
+    from vita_edge.engines.machine import machine_facts
+    from vita_edge.engines.memory import peak_memory
+    from vita_edge.runtime.live.rehearsal import Rehearsal
+    from vita_edge.runtime.live.rehearsed import Rehearsed
+
+    bundle, machine = assistant.bundle, machine_facts()
+    began = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    speculations = [True, False] if arguments.paired else [not arguments.no_speculation]
+    rehearsal = Rehearsal(
+        assistant, questions, options=options, history=arguments.history, observers=[trace] if trace else []
+    )
+    turns: list[RehearsedTurn] = []
+    for turn in rehearsal.run(arguments.turns, speculations):
+        turns.append(turn)
+        _progress(len(turns), arguments.turns * len(speculations), turn)
+    if sys.stderr.isatty():
+        print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
+    settings = dataclasses.asdict(options)
+    return Rehearsed(
+        time=began,
+        bundle={
+            "path": str(bundle.path),
+            "model": bundle.model.name,
+            "precision": bundle.precision,
+            "backend": "onnxruntime-cpu",
+            "fast_prefill": assistant.fast_prefill,
+            "notice": bundle.notice,
+        },
+        machine=machine,
+        settings={
+            "threads": arguments.threads or machine["cores"],
+            "questions": [question.name for question in questions],
+            "history": arguments.history,
+            **{name: value for name, value in settings.pop("times").items() if name != "speculate"},
+            **settings,
+        },
+        memory_peak_bytes=peak_memory(),
+        left_out=dict(rehearsal.left_out),
+        turns=tuple(turns),
+    )
+
+
+def _progress(done: int, total: int, turn: RehearsedTurn) -> None:
+    """On a terminal, say how far it is: it goes in real time."""
+    if sys.stderr.isatty():
+        heard_ms = turn.report.acoustic_ms
+        heard = "not heard" if heard_ms is None else f"heard after {heard_ms:,.0f} ms"
+        line = f"turn {done} of {total}: {turn.question}, {heard}"
+        print(f"\r{line:<79.79}", end="", file=sys.stderr, flush=True)
+
+
+def _write(result: Rehearsed, arguments: argparse.Namespace) -> None:
+    import json
+
+    from vita_edge.engines.whole_file import write_whole
+    from vita_edge.runtime.live.waterfall import waterfall
+
+    if arguments.output:
+        write_whole(arguments.output, json.dumps(result.to_json(), ensure_ascii=False, indent=1).encode())
+    chart = waterfall(result) if arguments.waterfall else None
+    if chart is None:
+        return
+    if arguments.waterfall.suffix == ".png":
+        from vita_edge.runtime.live.waterfall_png import waterfall_png
+
+        write_whole(arguments.waterfall, waterfall_png(chart))
+    else:
+        from vita_edge.runtime.live.waterfall_html import waterfall_html
+
+        write_whole(arguments.waterfall, waterfall_html(chart, result).encode())
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    if arguments.bundle is not None:
+        raise Misuse("--compare stands alone.", why="Nothing is measured.", fix="Leave the bundle out.")
+    from vita_edge.runtime.live.rehearsed import Rehearsed
+
+    from .bench_text import comparison_facts, comparison_text
+
+    before, after = (Rehearsed.read(path) for path in arguments.compare)
+    facts = comparison_facts(before, after)
+    if not facts["changes"]:
+        raise Misuse(
+            "The two results have nothing in common.",
+            why="One was measured with speculation and the other without.",
+            fix="Measure both alike, or with --paired.",
+        )
+    if arguments.json:
+        print_json(facts)
+    else:
+        names = tuple(map(str, arguments.compare))
+        print(comparison_text(facts, names))
+    return 0

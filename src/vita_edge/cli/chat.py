@@ -1,0 +1,206 @@
+"""vita-edge chat BUNDLE: a live talk through microphone, speaker and camera."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from vita_edge.engines.errors import Misuse, VitaEdgeError
+
+from .ask import add_engine_options, engine_options
+from .show import print_json
+
+if TYPE_CHECKING:
+    from vita_edge.runtime.live.camera import Camera
+    from vita_edge.runtime.live.ears import Canceller
+    from vita_edge.runtime.live.options import LiveOptions
+    from vita_edge.runtime.live.talk import LiveTalk
+    from vita_edge.runtime.live.turn_report import TurnReport
+
+__all__ = ["add_arguments", "add_live_options", "live_options", "run"]
+
+DRAW_S = 0.1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
+    devices = parser.add_argument_group("devices", "`vita-edge devices` lists them")
+    devices.add_argument(
+        "--input-device", metavar="D", help="microphone: index, name or part of it (default: system's)"
+    )
+    devices.add_argument("--output-device", metavar="D", help="speaker, likewise")
+    devices.add_argument("--camera", metavar="C", help="camera: index, file or stream address (default: none)")
+    devices.add_argument(
+        "--echo",
+        choices=("cancel", "half-duplex", "headphones"),
+        default="cancel",
+        help="cancel: take the speaker's sound out of the microphone; half-duplex: do not listen while speaking; "
+        "headphones: there is no echo (default: cancel)",
+    )
+    devices.add_argument(
+        "--push-to-talk", action="store_true", help="Enter begins a question and ends it; a quick Enter Enter stops"
+    )
+    add_live_options(parser)
+    shown = parser.add_argument_group("what is shown and kept")
+    shown.add_argument("--latency", action="store_true", help="after each turn, where its time went")
+    shown.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
+    shown.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each turn")
+    shown.add_argument("--trace", type=Path, metavar="FILE", help="write a trace for Perfetto at the end")
+
+
+def add_live_options(parser: argparse.ArgumentParser) -> None:
+    """Options of a live talk, the same for every command that holds one."""
+    how = parser.add_argument_group("turns")
+    how.add_argument("--pause-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun")
+    how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a question")
+    how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="voice that interrupts a reply")
+    how.add_argument("--no-speculation", action="store_true", help="begin answers at the end of a question only")
+    how.add_argument("--frames", type=int, default=1, metavar="N", help="camera frames of a turn at most")
+    how.add_argument(
+        "--order",
+        choices=("chronological", "demo"),
+        default="chronological",
+        help="of the prompt: as it happened, or as in the reference's live demo, which remembers one turn",
+    )
+    how.add_argument("--greedy", action="store_true", help="always the most likely token and code")
+    how.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn")
+    how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="longest reply")
+    add_engine_options(how)
+
+
+def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
+    from vita_edge.runtime.live.cues import TurnTimes
+    from vita_edge.runtime.live.options import LiveOptions
+
+    return LiveOptions(
+        times=TurnTimes(
+            pause_ms=arguments.pause_ms,
+            endpoint_ms=arguments.endpoint_ms,
+            barge_in_ms=arguments.barge_in_ms,
+            speculate=not arguments.no_speculation,
+            hears_over_speech=not half_duplex,
+        ),
+        order=arguments.order,
+        frames=arguments.frames,
+        speech_top_k=1 if arguments.greedy else 2,
+        seed=arguments.seed,
+        max_new_tokens=arguments.max_new_tokens,
+        context_tokens=arguments.context,
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from vita_edge.runtime import Assistant
+    from vita_edge.runtime.live.devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.live.journal import Journal
+    from vita_edge.runtime.live.portaudio import choose
+    from vita_edge.runtime.live.report import TurnReports
+    from vita_edge.runtime.live.talk import LiveTalk
+    from vita_edge.runtime.live.trace import Trace
+
+    if arguments.push_to_talk and not sys.stdin.isatty():
+        raise Misuse(
+            "There is no keyboard to push.", why="Standard input is not a terminal.", fix="Leave --push-to-talk out."
+        )
+    options = live_options(arguments, half_duplex=arguments.echo == "half-duplex")
+    reports: list[TurnReport] = []
+    with ExitStack() as stack, _leaving_politely() as leaving:
+        view = _view(arguments, stack)
+        takers: list[Callable[[TurnReport], None]] = [reports.append, view.report]
+        if arguments.log:
+            takers.append(stack.enter_context(Journal(arguments.log, _complain)))
+        if arguments.trace and not arguments.trace.parent.is_dir():
+            raise Misuse(f"There is no folder {arguments.trace.parent}.", why="The trace goes there.", fix="Create it.")
+        trace = Trace()
+        choose(arguments.input_device, "input")  # what is not there is told before anything large is opened
+        choose(arguments.output_device, "output")
+        microphone, speaker = SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device)
+        camera = stack.enter_context(_camera(arguments.camera)) if arguments.camera is not None else None
+        print("opening the bundle …", file=sys.stderr)
+        assistant = stack.enter_context(Assistant(arguments.bundle, **engine_options(arguments)))
+        print(assistant.bundle.notice, file=sys.stderr)
+
+        def take(report: TurnReport) -> None:
+            for taker in takers:
+                taker(report)
+
+        talk = LiveTalk(
+            assistant,
+            microphone,
+            speaker,
+            options=options,
+            camera=camera,
+            canceller=_canceller() if arguments.echo == "cancel" else None,
+            observers=[TurnReports(assistant.bundle.model.codec, take), trace, view],
+            push_to_talk=arguments.push_to_talk,
+        )
+        try:
+            with view, talk:
+                if arguments.push_to_talk:
+                    threading.Thread(target=_push, args=(talk,), daemon=True).start()
+                while not leaving.wait(DRAW_S) and not talk.wait(0):
+                    view.draw()
+        finally:
+            if arguments.trace:
+                trace.write(arguments.trace)
+    if arguments.json:
+        print_json({"bundle": str(arguments.bundle), "turns": [report.to_json() for report in reports]})
+    return 0
+
+
+def _view(arguments: argparse.Namespace, stack: ExitStack) -> Any:
+    from .plain_lines import PlainLines
+    from .screen import open_view
+
+    if arguments.json:  # standard output belongs to the object
+        return PlainLines(latency=arguments.latency, out=sys.stderr)
+    return open_view(latency=arguments.latency, plain=arguments.plain)
+
+
+def _canceller() -> Canceller:
+    from vita_edge.runtime.live.echo import EchoCanceller
+
+    return EchoCanceller()
+
+
+def _camera(wanted: str) -> Camera:
+    from vita_edge.runtime.live.camera import Camera
+
+    return Camera(wanted)
+
+
+def _complain(error: VitaEdgeError) -> None:
+    print(f"warning: {error}".replace("\n", " "), file=sys.stderr)
+
+
+def _push(talk: LiveTalk) -> None:
+    """Enter begins a question, the next one ends it."""
+    down = False
+    for _ in sys.stdin:
+        down = not down
+        talk.press() if down else talk.release()
+
+
+@contextmanager
+def _leaving_politely() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM end the talk as they should: devices closed, files written, terminal restored."""
+    leaving = threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if leaving.is_set() and number == signal.SIGINT:  # a second Ctrl-C does not wait
+            raise KeyboardInterrupt
+        leaving.set()
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield leaving
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
