@@ -1,10 +1,10 @@
 """What is left to be encoded when the user has finished, and what listening costs meanwhile.
 
-    python benchmarks/listening.py BUNDLE [BUNDLE ...] [--seconds 2 5 10 20]
+    python benchmarks/listening.py BUNDLE [BUNDLE ...] [--seconds 2 5 10 20] [--rows 4] [--openings quick thorough]
 
 A clip of noise is given to the encoder in blocks of 20 ms, and it encodes a piece whenever one is worth it, as a live
 talk does. Then the last piece is timed, and the whole clip at once. Bundles take turns, run by run, so that they meet
-the same disturbances. The last run of a length ends 280 ms after the first, so that pieces end everywhere.
+the same disturbances. Each run of a length ends 72 ms after the one before it, so that pieces end everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vita_edge.engines.session import Session
 from vita_edge.runtime.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.clip_encoder import ClipEncoder
 
-RATE_HZ, BLOCK, RUNS = 16000, 320, 8
+RATE_HZ, BLOCK, RUNS = 16000, 320, 5
 
 
 def timed(session: Session, front_end: AudioFrontEnd, samples: int, rows: int) -> tuple[float, float, list[float]]:
@@ -51,29 +51,34 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--seconds", nargs="+", type=float, default=[2, 5, 10, 20])
     parser.add_argument("--rows", nargs="+", type=int, default=[4], help="new rows that are worth a piece")
+    parser.add_argument("--openings", nargs="+", default=["quick"], help="thorough rearranges the weights")
     options = parser.parse_args()
     with ExitStack() as stack:
         bundles = {path: Bundle.open(path) for path in options.bundles}
-        sessions = {path: stack.enter_context(bundle.session("audio")) for path, bundle in bundles.items()}
+        sessions = {
+            (path, opening): stack.enter_context(bundle.session("audio", rearrange=opening == "thorough"))
+            for path, bundle in bundles.items()
+            for opening in options.openings
+        }
         front_ends = {path: AudioFrontEnd(bundle.model.audio) for path, bundle in bundles.items()}
-        for path, session in sessions.items():
+        for (path, _), session in sessions.items():
             timed(session, front_ends[path], RATE_HZ, 4)  # memory is there after it
         print(
             f"{'':24} {'rows':>4} {'clip s':>6} {'whole ms':>9} {'last ms':>8} {'most':>6} {'piece ms':>9} {'load':>5}"
         )
         for seconds in options.seconds:
             for rows in options.rows:
-                runs: dict[Path, list[tuple[float, float, list[float]]]] = {path: [] for path in bundles}
+                runs: dict[tuple[Path, str], list[tuple[float, float, list[float]]]] = {name: [] for name in sessions}
                 for run in range(RUNS):
-                    samples = int(RATE_HZ * seconds) + run * RATE_HZ // 25
-                    for path, session in sessions.items():
-                        runs[path].append(timed(session, front_ends[path], samples, rows))
-                for path, results in runs.items():
+                    samples = int(RATE_HZ * seconds) + run * RATE_HZ * 72 // 1000
+                    for name, session in sessions.items():
+                        runs[name].append(timed(session, front_ends[name[0]], samples, rows))
+                for (path, opening), results in runs.items():
                     whole, last = ([1000 * result[i] for result in results] for i in (0, 1))
                     pieces = [1000 * piece for result in results for piece in result[2]] or [0.0]
                     load = sum(pieces) / sum(1000 * seconds for _ in results)
                     print(
-                        f"{path.name:24} {rows:4} {seconds:6.1f} {median(whole):9.0f} {median(last):8.0f} "
+                        f"{path.name:14} {opening:9} {rows:4} {seconds:6.1f} {median(whole):9.0f} {median(last):8.0f} "
                         f"{max(last):6.0f} {median(pieces):9.0f} {load:5.0%}"
                     )
 

@@ -99,7 +99,7 @@ class Dialogue:
         order: Order = "chronological",
     ) -> None:
         self.timeline = Timeline(model)
-        self._fresh, self._senses, self._tokenizer, self._facts = fresh, senses, tokenizer, facts
+        self._fresh, self._senses, self._tokenizer = fresh, senses, tokenizer
         self._system_text = system_prompt(prompts, "live", UserTurn(frames=int(sees), clips=1))
         self._order = order
         self._turns: list[int] = []
