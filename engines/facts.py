@@ -75,17 +75,19 @@ class AudioFacts:
         steps = self.encoder_steps(frames)
         return (steps - 1) // 2 + 1 + self.prompt_rows if steps else 0
 
-    def settled_positions(self, frames: int) -> int:
-        """Positions of the first ``frames`` of a clip that stay the same however it goes on.
+    def settled_steps(self, frames: int) -> int:
+        """Encoder steps of the first ``frames`` of a clip that stay the same however it goes on: those whose attention
+        chunk is complete. 0 with full attention, where every step sees the end of the clip."""
+        return self.encoder_steps(frames) // self.chunk_size * self.chunk_size if self.chunk_size > 0 else 0
 
-        A step is settled when its attention chunk is complete, and a position when all the steps under the adapter's
-        kernel are: they look to the right and to the end of their chunk, not further. 0 with full attention, where
-        every step sees the end of the clip.
+    def settled_positions(self, frames: int) -> int:
+        """Positions of the first ``frames`` of a clip that stay the same however it goes on: those for which all steps
+        under the adapter's kernel are settled.
+
+        0 for a kernel of 1, too, which leaves steps out and so cannot be moved on from row to row.
         """
-        if self.chunk_size <= 0:
-            return 0
-        settled = self.encoder_steps(frames) // self.chunk_size * self.chunk_size
-        if settled < self.adapter_kernel:
+        settled = self.settled_steps(frames)
+        if settled < self.adapter_kernel or self.adapter_kernel < 2:
             return 0
         return (settled - self.adapter_kernel) // 2 + 1 + self.prompt_rows
 

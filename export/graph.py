@@ -35,6 +35,7 @@ _TYPES = {
     "float16": TensorProto.FLOAT16,
     "int8": TensorProto.INT8,
     "uint8": TensorProto.UINT8,
+    "bool": TensorProto.BOOL,
 }
 
 

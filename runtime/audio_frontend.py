@@ -11,7 +11,7 @@ from vita_edge.engines.facts import AudioFacts
 
 from .sound import Sound, resample
 
-__all__ = ["AudioFrontEnd"]
+__all__ = ["AudioFrontEnd", "FbankStream"]
 
 FULL_SCALE = 32768.0
 """The filter bank works in units of 16-bit samples; its floor is an absolute number in them."""
@@ -69,27 +69,30 @@ class AudioFrontEnd:
             BadInput: see :meth:`hear`.
         """
         samples = sound.first_channel
-        self._check(-(-samples.size * self.facts.sample_rate_hz // sound.sample_rate_hz))
-        if not np.abs(samples).max() <= LOUDEST:
-            why = "It has samples that are not numbers, or are far beyond full scale."
-            raise BadInput("The clip is damaged.", why=why, fix="Record or convert it again.")
+        self.check_length(-(-samples.size * self.facts.sample_rate_hz // sound.sample_rate_hz))
+        _check_values(samples)
         return resample(samples, sound.sample_rate_hz, self.facts.sample_rate_hz)
 
     def fbank(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [n] at ``facts.sample_rate_hz`` to float32 [frames, mel_bins]; no frames for less than 25 ms."""
-        bank = knf.OnlineFbank(self._options)
-        bank.accept_waveform(self.facts.sample_rate_hz, samples * np.float32(FULL_SCALE))
-        bank.input_finished()
-        features = np.empty((bank.num_frames_ready, self.facts.mel_bins), np.float32)
-        for i in range(len(features)):
-            features[i] = bank.get_frame(i)
-        return features
+        stream = self.stream()
+        stream.extend(samples)
+        return stream.frames(0, self.frames(len(samples)))
+
+    def stream(self) -> FbankStream:
+        """A filter bank for a clip that comes piece by piece."""
+        return FbankStream(self._options)
 
     def frames(self, samples: int) -> int:
         """Frames of the filter bank in that many samples at ``facts.sample_rate_hz``."""
         return max((samples - self._frame_samples) // self._shift_samples + 1, 0)
 
-    def _check(self, samples: int) -> None:
+    def check_length(self, samples: int) -> None:
+        """Refuse a clip of that many samples at ``facts.sample_rate_hz`` that is too short or too long.
+
+        Raises:
+            BadInput: see :meth:`hear`.
+        """
         facts = self.facts
         seconds = samples / facts.sample_rate_hz
         steps = facts.encoder_steps(self.frames(samples))
@@ -101,3 +104,36 @@ class AudioFrontEnd:
             shortest_ms = 1000 * (self._frame_samples + 6 * self._shift_samples) / facts.sample_rate_hz
             why = f"It lasts {1000 * seconds:.0f} ms; the audio encoder needs {shortest_ms:.0f} ms for one step."
             raise BadInput("The clip is too short to be heard.", why=why, fix="Record a longer one.")
+
+
+class FbankStream:
+    """The filter bank of a clip that grows: its frames are those of the whole clip, each computed once."""
+
+    def __init__(self, options: knf.FbankOptions) -> None:
+        self._bank = knf.OnlineFbank(options)
+        self._rate_hz, self._mel_bins = options.frame_opts.samp_freq, options.mel_opts.num_bins
+        self._taken = 0
+
+    def extend(self, samples: NDArray[np.float32]) -> None:
+        """Take what is new of the clip so far, float32 [n].
+
+        Raises:
+            BadInput: there are samples that are not numbers, or far beyond full scale.
+        """
+        new = samples[self._taken :]
+        _check_values(new)
+        self._bank.accept_waveform(self._rate_hz, new * np.float32(FULL_SCALE))
+        self._taken += len(new)
+
+    def frames(self, first: int, end: int) -> NDArray[np.float32]:
+        """Frames of what was taken, from ``first`` up to ``end``: float32 [end - first, mel_bins]."""
+        features = np.empty((end - first, self._mel_bins), np.float32)
+        for i in range(first, end):
+            features[i - first] = self._bank.get_frame(i)
+        return features
+
+
+def _check_values(samples: NDArray[np.float32]) -> None:
+    if not np.abs(samples).max(initial=0) <= LOUDEST:
+        why = "It has samples that are not numbers, or are far beyond full scale."
+        raise BadInput("The clip is damaged.", why=why, fix="Record or convert it again.")

@@ -11,6 +11,7 @@ from vita_edge.engines.facts import ModelFacts
 from vita_edge.engines.session import Session
 
 from .audio_frontend import AudioFrontEnd
+from .clip_encoder import ClipEncoder
 from .prompt import Style
 from .sound import Sound
 from .vision_frontend import VisionFrontEnd, command_line_facts
@@ -54,11 +55,11 @@ class Senses:
         Raises:
             BadInput: the clip is too short, too long, or not made of numbers.
         """
-        return self.encode_sound(self.audio_front_end.hear(sound))
+        return self.new_clip().finish(self.audio_front_end.wave(sound))
 
-    def encode_sound(self, fbank: Rows) -> Rows:
-        """Rows of a clip from its filter bank float32 [frames, mel_bins]."""
-        return self._audio.infer({"fbank": fbank[None]})["audio_embeds"][0].copy()
+    def new_clip(self) -> ClipEncoder:
+        """Hears a sound while it still goes on."""
+        return ClipEncoder(self._audio, self.audio_front_end)
 
     def see(self, image: NDArray[np.uint8], style: Style, *, max_tiles: int | None = None) -> list[Rows]:
         """Rows of a still picture uint8 [H, W, 3], tile by tile, the thumbnail last."""

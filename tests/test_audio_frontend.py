@@ -125,3 +125,27 @@ def test_samples_that_are_no_sound_are_refused(value: float, ears: AudioFrontEnd
 
 def test_a_clip_far_beyond_full_scale_stays_finite(ears: AudioFrontEnd) -> None:
     assert np.isfinite(ears.hear(Sound(noise(16000) * np.float32(1e9), 16000))).all()
+
+
+# --- piece by piece
+
+
+@pytest.mark.parametrize("block", [1600, 160, 401, 30])
+def test_a_filter_bank_that_is_fed_piece_by_piece_is_that_of_the_whole_bit_by_bit(
+    ears: AudioFrontEnd, block: int
+) -> None:
+    samples = noise(16000)
+    stream = ears.stream()
+    for end in range(block, len(samples) + block, block):
+        stream.extend(samples[:end])
+        ready = ears.frames(min(end, len(samples)))
+        if ready:
+            np.testing.assert_array_equal(stream.frames(ready - 1, ready), ears.fbank(samples)[ready - 1 : ready])
+    np.testing.assert_array_equal(stream.frames(0, 98), ears.fbank(samples))
+
+
+def test_a_growing_clip_may_be_given_shorter_than_before(ears: AudioFrontEnd) -> None:
+    samples, stream = noise(16000), ears.stream()
+    for end in (8000, 3000, 8000, 16000):
+        stream.extend(samples[:end])
+    np.testing.assert_array_equal(stream.frames(0, 98), ears.fbank(samples))

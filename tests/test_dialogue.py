@@ -112,7 +112,7 @@ def test_what_was_read_ahead_gives_what_one_prompt_gives(
     for frame in frames[:2]:
         talk.see(assistant.senses.watch([frame], "live"))
     for samples in range(8000, len(clip), 9000):
-        talk.hear(clip[:samples])
+        talk.hear(clip[:samples], ended=False)
         talk.listen()
     assert talk.frames == 2 and talk.listened > 20
     before = talk.timeline.tokens_read
@@ -123,20 +123,49 @@ def test_what_was_read_ahead_gives_what_one_prompt_gives(
     assert talk.timeline.tokens_read - before == rows - talk.listened + closing < 20
 
 
-def test_few_rows_are_not_worth_a_reading(assistant: Assistant, clip: NDArray[np.float32]) -> None:
+def test_what_is_worth_a_piece_and_a_reading(assistant: Assistant, clip: NDArray[np.float32]) -> None:
+    """Pieces are smaller than readings, and nothing is worth doing twice."""
+    talk = dialogue(assistant)
+    heard, listened = [], []
+    for samples in range(0, 40000, 160):
+        if talk.worth_hearing(samples):
+            heard.append(talk.hear(clip[:samples], ended=False))
+            assert not talk.worth_hearing(samples)
+        if talk.worth_listening:
+            before = talk.timeline.position
+            talk.listen()
+            listened.append(talk.timeline.position - before)
+            assert not talk.worth_listening
+    assert set(heard) == {4} and set(listened) == {8}
+    assert talk.listened == sum(listened) and sum(heard) - talk.listened in (0, 4)
+
+
+def test_nothing_is_read_before_anything_is_settled(assistant: Assistant, clip: NDArray[np.float32]) -> None:
     talk = dialogue(assistant)
     position = talk.timeline.position
-    talk.hear(clip[:8000])
-    assert talk.settled(8000) == 0
+    assert talk.untouched
+    assert talk.hear(clip[:4000], ended=False) == 0
     talk.listen()
     assert (talk.listened, talk.timeline.position) == (0, position)
+
+
+def test_as_little_is_encoded_after_a_long_sentence_as_after_a_short_one(
+    assistant: Assistant, clip: NDArray[np.float32]
+) -> None:
+    talk, long = dialogue(assistant), np.tile(clip, 4)
+    for samples in (30000, 60000, 240000):
+        for end in range(0, samples, 800):
+            if talk.worth_hearing(end):
+                talk.hear(long[:end], ended=False)
+        assert talk.hear(long[:samples]) <= 11
+        talk.forget()
 
 
 def test_frames_come_before_the_sound(
     assistant: Assistant, clip: NDArray[np.float32], frames: Sequence[NDArray[np.uint8]]
 ) -> None:
     talk = dialogue(assistant, sees=True)
-    talk.hear(clip)
+    talk.hear(clip, ended=False)
     talk.listen()
     with pytest.raises(ValueError, match="before the sound"):
         talk.see(assistant.senses.watch(frames[:1], "live"))
@@ -148,7 +177,7 @@ def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_fi
     talk = dialogue(assistant, capacity=4000)
     counts = []
     for _ in range(20):
-        talk.hear(clip[:30000])
+        talk.hear(clip[:30000], ended=False)
         talk.listen()
         before = talk.timeline.tokens_read
         say(talk, asked(talk, clip))
@@ -166,7 +195,7 @@ def test_a_sentence_that_goes_on_leaves_no_trace_of_the_attempt(
 ) -> None:
     hopeful, patient = dialogue(assistant), dialogue(assistant)
     for talk in (hopeful, patient):
-        talk.hear(clip[:20000])
+        talk.hear(clip[:20000], ended=False)
         talk.listen()
     say(hopeful, asked(hopeful, clip[:24000]))
     hopeful.unask()
@@ -188,7 +217,7 @@ def test_noise_leaves_no_trace(
         say(talk, asked(talk, clip))
         talk.settle(REPLY, len(REPLY))
     disturbed.see(assistant.senses.watch(frames[:1], "live"))
-    disturbed.hear(clip[:30000])
+    disturbed.hear(clip[:30000], ended=False)
     disturbed.listen()
     say(disturbed, asked(disturbed, clip[:30000]), [70])
     disturbed.forget()
@@ -297,7 +326,7 @@ def test_what_is_given_up_while_old_turns_are_read_again_leaves_no_trace(
     for _ in range(slices):  # in the middle of a turn whose reply is being heard
         talk.recollect(30)
     talk.settle(REPLY, 2)  # interrupted
-    talk.hear(clip[:30000])
+    talk.hear(clip[:30000], ended=False)
     talk.listen()
     talk.recollect(30)
     say(talk, asked(talk, clip[:30000]), [70])
@@ -340,7 +369,7 @@ def test_a_question_that_does_not_fit_any_more_is_answered_without_the_past(
         say(talk, asked(talk, clip))
         talk.settle(REPLY, len(REPLY))
     talk.see(assistant.senses.watch([frames[0]], "live"))
-    talk.hear(clip[:30000])
+    talk.hear(clip[:30000], ended=False)
     talk.listen()
     assert talk.turns > 0
     logits = asked(talk, np.tile(clip, 2))

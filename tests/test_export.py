@@ -122,9 +122,25 @@ def test_prompts_come_from_a_file_on_the_command_line(checkpoint: Path, tmp_path
 
 CACHE = {"llm": (3, 2, 16), "speech_decoder": (4, 4, 16)}
 """Layers, key heads and padded head width of the golden checkpoint (the speech decoder's heads are 8 wide)."""
+AUDIO_PAST = (
+    "0.key: float32 [1, {steps}, 4, 32]; 0.value: float32 [1, {steps}, 64]; "
+    "1.key: float32 [1, {steps}, 4, 32]; 1.value: float32 [1, {steps}, 64]; encoded: float32 [1, {rows}, 64]"
+)
+"""What the audio encoder hands from piece to piece."""
 FACE = {
     "vision": (["pixel_values: float32 [tiles, 3, 112, 112]"], ["image_embeds: float32 [tiles, 16, 128]"]),
-    "audio": (["fbank: float32 [1, frames, 80]"], ["audio_embeds: float32 [1, audio_tokens, 128]"]),
+    "audio": (
+        [
+            "fbank: float32 [1, frames, 80]",
+            "begin: int64 []",
+            "last: bool []",
+            *(f"past.{name}" for name in AUDIO_PAST.format(steps="past", rows="carried").split("; ")),
+        ],
+        [
+            "audio_embeds: float32 [1, audio_tokens, 128]",
+            *(f"present.{name}" for name in AUDIO_PAST.format(steps="kept", rows="left").split("; ")),
+        ],
+    ),
     "llm": (["inputs_embeds: float32 [1, tokens, 128]"], ["logits: float32 [1, 1, 605]"]),
     "speech_prefill": (
         ["text_embeds: float32 [1, vectors, 32]"],

@@ -30,7 +30,7 @@ from vita_edge.export.safetensors_file import open_safetensors, write_safetensor
 from vita_edge.export.tensor import LazyTensor, StreamedTensor
 from vita_edge.export.torch_file import TensorTree, open_torch_file
 from vita_edge.export.torch_writer import StreamedTree, write_torch_file
-from vita_edge.runtime import Assistant, Options
+from vita_edge.runtime import Assistant, Options, Sound, read_sound
 from vita_edge.runtime.parity import verify
 
 SAMPLE_RATES_HZ = {"zh_ask": 16_000, "stereo_44k": 44_100}
@@ -228,6 +228,17 @@ def test_every_stage_of_the_bundle_is_what_the_oracle_computes(exported: tuple[P
     assert {check.stage for check in checks if check.skipped} <= {"talk"}  # a cut may move within rounding
     stages = {check.stage for check in checks if not check.skipped}
     assert stages >= {"tokenizer", "audio encoder", "vision tower", "prompt ids", "llm", "speech decoder", "codec"}
+
+
+def test_a_clip_in_pieces_is_the_whole_clip(exported: tuple[Path, Variant], inputs: Path) -> None:
+    clip = read_sound(inputs / "zh_ask.wav").first_channel
+    with Assistant(exported[0] / "bundle") as assistant:
+        encoder = assistant.senses.new_clip()
+        parts = [encoder.step(clip[:end]) for end in range(0, len(clip), 1500)]
+        got = np.concatenate([*parts, encoder.finish(clip)])
+        whole = assistant.senses.hear(Sound(clip, 16000))
+    assert np.abs(got - whole).max() < 1e-5 * np.abs(whole).max()
+    assert any(map(len, parts)) == (assistant.bundle.model.audio.chunk_size > 0)
 
 
 def test_facts_that_no_recorded_stage_shows_are_those_of_the_checkpoint(exported: tuple[Path, Variant]) -> None:

@@ -117,6 +117,18 @@ def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_fi
     assert max(read) < 25
 
 
+def test_only_the_end_of_a_question_is_encoded_after_it(demo: Assistant, question: Sound) -> None:
+    with WatchedTalk(demo, SHORT) as talk:
+        talk.say(question)
+        ended = talk.next(TurnEnded)
+    heard_ms: dict[int | None, int] = {}
+    for span in talk.told(Span):
+        if span.stage == "audio":
+            heard_ms[span.turn] = heard_ms.get(span.turn, 0) + span.count
+    assert heard_ms[None] > 2000
+    assert heard_ms[ended.turn] < 1000
+
+
 def test_a_short_word_is_heard(demo: Assistant, stop: Sound, words: list[str]) -> None:
     with WatchedTalk(demo, GREEDY) as talk:
         talk.say(stop)

@@ -1,4 +1,4 @@
-"""Audio encoder and adapter: filter bank to rows of the prompt (spec: audio in)."""
+"""Audio encoder and adapter: filter bank to rows of the prompt (spec: audio in), in one go or piece by piece."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..graph import GraphBuilder, table
 from ..layout import AUDIO, CMVN
 from ..weights import as_is, computed
 from .attention import heads_first, scaled_attention
+from .audio_piece import TO_THE_END, AudioPiece
 
 __all__ = ["audio_graph"]
 
-MASKED = -65504.0
-"""What the reference adds to a score that may not be seen."""
-NO_CHUNK = 1 << 30
-"""A chunk longer than any clip, for full attention."""
-
 
 def audio_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
-    """fbank float32 [1, frames, mel_bins] (raw: CMVN is inside) → audio_embeds float32 [1, audio_tokens, hidden]."""
+    """fbank float32 [1, frames, mel_bins] (raw: CMVN is inside) → audio_embeds float32 [1, audio_tokens, hidden].
+
+    The clip is fed whole, or in pieces of whole attention chunks: each ``present.*`` of a piece is the ``past.*`` of
+    the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on.
+    """
     config, hidden, tensor = checkpoint.config.audio, checkpoint.config.llm.hidden_size, checkpoint.main
     g = GraphBuilder("audio", linear)
     fbank = g.input("fbank", "float32", [1, "frames", config.mel_bins])
@@ -30,13 +30,16 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
         x = g.tap(g.op("Mul", centred, g.weight("istd", as_is(tensor[f"{AUDIO}{CMVN}istd"]))), "cmvn")
     with g.scope("subsampling"):
         x = g.tap(_subsampling(g, checkpoint, x), "sub")
+    with g.scope("piece"):
+        piece = AudioPiece(g, config, _length(g, x))
     with g.scope("transformer"):
-        x = g.tap(_transformer(g, checkpoint, x), "enc")
+        x = g.tap(_transformer(g, checkpoint, x, piece), "enc")
     with g.scope("adapter"):
-        x = g.tap(_adapter(g, checkpoint, x), "adapter")
+        x = g.tap(_adapter(g, checkpoint, x, piece), "adapter")
         if config.prompt_rows:
             prompt = tensor[f"{AUDIO}prompt_embeddings.weight"]
             rows = g.weight("prompt", computed((1, *prompt.shape), lambda: prompt.read()[None]))
+            rows = g.op("Slice", rows, g.constant([0]), piece.if_first(config.prompt_rows), g.constant([1]))
             x = g.op("Concat", rows, x, axis=1)
         else:
             x = g.op("Identity", x)
@@ -68,32 +71,32 @@ def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
     return _linear(g, checkpoint, flat, "encoder.enc.0.core.out.0", "out")
 
 
-def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
+def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece) -> str:
     config = checkpoint.config.audio
     width = config.hidden_size
     embedded = _linear(g, checkpoint, x, "encoder.enc.1.embed.0", "embed.0")
     embedded = g.op("Relu", _norm(g, checkpoint, embedded, "encoder.enc.1.embed.1", "embed.1"))
     x = g.scale(g.tap(embedded, "embed"), width**0.5)
-    steps = g.op("Range", g.constant(0), _length(g, x), g.constant(1))
-    positions = _sinusoids(g, steps, width)
-    bias = _chunk_mask(g, steps, config.chunk_size, config.left_chunks) if config.chunk_size > 0 else None
+    positions, mask = _sinusoids(g, piece.steps, width), piece.mask()
     for i in range(config.layers):
         with g.scope(f"layers.{i}"):
             source = f"encoder.enc.1.encoders.{i}"
             y = _norm(g, checkpoint, x, f"{source}.norm1", "norm1")
-            x = g.op("Add", x, _attention(g, checkpoint, y, positions, bias, f"{source}.self_attn"))
+            x = g.op("Add", x, _attention(g, checkpoint, y, positions, mask, piece, i))
             y = _norm(g, checkpoint, x, f"{source}.norm2", "norm2")
             y = g.op("Relu", _linear(g, checkpoint, y, f"{source}.feed_forward.w_1", "feed_forward.w_1"))
             x = g.op("Add", x, _linear(g, checkpoint, y, f"{source}.feed_forward.w_2", "feed_forward.w_2"))
     return _norm(g, checkpoint, x, "encoder.enc.1.after_norm", "after_norm")
 
 
-def _attention(g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, bias: str | None, source: str) -> str:
+def _attention(
+    g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, mask: str | None, piece: AudioPiece, layer: int
+) -> str:
     """Relative attention without shift: score = (q + u)·k + (q + v)·p, with p of the key's absolute position.
 
-    As one product over twice the width: [q + u, q + v] · [k, p].
+    As one product over twice the width: [q + u, q + v] · [k, p]. Past keys come with their p.
     """
-    config, tensor = checkpoint.config.audio, checkpoint.main
+    config, tensor, source = checkpoint.config.audio, checkpoint.main, f"encoder.enc.1.encoders.{layer}.self_attn"
     heads, head_dim = config.heads, config.hidden_size // config.heads
     q = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_q", "q"), [0, 0, heads, head_dim])
     with_u = g.op("Add", q, g.weight("pos_bias_u", as_is(tensor[f"{AUDIO}{source}.pos_bias_u"])))
@@ -102,9 +105,11 @@ def _attention(g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, 
     k = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_k", "k"), [0, 0, heads, head_dim])
     p = g.linear(positions, as_is(tensor[f"{AUDIO}{source}.linear_pos.weight"]), None, "pos")
     p = g.reshape(p, [0, 0, heads, head_dim])
-    keys = g.op("Transpose", g.op("Concat", k, p, axis=-1), perm=[0, 2, 3, 1])
-    values = heads_first(g, _linear(g, checkpoint, x, f"{source}.linear_v", "v"), heads, head_dim)
-    mixed = scaled_attention(g, queries, keys, values, config.hidden_size, head_dim**-0.5, bias)
+    keys = piece.with_past(g.op("Concat", k, p, axis=-1), f"{layer}.key", [heads, 2 * head_dim])
+    keys = g.op("Transpose", keys, perm=[0, 2, 3, 1])
+    values = _linear(g, checkpoint, x, f"{source}.linear_v", "v")
+    values = heads_first(g, piece.with_past(values, f"{layer}.value", [heads * head_dim]), heads, head_dim)
+    mixed = scaled_attention(g, queries, keys, values, config.hidden_size, head_dim**-0.5, mask)
     return _linear(g, checkpoint, mixed, f"{source}.linear_out", "out")
 
 
@@ -127,40 +132,28 @@ def _sinusoids(g: GraphBuilder, steps: str, width: int) -> str:
     return g.reshape(g.op("Concat", *pairs, axis=-1), [1, -1, width])
 
 
-def _chunk_mask(g: GraphBuilder, steps: str, chunk_size: int, left_chunks: int) -> str:
-    """0 where step i may see step j, MASKED elsewhere: float32 [steps, steps].
+def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece) -> str:
+    """Halve the rate and widen to the language model: [1, steps, D] → [1, (steps - 1) // 2 + 1, hidden].
 
-    i sees its own chunk and ``left_chunks`` before it (all of them when negative). Both numbers are named constants
-    so that a comparison can switch the mask off (chunk_size 0).
+    A piece that is not the last begins with the rows that were left of the one before, and leaves those that are under
+    the kernel of its next row.
     """
-    zero = g.constant(0)
-    chunk, left = g.constant(chunk_size, name="chunk_size"), g.constant(left_chunks, name="left_chunks")
-    chunk = g.op("Where", g.op("Greater", chunk, zero), chunk, g.constant(NO_CHUNK))
-    left = g.op("Where", g.op("Less", left, zero), g.constant(NO_CHUNK), left)
-    index = g.op("Div", steps, chunk)
-    first = g.op("Mul", g.op("Sub", index, left), chunk)
-    end = g.op("Mul", g.op("Add", index, g.constant(1)), chunk)
-    column = g.constant([1])
-    seen = g.op(
-        "And",
-        g.op("GreaterOrEqual", steps, g.op("Unsqueeze", first, column)),
-        g.op("Less", steps, g.op("Unsqueeze", end, column)),
-    )
-    return g.op("Where", seen, g.constant(0.0, "float32"), g.constant(MASKED, "float32"))
-
-
-def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
-    """Halve the rate and widen to the language model: [1, steps, D] → [1, (steps - 1) // 2 + 1, hidden]."""
-    config, tensor = checkpoint.config.audio, checkpoint.main
+    config, tensor, width = checkpoint.config.audio, checkpoint.main, checkpoint.config.audio.hidden_size
+    # all padding at the end, although the reference's variable says left
+    shape = g.op("Concat", g.constant([1]), piece.if_last(config.adapter_kernel - 1), g.constant([width]), axis=0)
+    x = g.op("Concat", g.input("past.encoded", "float32", [1, "carried", width]), x, axis=1)
+    padded = g.op("Concat", x, g.op("ConstantOfShape", shape), axis=1)
     y = g.op(
         "Conv",
-        g.op("Transpose", x, perm=[0, 2, 1]),
+        g.op("Transpose", padded, perm=[0, 2, 1]),
         g.weight("conv.weight", as_is(tensor[f"{AUDIO}adpter.conv1d2.weight"])),
         g.weight("conv.bias", as_is(tensor[f"{AUDIO}adpter.conv1d2.bias"])),
         strides=[2],
-        pads=[0, config.adapter_kernel - 1],  # all of it at the end, although the reference's variable says left
     )
     y = g.op("Transpose", y, perm=[0, 2, 1])
+    used = g.op("Mul", g.op("Shape", y, start=1, end=2), g.constant(2))
+    left = g.op("Slice", x, used, g.constant([TO_THE_END]), g.constant([1]))
+    g.output(left, "present.encoded", "float32", [1, "left", width])
     if config.adapter_norm == "batch":
         part = {name: tensor[f"{AUDIO}adpter.bn2.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
         shape = part["weight"].shape

@@ -32,7 +32,6 @@ from ..prompt import (
 )
 from ..sampling import Logits
 from ..senses import Senses
-from ..sound import Sound
 from ..splice import Rows, Segment, segments
 from ..timeline import Timeline
 from ..tokenizer import Tokenizer
@@ -44,8 +43,11 @@ Order: TypeAlias = Literal["chronological", "demo"]
 """chronological: turns as they happened. demo: the prompt of the reference's live demo, which remembers one turn, puts
 the new pictures before it, and has to be read anew from there for every turn."""
 
+PIECE_ROWS = 4
+"""Rows of sound worth encoding while the user speaks: 0.32 s. Less would be left at the end, but the encoder's weights
+are read for every piece."""
 FEWEST_ROWS = 8
-"""Rows of sound worth a step of their own while the user speaks: 0.64 s."""
+"""Rows of sound worth reading while the user speaks: 0.64 s. The language model's weights are read for it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Dialogue:
         order: Order = "chronological",
     ) -> None:
         self.timeline = Timeline(model)
-        self._fresh, self._senses, self._tokenizer, self._facts = fresh, senses, tokenizer, facts
+        self._fresh, self._senses, self._tokenizer = fresh, senses, tokenizer
         self._system_text = system_prompt(prompts, "live", UserTurn(frames=int(sees), clips=1))
         self._order = order
         self._turns: list[int] = []
@@ -105,8 +107,12 @@ class Dialogue:
         self._system = 0
         self._place = _Place(0, 0, 0)
         self._frames: list[Rows] = []
-        self._listened = self._settled = 0
+        self._encoder = senses.new_clip()
+        self._heard: list[Rows] = []
+        """Rows of the open turn's sound that stay as they are however it goes on."""
+        self._listened = 0
         self._clip: Rows = np.empty((0, facts.llm.hidden_size), np.float32)
+        """All rows of what was heard to its end last."""
         self._past: tuple[PastTurn, Rows] | None = None
         self._recollection: Recollection | None = None
 
@@ -159,38 +165,52 @@ class Dialogue:
         return len(self._frames)
 
     @property
+    def untouched(self) -> bool:
+        """Nothing of the open turn was seen or heard."""
+        return not self._frames and not self._heard
+
+    @property
     def listened(self) -> int:
         """Rows of the open turn's sound that were read while it still went on."""
         return self._listened
 
-    def settled(self, samples: int) -> int:
-        """Rows of a clip of that many samples at 16 kHz that can be read although it goes on, and were not; 0 for few.
+    def worth_hearing(self, samples: int) -> bool:
+        """Whether enough is new of a sound of that many samples so far to be encoded, although it goes on."""
+        return self._encoder.ready(samples) >= PIECE_ROWS
 
-        Every reading has its price, so that some should be there.
-        """
-        frames = self._senses.audio_front_end.frames(samples)
-        rows = self._facts.audio.settled_positions(frames) - self._listened
-        return rows if rows >= FEWEST_ROWS else 0
+    @property
+    def worth_listening(self) -> bool:
+        """Whether enough of what was encoded can be read although the sound goes on, and was not."""
+        return self._unread >= FEWEST_ROWS
 
-    def hear(self, samples: NDArray[np.float32]) -> None:
-        """Encode the user's sound so far, float32 [n] at 16 kHz.
+    def hear(self, samples: NDArray[np.float32], *, ended: bool = True) -> int:
+        """Encode what is new of the user's sound: to its end, or only what stays as it is however it goes on.
+
+        Args:
+            samples: the sound so far, float32 [n] at 16 kHz.
+
+        Returns:
+            how many rows were encoded.
 
         Raises:
             BadInput: the sound cannot be used.
         """
-        rate = self._senses.audio_front_end.facts.sample_rate_hz
-        self._settled = self.settled(len(samples))
-        self._clip = self._senses.hear(Sound(samples, rate))
+        if not ended:
+            self._heard.append(self._encoder.step(samples))
+            return len(self._heard[-1])
+        rest = self._encoder.finish(samples)
+        self._clip = np.concatenate([*self._heard, rest])
+        return len(rest)
 
     def listen(self) -> None:
-        """Read the settled rows of what was heard, although the user goes on.
+        """Read what was encoded of the user's sound while it goes on.
 
         Raises:
             ContextOverflow: they do not fit even without the past.
         """
-        self._make_room(self._settled)
-        rows = self._clip[self._listened : self._listened + self._settled]
-        if len(rows):
+        self._make_room(self._unread)
+        if self._unread:
+            rows = np.concatenate(self._heard)[self._listened :]
             self.timeline.append_ahead([Segment("sound", rows)])
             self._listened += len(rows)
             self._place = replace(self._place, asked=self.timeline.position)
@@ -294,7 +314,7 @@ class Dialogue:
         if positions > self.timeline.room and self._turns:
             self._turns = []
             self._rewind(self._system)
-            self._open_turn(self._frames)
+            self._begin_turn(self._frames)
 
     def _rewind(self, position: int) -> None:
         self.timeline.rewind(position)
@@ -303,11 +323,20 @@ class Dialogue:
 
     # --- parts
 
+    @property
+    def _unread(self) -> int:
+        return sum(map(len, self._heard)) - self._listened
+
     def _open_turn(self, frames: Sequence[Rows] = ()) -> None:
+        """Begin a turn of which nothing was heard."""
+        self._encoder, self._heard = self._senses.new_clip(), []
+        self._begin_turn(frames)
+
+    def _begin_turn(self, frames: Sequence[Rows]) -> None:
         """Begin a turn where the last one ends."""
         begin = self._system if self._order == "demo" else self.timeline.position
         self._place = _Place(begin, begin, begin)
-        self._frames, self._listened, self._settled = list(frames), 0, 0
+        self._frames, self._listened = list(frames), 0
         self._reopen()
 
     def _reopen(self) -> None:

@@ -38,6 +38,8 @@ IDLE_S = 0.02
 """How long orders are waited for before it is looked again whether there is something to do."""
 FRAME_S = 1.0
 """Between two frames of a turn."""
+ROW_MS = 80
+"""Sound of a row of the prompt."""
 LEAD_S = 0.3
 """Sound that is ahead of what is heard, below which the voice goes before the text."""
 SLICE_S = 0.05
@@ -131,7 +133,7 @@ class Mind:
     def dismiss(self) -> None:
         """It was nothing."""
         self._hearing = False
-        if self._dialogue.frames or self._dialogue.listened:
+        if not self._dialogue.untouched:
             self._dialogue.forget()
 
     def begin(self, attempt: Attempt) -> None:
@@ -213,8 +215,7 @@ class Mind:
 
     def _answer(self, attempt: Attempt) -> Iterator[bool]:
         with self._tell.span(attempt.turn, "audio") as work:
-            self._dialogue.hear(attempt.clip)
-            work.count = len(attempt.clip) * 1000 // self._senses.audio_front_end.facts.sample_rate_hz
+            work.count = ROW_MS * self._dialogue.hear(attempt.clip)
         yield True
         logits = self._read(attempt.turn, self._dialogue.ask)
         yield True
@@ -276,19 +277,20 @@ class Mind:
         return True
 
     def _listen(self) -> bool:
-        """Read what is settled of the user's sound, if there is enough of it."""
+        """Encode what is new of the user's sound, or read what is encoded, if there is enough of it."""
         more_frames = self._camera is not None and self._dialogue.frames < self._options.frames
-        if not self._options.listen_ahead or self._ear is None or more_frames or monotonic() < self._next_listen_s:
+        if not self._options.listen_ahead or self._ear is None:
             return False
         samples = self._ear()
-        if not self._dialogue.settled(len(samples)):
+        if self._dialogue.worth_hearing(len(samples)):
+            with self._tell.span(None, "audio") as work:
+                work.count = ROW_MS * self._dialogue.hear(samples, ended=False)
+            return True
+        if more_frames or not self._dialogue.worth_listening or monotonic() < self._next_listen_s:
             return False
         begin_s = monotonic()
-        with self._tell.span(None, "audio") as work:
-            self._dialogue.hear(samples)
-            work.count = len(samples) * 1000 // self._senses.audio_front_end.facts.sample_rate_hz
         self._read(None, self._dialogue.listen)
-        # the whole clip is encoded each time: the longer that takes, the more rarely it is done
+        # while it reads, the end of the sentence has to wait: the longer that takes, the more rarely it is done
         self._next_listen_s = monotonic() + 2 * (monotonic() - begin_s)
         return True
 

@@ -19,6 +19,9 @@ from functools import partial
 from time import monotonic
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vita_edge.engines.errors import VitaEdgeError
 
 from ..assistant import Assistant
@@ -301,7 +304,7 @@ class LiveTalk:
         mind, playback = self._mind, self._playback
         match action:
             case Prepare():
-                mind.post(mind.prepare, partial(self._ears.speech, self._turn_taking.speech_begin_s))
+                mind.post(mind.prepare, partial(self._speech_so_far, self._turn_taking.speech_begin_s))
             case Dismiss():
                 mind.post(mind.dismiss)
             case Begin():
@@ -351,6 +354,10 @@ class LiveTalk:
         begin_s, end_s = (ears.monotonic_s(t) for t in (action.speech_begin_s, action.speech_end_s))
         self._tell(TurnBegan(action.turn, monotonic(), begin_s, end_s, action.speculative))
         self._mind.post(self._mind.begin, attempt)
+
+    def _speech_so_far(self, begin_s: float) -> NDArray[np.float32]:
+        """What will be in the clip for sure, for any thread: silence behind the last voice may still be cut off."""
+        return self._ears.speech(begin_s, None if self._push_to_talk else self._turn_taking.voice_end_s)
 
     def _cancel(self, turn: int) -> Attempt:
         attempt = self._attempts.pop(turn)

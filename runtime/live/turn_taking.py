@@ -25,6 +25,11 @@ class TurnTaking:
         """When the user began to speak last."""
         return self._situation.speech_begin_s
 
+    @property
+    def voice_end_s(self) -> float:
+        """Where the last voice ended, so far."""
+        return self._situation.voice_end_s
+
     def step(self, cue: Cue) -> list[Action]:
         """Take a cue; cues come in the order of their times."""
         situation = self._situation

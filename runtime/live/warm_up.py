@@ -23,7 +23,9 @@ SENTENCE = "Good morning to everybody here."
 def warm_up(assistant: Assistant, dialogue: Dialogue, pace: Pace) -> None:
     """Run every graph once and let ``pace`` learn; the dialogue is as it was."""
     facts = assistant.bundle.model
-    dialogue.hear(np.zeros(facts.audio.sample_rate_hz, np.float32))
+    second = np.zeros(facts.audio.sample_rate_hz, np.float32)
+    dialogue.hear(second, ended=False)
+    dialogue.hear(second)
     tile = facts.vision.tile_size
     assistant.senses.watch([np.zeros((tile, tile, 3), np.uint8)], "live")
     logits = dialogue.ask()

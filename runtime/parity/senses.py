@@ -13,6 +13,7 @@ from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.facts import VisionFacts
 
 from ..audio_frontend import AudioFrontEnd
+from ..clip_encoder import piece_feeds
 from ..sound import read_sound
 from ..tokenizer import Tokenizer
 from ..video import live_positions, read_frames, sample_positions
@@ -60,14 +61,14 @@ def audio_checks(golden: GoldenFolder, bundle: Bundle) -> Iterator[Check]:
                 yield from _front_end_checks(golden, exact, clip, front_end, fbank)
             else:
                 yield exact.skip(f"{clip}.fbank", f"{clip}.wav is not among the inputs")
-            yield from _encoder_checks(golden, encoder, clip, session.infer({"fbank": fbank[None]}), fbank, bundle)
+            yield from _encoder_checks(golden, encoder, clip, session.infer(piece_feeds(session, fbank)), fbank, bundle)
     if not (full := golden.names("audio.npz", "enc_full")):
         return
     with bundle.session("audio", taps=component.taps, overrides=_no_mask(bundle)) as session:
         for clip in full:
             fbank = golden.get("audio.npz", f"{clip}.fbank")
             assert fbank is not None
-            got = session.infer({"fbank": fbank[None]})
+            got = session.infer(piece_feeds(session, fbank))
             for stage in ("enc", "adapter"):
                 want = golden.get("audio.npz", f"{clip}.{stage}_full")
                 if want is not None:
