@@ -95,7 +95,7 @@ def false_interruptions(
         with Lockstep(room, talk) as step:
             heard_s, skipped = 0.0, 0
             while heard_s < seconds:
-                reader.get_ready(seconds - heard_s)
+                reader.get_ready(max(seconds - heard_s, 1.0))
                 # random weights may take a question for noise, and would do so for ever: another one every time
                 step.say(Sound(question.first_channel[skipped:], question.sample_rate_hz))
                 skipped += 160

@@ -76,14 +76,15 @@ def _verdicts(found: Mapping[str, Difference]) -> dict[str, Verdict]:
     """The least likely first: each is held to the level, divided by the measures that are still to be judged."""
     open_names = sorted(found, key=lambda name: found[name].chance)
     judged: dict[str, Verdict] = {}
-    changed = True
+    changed = tellable = True
     for i, name in enumerate(open_names):
         one, level = found[name], LEVEL / (len(open_names) - i)
         changed = changed and one.chance <= level
+        tellable = tellable and one.least_chance <= level  # a step that nothing could pass ends all judging
         if changed and one.median:
             less = one.median < 0
             judged[name] = "better" if less == (MEASURES[name].better == "less") else "worse"
-        elif one.least_chance > level and one.median:
+        elif not tellable and one.median:
             judged[name] = "too few turns to tell"
         else:
             judged[name] = "no change beyond noise"

@@ -88,6 +88,9 @@ class Mind:
         self._suspended: SettledTurn | None = None
         self._ear: Callable[[], NDArray[np.float32]] | None = None
         self._hearing = False
+        self.user_is_silent = False
+        """Set by the listening thread: an answer may be asked for at any moment, so nothing is begun that it would wait
+        for."""
         self._next_frame_s = self._next_listen_s = 0.0
         self._slice = 32
 
@@ -279,7 +282,7 @@ class Mind:
     def _listen(self) -> bool:
         """Encode what is new of the user's sound, or read what is encoded, if there is enough of it."""
         more_frames = self._camera is not None and self._dialogue.frames < self._options.frames
-        if not self._options.listen_ahead or self._ear is None:
+        if not self._options.listen_ahead or self._ear is None or self.user_is_silent:
             return False
         samples = self._ear()
         if self._dialogue.worth_hearing(len(samples)):

@@ -256,6 +256,7 @@ class LiveTalk:
         if step is None:
             return
         if not self._push_to_talk:
+            self._mind.user_is_silent = not step.voice
             self._take(Voice(step.begin_s, step.end_s) if step.voice else Silence(step.begin_s, step.end_s))
         if step.end_s >= self._next_level_s:
             self._next_level_s = step.end_s + LEVEL_S
