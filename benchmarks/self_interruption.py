@@ -23,40 +23,42 @@ from vita_edge.runtime.live.options import LiveOptions
 from vita_edge.runtime.live.room import Room
 from vita_edge.runtime.live.talk import LiveTalk
 from vita_edge.runtime.sound import resample
+from vita_edge.runtime.spoken_text import Clause
 
 MODES = ("cancel", "half-duplex", "nothing")
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "tiny-a" / "data" / "inputs"
 
 
 class ReadAloud:
-    """In place of a voice: reads ``speech`` on, float32 [n] at 24 kHz, whatever it is asked to say."""
+    """In place of a voice: reads ``speech``, float32 [n] at 24 kHz, for some seconds, whatever it is asked to say."""
 
     def __init__(self, speech: NDArray[np.float32], samples_per_code: int) -> None:
         self._speech, self._samples = speech, samples_per_code
-        self._left = self._at = 0
-
-    def get_ready(self, seconds: float) -> None:
-        """To read that much, in the clauses that come."""
-        self._left = int(seconds * 24_000) // self._samples
+        self.seconds = 1.0
 
     def check(self) -> None:
         """It can be spoken."""
 
-    def clause(self, *_: object) -> ReadAloud:
-        return self
+    def clause(self, clause: Clause, *_: object) -> Reading:
+        codes = int(self.seconds * 24_000) // self._samples if clause.first else 0
+        return Reading(self._speech, self._samples, codes)
+
+
+class Reading:
+    """One clause that is read."""
+
+    def __init__(self, speech: NDArray[np.float32], samples_per_code: int, codes: int) -> None:
+        self._speech, self._samples, self._codes = speech, samples_per_code, iter(range(codes))
 
     def codes(self) -> Iterator[int | None]:
-        while self._left:
-            self._left -= 1
-            yield 0
+        yield from self._codes
         yield None
 
     def sound(self, code: int | None) -> NDArray[np.float32]:
         if code is None:
             return np.zeros(0, np.float32)
-        piece = np.take(self._speech, range(self._at, self._at + self._samples), mode="wrap")
-        self._at += self._samples
-        return piece
+        begin = code * self._samples
+        return np.take(self._speech, np.arange(begin, begin + self._samples), mode="wrap")
 
 
 class Watch:
@@ -95,7 +97,7 @@ def false_interruptions(
         with Lockstep(room, talk) as step:
             heard_s, skipped = 0.0, 0
             while heard_s < seconds:
-                reader.get_ready(max(seconds - heard_s, 1.0))
+                reader.seconds = max(seconds - heard_s, 1.0)
                 # random weights may take a question for noise, and would do so for ever: another one every time
                 step.say(Sound(question.first_channel[skipped:], question.sample_rate_hz))
                 skipped += 160
