@@ -26,31 +26,33 @@ class ExactCodecStream:
     """A stream that, joined, equals one decode of the whole sentence up to float rounding.
 
     Each window carries the codec's whole receptive field: ``facts.left_context`` codes already spoken and
-    ``facts.right_context`` codes that are not spoken yet. The first sound needs ``first_chunk + right_context`` codes.
+    ``facts.right_context`` codes that are not spoken yet. The first sound needs ``chunks[0] + right_context`` codes.
+
+    Args:
+        chunks: codes of the first pieces; the last of them is that of all that follow.
     """
 
-    def __init__(self, decode: DecodeCodes, facts: CodecFacts, first_chunk: int, chunk: int) -> None:
-        if first_chunk < 1 or chunk < 1:
-            raise ValueError(f"a chunk has at least one code, not {min(first_chunk, chunk)}")
+    def __init__(self, decode: DecodeCodes, facts: CodecFacts, *chunks: int) -> None:
+        if min(chunks) < 1:
+            raise ValueError(f"a chunk has at least one code, not {min(chunks)}")
         self._decode = decode
         self._facts = facts
-        self._first_chunk = first_chunk
-        self._next_chunk = chunk
+        self._chunks = chunks
         self.reset()
 
     def reset(self) -> None:
         """As before the first code of a sentence."""
         self._codes: list[int] = []
         self._spoken = 0
-        self._chunk = self._first_chunk
+        self._pieces = 0
 
     def step(self, code: int) -> Iterator[Samples]:
         """Take one code; yield a chunk's samples when its right context is complete."""
         self._codes.append(code)
-        if len(self._codes) == self._spoken + self._chunk + self._facts.right_context:
-            new = self._speak(self._chunk)
-            self._chunk = self._next_chunk
-            yield new
+        chunk = self._chunks[min(self._pieces, len(self._chunks) - 1)]
+        if len(self._codes) == self._spoken + chunk + self._facts.right_context:
+            self._pieces += 1
+            yield self._speak(chunk)
 
     def finish(self) -> Iterator[Samples]:
         """The sentence has ended: yield the rest, then be ready for the next sentence."""

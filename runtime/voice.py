@@ -25,8 +25,9 @@ __all__ = ["ClauseVoice", "Streaming", "Voice"]
 Streaming: TypeAlias = Literal["exact", "reference"]
 """exact: equals one decode of the whole sentence. reference: the chunks and cuts of the reference's live demo."""
 
-FIRST_CHUNK, CHUNK = 12, 40
-"""Codes of the first and of later pieces: 0.3 s of sound as early as it can be had, then a second at a time."""
+CHUNKS = (12, 12, 20, 40)
+"""Codes of the pieces of a clause: 0.3 s of sound as early as it can be had, then growing, so that each piece is made
+while those before it are played, to a second at a time."""
 
 
 class Voice:
@@ -82,7 +83,7 @@ class Voice:
     def stream(self, clause: Clause, streaming: Streaming) -> ExactCodecStream | ReferenceCodecStream:
         """A fresh codec stream for one clause."""
         if streaming == "exact":
-            return ExactCodecStream(self.decode, self._facts, FIRST_CHUNK, CHUNK)
+            return ExactCodecStream(self.decode, self._facts, *CHUNKS)
         return ReferenceCodecStream(self.decode, self._facts, clause.chunk, clause.threshold, clause.padding)
 
     def clause(self, clause: Clause, sample: Sampler, streaming: Streaming = "exact") -> ClauseVoice:

@@ -38,11 +38,11 @@ def small() -> ToyCodec:
     return ToyCodec(*SMALL, rng=np.random.default_rng(1))
 
 
-@pytest.mark.parametrize(("first_chunk", "chunk"), [(1, 1), (3, 8), (20, 5), (7, 40)])
+@pytest.mark.parametrize("chunks", [(1,), (3, 8), (20, 5), (7, 40), (2, 2, 5, 9)])
 @pytest.mark.parametrize("count", [0, 1, 2, 6, 7, 13, 29, 30, 90])
-def test_the_exact_stream_equals_the_whole(small, first_chunk, chunk, count):
+def test_the_exact_stream_equals_the_whole(small, chunks, count):
     codes = np.random.default_rng(count).integers(0, 1024, count).tolist()
-    segments = run(ExactCodecStream(small, facts_of(SMALL), first_chunk, chunk), codes)
+    segments = run(ExactCodecStream(small, facts_of(SMALL), *chunks), codes)
     whole = small(np.array([codes])) if codes else np.zeros(0)
     assert joined(segments).shape == whole.shape
     np.testing.assert_allclose(joined(segments), whole, rtol=0, atol=1e-6)
@@ -67,7 +67,7 @@ def test_one_code_of_context_less_is_not_exact(small, side):
 
 def test_the_first_sound_comes_with_the_first_chunks_right_context(small):
     facts = facts_of(SMALL)
-    stream = ExactCodecStream(small, facts, first_chunk=4, chunk=9)
+    stream = ExactCodecStream(small, facts, 4, 9)
     sizes = [
         [len(s) // facts.samples_per_code for s in stream.step(code)] for code in range(4 + facts.right_context + 9)
     ]

@@ -15,6 +15,14 @@ def test_a_fast_machine_starts_when_what_is_there_lasts_until_the_next_clause() 
     assert start_buffer(pace, unspoken_tokens=5, written=True).seconds == pytest.approx(MARGIN * 0.1)
 
 
+def test_inside_a_clause_what_is_there_lasts_until_its_next_piece_and_its_rest_until_the_next_clause() -> None:
+    pace = Pace(token_s=0.02, sound_s=0.4, first_piece_s=0.1, next_piece_s=0.2, clause_tokens=10, token_sound_s=0.2)
+    long = start_buffer(pace, unspoken_tokens=5, written=False, clause_s=3.0)
+    assert long.seconds == pytest.approx(MARGIN * 0.2)
+    short = start_buffer(pace, unspoken_tokens=5, written=False, clause_s=0.1)
+    assert short.seconds == pytest.approx(MARGIN * (0.2 + 0.1) - 0.06)
+
+
 def test_when_all_is_there_nothing_is_waited_for() -> None:
     slow = Pace(token_s=1, sound_s=3, first_piece_s=1)
     assert start_buffer(slow, unspoken_tokens=0, written=True).seconds == 0

@@ -29,7 +29,8 @@ class _Speech:
         self.attempt, self.ready, self.voice = attempt, ready, voice
         self.begun = False
         self.work_s = 0.0
-        self.samples = 0
+        self.samples = self.pieces = 0
+        self.first_piece_s = 0.0
 
 
 class Mouth:
@@ -56,6 +57,7 @@ class Mouth:
         """Clauses; an attempt itself stands for the end of its reply."""
         self._changed = threading.Condition()
         self._leaving = self._resting = False
+        self._speaking: _Speech | None = None
         self._spoken: dict[int, int] = {}
         """Tokens of each reply whose sound is complete."""
 
@@ -128,6 +130,7 @@ class Mouth:
     def _speak(self, speech: _Speech) -> None:
         attempt, ready = speech.attempt, speech.ready
         turn = attempt.turn
+        self._speaking = speech
         if not speech.begun:
             speech.begun = True
             self._playback.add_clause(turn, ready.clause.written, ready.tokens)
@@ -147,13 +150,18 @@ class Mouth:
                 self._pace.learn("token_sound_s", seconds / tokens)
                 self._pace.learn("clause_tokens", tokens)
         self._spoken[turn] = ready.tokens
+        self._speaking = None
         self._done(speech)
         self.judge_start(attempt)
         self._got_on()
 
     def _add(self, attempt: Attempt, speech: _Speech, samples: Samples, after_s: float) -> None:
-        if not speech.samples:
+        speech.pieces += 1
+        if speech.pieces == 1:
+            speech.first_piece_s = after_s
             self._pace.learn("first_piece_s", after_s)
+        elif speech.pieces == 2:
+            self._pace.learn("next_piece_s", after_s - speech.first_piece_s)
         speech.samples += len(samples)
         audible = attempt.trim.step(samples)
         if len(audible):
@@ -178,12 +186,23 @@ class Mouth:
         if self._playback.started(turn):
             return
         unspoken = len(attempt.writer.token_ids) - self._spoken.get(turn, 0)
-        wanted = start_buffer(self._pace, unspoken_tokens=unspoken, written=attempt.written)
+        wanted = start_buffer(
+            self._pace, unspoken_tokens=unspoken, written=attempt.written, clause_s=self._left_of_clause(attempt)
+        )
         lead_s = self._playback.lead_s(turn)
         if 0 < lead_s < wanted.seconds and not attempt.buffer_told:
             attempt.buffer_told = True
             self._tell(BufferChosen(turn, wanted.seconds, wanted.why))
         self._playback.start_with(turn, wanted.seconds)
+
+    def _left_of_clause(self, attempt: Attempt) -> float:
+        """Seconds that are still to be made of the clause that is being spoken, by its tokens; 0 between clauses."""
+        speech = self._speaking
+        if speech is None or speech.attempt is not attempt:
+            return 0.0
+        tokens = speech.ready.tokens - self._spoken.get(attempt.turn, 0)
+        made_s = speech.samples / self._playback.sample_rate_hz
+        return max(tokens * self._pace.token_sound_s - made_s, 0.0)
 
     def _timed(self, turn: int, speech: _Speech) -> Iterator[Samples]:
         """Yield the sound of every code, mostly none; tell the work of both stages piece by piece."""

@@ -26,6 +26,8 @@ class Pace:
     """To make a second of sound: the real-time factor of the voice."""
     first_piece_s: float = 0.0
     """From a clause to its first sound."""
+    next_piece_s: float = 0.0
+    """From there to its second."""
     clause_tokens: float = 10.0
     """Tokens of a clause."""
     token_sound_s: float = 0.3
@@ -46,16 +48,18 @@ class Wanted:
     why: str
 
 
-def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool) -> Wanted:
+def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool, clause_s: float = 0.0) -> Wanted:
     """What has to be there before a reply starts.
 
     Args:
         unspoken_tokens: tokens that are decoded and have no sound yet.
         written: the text is complete.
+        clause_s: sound that is still to be made of the clause that is being spoken, as far as can be guessed.
 
-    On a machine that makes sound faster than it is played, what is there has to last until the next clause begins to
-    sound. On a slower one, what is still to come takes longer than it plays: with ``r`` seconds of work for a second of
-    sound and ``s`` seconds still to be made, ``s (r - 1)`` seconds must be there; they are known when the text is.
+    On a machine that makes sound faster than it is played, what is there has to last until the next piece of a clause,
+    and what its rest gains has to last until the next clause. On a slower one, what is still to come takes longer than
+    it plays: with ``r`` seconds of work for a second of sound and ``s`` seconds still to be made, ``s (r - 1)`` seconds
+    must be there; they are known when the text is.
     """
     thinking = 0.0 if written else pace.token_s
     load = pace.sound_s + thinking / pace.token_sound_s
@@ -64,7 +68,10 @@ def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool) -> Wanted:
         return Wanted(0.0, "nothing more is to come")
     next_clause = MARGIN * (thinking * pace.clause_tokens + pace.first_piece_s)
     if load <= SUSTAINED:
-        return Wanted(next_clause, "until the next clause can be heard")
+        if not clause_s:
+            return Wanted(next_clause, "until the next clause can be heard")
+        gained = max(1 - pace.sound_s, 0.0) * clause_s
+        return Wanted(max(MARGIN * pace.next_piece_s, next_clause - gained), "until more of the clause can be heard")
     if not written:
         return Wanted(math.inf, f"a second of speech takes {load:.1f} s to make: the text is awaited, to know how much")
     wait = next_clause + to_come * max(load / SUSTAINED - 1, 0.0)

@@ -15,7 +15,7 @@ from .start_buffer import Pace
 
 __all__ = ["warm_up"]
 
-TOKENS, CODES = 4, 30
+TOKENS, CODES = 4, 44
 """How many are decoded to measure how long one takes."""
 SENTENCE = "Good morning to everybody here."
 
@@ -37,12 +37,13 @@ def warm_up(assistant: Assistant, dialogue: Dialogue, pace: Pace) -> None:
     begin_s = monotonic()
     (clause,) = ClauseCutter().step(SENTENCE)
     voice = assistant.voice.clause(clause, make_speech_sampler(facts.speech))
-    samples = 0
+    samples, pieces_s = 0, [begin_s]
     for code in islice(voice.codes(), CODES):
-        heard = len(voice.sound(code))
-        if heard and not samples:
-            pace.learn("first_piece_s", monotonic() - begin_s)
-        samples += heard
+        if heard := len(voice.sound(code)):
+            pieces_s.append(monotonic())
+            samples += heard
+    for name, begin, end in zip(("first_piece_s", "next_piece_s"), pieces_s, pieces_s[1:]):
+        pace.learn(name, end - begin)
     rest = len(voice.sound(None))
     seconds = (samples + rest) / facts.codec.sample_rate_hz
     if seconds:
