@@ -67,9 +67,12 @@ def test_exact_streaming_is_heard_after_a_few_codes_and_then_in_growing_pieces(a
 
     moments = [(len(drawn), len(piece)) for piece in assistant.voice.speak(SENTENCE, drawing)]
     assert moments[0] == (12 + facts.right_context, 12 * 600)
-    assert moments[1:4] == [
-        (spoken + facts.right_context, codes * 600) for spoken, codes in ((24, 12), (44, 20), (84, 40))
-    ][: len(moments) - 2]
+    assert (
+        moments[1:4]
+        == [(spoken + facts.right_context, codes * 600) for spoken, codes in ((24, 12), (44, 20), (84, 40))][
+            : len(moments) - 2
+        ]
+    )
     assert len(moments) > 3
 
 
