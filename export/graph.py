@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from .dialect import Dialect
 from .dialects.onnx_runtime import OnnxRuntime
 from .formats import Blob, Float32, LinearFormat, float_blob, half_blob
+from .weight_only import Plain
 from .weights import Weight, computed, joined_rows
 
 __all__ = ["GraphBuilder", "table"]
@@ -62,7 +63,7 @@ class GraphBuilder:
         self.dialect = dialect or OnnxRuntime()
         self.floats = self.dialect.floats
         """Type of the weights and of the tensors between the graph's inputs and outputs: float32 or float16."""
-        self.format = linear or Float32()
+        self.format = linear or (Float32() if self.floats == "float32" else Plain())
         self._linear = self.format
         self._head = head or self.format
         self.taps: list[str] = []
