@@ -62,7 +62,7 @@ class Session(Protocol):
     @property
     def outputs(self) -> Mapping[str, TensorSpec]: ...
 
-    def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> dict[str, Array]:
+    def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
         """Run the graph once; with a cache, append the positions of ``feeds`` to it.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -152,7 +152,7 @@ def _encoder_checks(
     golden: GoldenFolder,
     judge: Comparison,
     clip: str,
-    got: dict[str, NDArray[Any]],
+    got: Mapping[str, NDArray[Any]],
     fbank: NDArray[Any],
     bundle: Bundle,
 ) -> Iterator[Check]:
