@@ -11,7 +11,8 @@ from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.facts import SpeechFacts
 from vita_edge.engines.session import Session
 
-from .sampling import Logits, Sampler
+from .sampling import Sampler
+from .short_list import Logits, logits_of
 
 __all__ = ["MAX_CODES", "SpeechDecoder"]
 
@@ -51,7 +52,7 @@ class SpeechDecoder:
     def step(self, code: int) -> Logits:
         """Append one code; returns the logits [codes + 4] that follow it, valid until the next call."""
         self._code[0, 0] = code
-        return self._decoder.infer({"code": self._code}, self._cache)["logits"][0, 0]
+        return logits_of(self._decoder.infer({"code": self._code}, self._cache))
 
     def codes(
         self,

@@ -15,6 +15,7 @@ from ..assistant import Assistant
 from ..codec_stream import WINDOW, Cut, DecodeCodes, ExactCodecStream, ReferenceCodecStream, Samples
 from ..pcm import to_pcm16, trim_leading_silence
 from ..sampling import make_speech_sampler, speech_penalty
+from ..short_list import Logits, row_of
 from ..spoken_text import ClauseCutter
 from ..tokenizer import StreamDecoder
 from .compare import Check, Comparison
@@ -133,8 +134,8 @@ def _code_checks(
     decoder, sample = assistant.voice.decoder, make_speech_sampler(bundle.model.speech)
     codes, logits = golden.get(FILE, f"{name}.codes"), golden.get(FILE, f"{name}.logits")
     if codes is not None and logits is not None:
-        got = [decoder.start(rows).copy()]
-        got += [decoder.step(int(code)).copy() for code in codes[: len(logits) - 1]]
+        got = [row_of(decoder.start(rows))]
+        got += [row_of(decoder.step(int(code))) for code in codes[: len(logits) - 1]]
         yield judge.close(f"{name}.logits", np.stack(got), logits)
     if judge.precision != "fp32":
         yield judge.skip(f"{name}.codes", "codes of a quantised decoder are not judged, its logits are")
@@ -146,7 +147,8 @@ def _code_checks(
     if (want := golden.get(FILE, f"{name}.codes_penalty")) is not None:
         history = [bundle.model.speech.sos]
 
-        def penalised(row: NDArray[np.float32]) -> int:
+        def penalised(logits: Logits) -> int:
+            row = row_of(logits)
             speech_penalty(row, history, PENALTYWINDOW, PENALTY_FACTOR)
             history.append(sample(row))
             return history[-1]
