@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .errors import ContextOverflow
-from .tensors import Array
 
 __all__ = ["PAST", "PRESENT", "KvLength", "prefix_tokens", "present"]
 
@@ -49,8 +48,8 @@ class KvLength:
             )
 
 
-def prefix_tokens(prefix: Mapping[str, Array], pasts: Iterable[str], capacity_tokens: int) -> int:
-    """Positions of what a prefill graph has handed out for the cache inputs ``pasts``.
+def prefix_tokens(prefix: Mapping[str, tuple[int, ...]], pasts: Iterable[str], capacity_tokens: int) -> int:
+    """Positions of what a prefill graph has handed out, by its shapes, for the cache inputs ``pasts``.
 
     Raises:
         ValueError: layers are missing, or are not those of the cache.
@@ -59,7 +58,7 @@ def prefix_tokens(prefix: Mapping[str, Array], pasts: Iterable[str], capacity_to
     wanted = {present(name) for name in pasts}
     if set(prefix) != wanted:
         raise ValueError(f"a prefix for {sorted(prefix)}, expected {sorted(wanted)}")
-    tokens = int(prefix[min(wanted)].shape[2])
+    tokens = prefix[min(wanted)][2]
     if tokens > capacity_tokens:
         raise ContextOverflow(
             f"A prefix of {tokens} positions does not fit into a cache of {capacity_tokens}.",

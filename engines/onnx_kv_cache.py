@@ -30,7 +30,7 @@ class OnnxKvCache(KvLength):
         return sum(block.nbytes for block in self._blocks.values())
 
     def fill(self, prefix: Mapping[str, Array]) -> None:
-        tokens = prefix_tokens(prefix, self._blocks, self.capacity_tokens)
+        tokens = prefix_tokens(_shapes(prefix), self._blocks, self.capacity_tokens)
         for name, block in self._blocks.items():
             self.memory.write_prefix(block, prefix[present(name)])
         self._length = tokens
@@ -71,7 +71,7 @@ class GrowingKvCache(OnnxKvCache):
         return 2 * super().nbytes
 
     def fill(self, prefix: Mapping[str, Array]) -> None:
-        tokens = prefix_tokens(prefix, self._blocks, self.capacity_tokens)
+        tokens = prefix_tokens(_shapes(prefix), self._blocks, self.capacity_tokens)
         for name, block in self._blocks.items():
             _tensor(block, tokens)[...] = prefix[present(name)]
         self._length = self._laid_out = tokens
@@ -103,6 +103,10 @@ def new_cache(dialect: Dialect, specs: Mapping[str, TensorSpec], capacity_tokens
 
 def axes_of(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[int | str, ...]]:
     return {name: spec.axes for name, spec in specs.items()}
+
+
+def _shapes(prefix: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in prefix.items()}
 
 
 def _of_length(block: Block, tokens: int) -> Block:
