@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vita_edge.engines.errors import InferenceFailed
@@ -19,11 +19,14 @@ class Engine:
         trt: TensorRT's module, either family.
         engine: its ``ICudaEngine``.
         told: what the library has said last, for errors.
+        keep: what has to live as long as the plan.
     """
 
-    def __init__(self, name: str, trt: Any, engine: Any, told: Any = None) -> None:
+    def __init__(
+        self, name: str, trt: Any, engine: Any, told: Callable[[], str] | None = None, *, keep: tuple[Any, ...] = ()
+    ) -> None:
         self.name, self.trt, self._engine = name, trt, engine
-        self._told = told
+        self._told, self._keep = told, keep
 
     def activation_bytes(self, profile: int) -> int:
         return int(self._engine.get_device_memory_size_for_profile_v2(profile))
