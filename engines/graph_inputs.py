@@ -96,7 +96,7 @@ def _spec(value: bytes) -> TensorSpec:
         if number == 1:
             name = payload.decode()
         elif number == 2:
-            tensor = dict((part, inner) for part, _, inner in _fields(payload)).get(1, b"")
+            tensor = {part: inner for part, _, inner in _fields(payload)}.get(1, b"")
             for part, kind, inner in _fields(tensor):
                 if part == 1 and kind == _VARINT:
                     code = _decoded(inner)

@@ -1,8 +1,8 @@
 """The optimisation profiles of a component: for which lengths of its axes TensorRT is to choose kernels.
 
-A graph has fixed axes and named ones. A profile gives every named axis a smallest, a usual and a largest length; kernels
-are tuned for the usual one. Decoding has a profile of its own with exactly one token: only there TensorRT takes the
-kernels that read weights and cache once and keep nothing. Pure functions of the bundle's facts; TensorRT is not needed.
+A graph has fixed axes and named ones. A profile gives every named axis a smallest, a usual and a largest length;
+kernels are tuned for the usual one. Decoding has a profile of its own with exactly one token: only there TensorRT takes
+the kernels that read weights and cache once and keep nothing. Pure functions of the bundle's facts; no TensorRT here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vita_edge.engines.errors import EngineUnavailable, Misuse
-from vita_edge.engines.facts import ModelFacts
+from vita_edge.engines.facts import ModelFacts, SpeechFacts
 from vita_edge.engines.tensors import TensorSpec
 
 __all__ = ["CAPACITY", "Limits", "Profile", "Range", "component_profiles", "fixed_lengths"]
@@ -79,6 +79,14 @@ class Limits:
     """Seconds of the longest clip."""
     tiles: int
     """Tiles of a picture that are encoded at once."""
+    sentence_tokens: int
+    """Tokens of the longest sentence that is spoken in one part."""
+
+    def speech_context(self, facts: SpeechFacts) -> int:
+        """Positions of the speech decoder's KV cache: a sentence and its codes, in steps of 256. Attention with a mask
+        reads the whole cache for every code, so it is no longer than it has to be."""
+        needed = self.sentence_tokens * facts.vectors_per_token + CODES_AT_ONCE + 2
+        return min(-(-needed // 256) * 256, facts.context_tokens)
 
     @classmethod
     def of(
@@ -89,12 +97,14 @@ class Limits:
         prefill_tokens: int = 512,
         audio_s: int = 60,
         tiles: int | None = None,
+        sentence_tokens: int | None = None,
     ) -> Limits:
         """The limits of a talk with this model, where the user has not said otherwise.
 
         Args:
             max_context: default: the longest prompt and room for a reply, in steps of 1024.
             tiles: default: those of the largest picture, and the thumbnail.
+            sentence_tokens: default: 256, or what the speech decoder has room for.
 
         Raises:
             Misuse: less than 1, or more than the model was made for.
@@ -106,12 +116,14 @@ class Limits:
             prefill_tokens=prefill_tokens,
             audio_s=audio_s,
             tiles=facts.vision.max_tiles + facts.vision.use_thumbnail if tiles is None else tiles,
+            sentence_tokens=min(256, _longest_sentence(facts.speech)) if sentence_tokens is None else sentence_tokens,
         )
         for name, value, most in (
             ("--max-context", limits.max_context, llm.context_tokens),
             ("--prefill-tokens", limits.prefill_tokens, llm.context_tokens),
             ("--audio-seconds", limits.audio_s, 200),
             ("--tiles", limits.tiles, 256),
+            ("--sentence-tokens", limits.sentence_tokens, _longest_sentence(facts.speech)),
         ):
             if not 0 < value <= most:
                 raise Misuse(f"{name} is {value}.", why=f"It can be 1 to {most:,}.", fix="Give another number.")
@@ -122,7 +134,7 @@ def fixed_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str
     """Axes of the graph that are given one length before TensorRT reads it."""
     return {
         "llm": {CAPACITY: limits.max_context},
-        "speech_decoder": {CAPACITY: facts.speech.context_tokens},
+        "speech_decoder": {CAPACITY: limits.speech_context(facts.speech)},
     }.get(component, {})
 
 
@@ -181,12 +193,12 @@ def _lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: bool)
             "prefill": {"tokens": (1, rows, rows), "past": (0, min(rows, past), past)},
         }
     if component == "speech_decoder":  # its prefix comes from speech_prefill
-        past = speech.context_tokens - 1
+        past = limits.speech_context(speech) - 1
         return {"step": {"tokens": (1, 1, 1), "past": (0, min(256, past), past)}}
     if component == "speech_prefill":
-        most = _even(speech.context_tokens - CODES_AT_ONCE - 2, speech.vectors_per_token)
-        usual = min(USUAL_SENTENCE_TOKENS * speech.vectors_per_token, most)
-        return {"whole": {"vectors": (speech.vectors_per_token, usual, most)}}
+        usual = min(USUAL_SENTENCE_TOKENS, limits.sentence_tokens)
+        tokens = (1, usual, limits.sentence_tokens)
+        return {"whole": {"vectors": _scaled(tokens, speech.vectors_per_token)}}
     if component == "vision":
         return {"whole": {"tiles": (1, limits.tiles, limits.tiles)}}
     if component == "codec":
@@ -217,5 +229,11 @@ def _audio_lengths(facts: ModelFacts, limits: Limits, *, pieces: bool) -> _Lengt
     }
 
 
-def _even(length: int, step: int) -> int:
-    return max(length // step, 1) * step
+def _scaled(lengths: tuple[int, int, int], factor: int) -> tuple[int, int, int]:
+    low, usual, high = lengths
+    return low * factor, usual * factor, high * factor
+
+
+def _longest_sentence(speech: SpeechFacts) -> int:
+    """Tokens that leave room for the codes."""
+    return max((speech.context_tokens - CODES_AT_ONCE - 2) // speech.vectors_per_token, 1)

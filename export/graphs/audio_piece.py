@@ -14,8 +14,6 @@ from ..graph import GraphBuilder
 
 __all__ = ["TO_THE_END", "AudioPiece"]
 
-MASKED = -65504.0
-"""What the reference adds to a score that may not be seen."""
 NO_CHUNK = 1 << 30
 """A chunk longer than any clip, for full attention."""
 TO_THE_END = 1 << 62
@@ -51,8 +49,8 @@ class AudioPiece:
         first_kept = g.op("Max", g.op("Sub", g.op("Add", past, steps), kept), zero)
         self._first_kept = g.op("Unsqueeze", first_kept, zero)
 
-    def mask(self) -> str | None:
-        """0 where a step may see another, MASKED elsewhere: float32 [steps, past + steps]; None where all see all.
+    def visible(self) -> str | None:
+        """Whether a step may see another: bool [steps, past + steps]; None where all see all.
 
         A step sees its own chunk and ``left_chunks`` before it, all of them when that is negative.
         """
@@ -62,21 +60,20 @@ class AudioPiece:
         index = g.op("Div", self.steps, self._chunk)
         first = g.op("Mul", g.op("Sub", index, self._left), self._chunk)
         end = g.op("Mul", g.op("Add", index, g.constant(1)), self._chunk)
-        visible = g.op(
+        return g.op(
             "And",
             g.op("GreaterOrEqual", self._seen, g.op("Unsqueeze", first, column)),
             g.op("Less", self._seen, g.op("Unsqueeze", end, column)),
         )
-        return g.op("Where", visible, g.constant(0.0, "float32"), g.constant(MASKED, "float32"))
 
     def with_past(self, x: str, name: str, axes: Sequence[int]) -> str:
-        """float32 [1, steps, *axes] → [1, past + steps, *axes]; what the next piece sees of it is handed out, nothing
+        """[1, steps, *axes] → [1, past + steps, *axes]; what the next piece sees of it is handed out, nothing
         after the last piece."""
         g = self._g
-        past = g.input(f"past.{name}", "float32", [1, "past", *axes])
+        past = g.inner(g.input(f"past.{name}", "float32", [1, "past", *axes]))
         joined = g.op("Concat", past, x, axis=1)
         kept = g.op("Slice", joined, self._first_kept, g.constant([TO_THE_END]), g.constant([1]))
-        g.output(kept, f"present.{name}", "float32", [1, "kept", *axes])
+        g.result(kept, f"present.{name}", [1, "kept", *axes])
         return joined
 
     def if_first(self, count: int) -> str:
