@@ -76,9 +76,7 @@ def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0) -> B
         EngineUnavailable, MissingPackage: it cannot run here.
     """
     if backend not in BACKENDS:
-        raise Misuse(
-            f"There is no backend {backend}.", why=f"Known: {', '.join(BACKENDS)}.", fix="Choose one of them."
-        )
+        raise Misuse(f"There is no backend {backend}.", why=f"Known: {', '.join(BACKENDS)}.", fix="Choose one of them.")
     if bundle.target not in BACKENDS[backend]:
         raise Misuse(
             f"The backend {backend} does not run the bundle {bundle.path}.",

@@ -97,7 +97,5 @@ def preload_libraries() -> None:
 def _give_back(device: str) -> ort.RunOptions:
     """For a call of many rows: the memory of its activations goes back at its end."""
     options = ort.RunOptions()
-    options.add_run_config_entry(
-        "memory.enable_memory_arena_shrinkage", "cpu:0" if device == "cpu" else "cpu:0;gpu:0"
-    )
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0" if device == "cpu" else "cpu:0;gpu:0")
     return options

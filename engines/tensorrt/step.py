@@ -148,4 +148,3 @@ class StepRun:
 def _single(spec: TensorSpec) -> tuple[int, ...]:
     """Shape of an input of one position: the named axis is 1."""
     return tuple(axis if isinstance(axis, int) else 1 for axis in spec.axes)
-

@@ -24,6 +24,7 @@ class OnnxRuntime:
     ir_version: int = 11
     floats: str = "float32"
     hears_pieces: bool = True
+    best_logits: int = 0
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         return str(g.op("RMSNormalization", x, gain, axis=-1, epsilon=eps))
