@@ -88,6 +88,10 @@ class OnnxSession:
         self._runs: WeakKeyDictionary[OnnxKvCache, CachedRun] = WeakKeyDictionary()
         self.outputs = {spec.name: spec for spec in outputs if spec.name not in appended}
 
+    @property
+    def most_tokens(self) -> int | None:
+        return None
+
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
         if self._session is None:
             raise ValueError(f"{self.name} is closed")

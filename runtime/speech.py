@@ -29,13 +29,14 @@ class SpeechDecoder:
 
     def __init__(self, prefill: Session, decoder: Session, facts: SpeechFacts) -> None:
         self._prefill, self._decoder, self._facts = prefill, decoder, facts
-        self._cache = decoder.new_cache(facts.context_tokens)
+        self._positions = decoder.most_tokens or facts.context_tokens
+        self._cache = decoder.new_cache(self._positions)
         self._code = np.zeros((1, 1), np.int64)
 
     @property
     def max_tokens(self) -> int:
         """Longest sentence, in tokens, that leaves room for ``MAX_CODES``."""
-        return (self._facts.context_tokens - MAX_CODES - 2) // self._facts.vectors_per_token
+        return (self._positions - MAX_CODES - 2) // self._facts.vectors_per_token
 
     def start(self, embeddings: NDArray[np.float32]) -> Logits:
         """Read a sentence: ``embeddings`` float32 [tokens, hidden] of its tokens.

@@ -74,6 +74,10 @@ class TensorRtSession:
         for index in range(max(len(self._profiles), 1)):
             lane.need(engine.activation_bytes(index))
 
+    @property
+    def most_tokens(self) -> int | None:
+        return self._capacity
+
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
         if not self._open:
             raise ValueError(f"{self.name} is closed")
