@@ -72,8 +72,17 @@ class Dialect(Protocol):
         """Type of weights and tensors inside a graph, float32 or float16; inputs and outputs stay float32."""
         ...
 
+    @property
+    def hears_pieces(self) -> bool:
+        """Whether a clip may come piece by piece, the length of what is handed on hanging on a flag."""
+        ...
+
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         """x / sqrt(mean(x²) + eps) · gain over the last axis; its squares may not overflow."""
+        ...
+
+    def gelu(self, g: GraphBuilder, x: str) -> str:
+        """The exact one, by the error function."""
         ...
 
     def attention(

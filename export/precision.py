@@ -61,15 +61,16 @@ def _onnx_runtime(block: int) -> dict[str, PrecisionPlan]:
 def _tensorrt(single: Dialect, half: Dialect, four_bits: Dialect, block: int) -> dict[str, PrecisionPlan]:
     """Half precision throughout, matrices narrower: encoders in int8, as calibration completes it; the matrices of the
     language model in blocks of 4 bits, but for its first layer and the heads."""
-    names = ("encoders", "llm", "head", "speech_decoder")
-    eight = dict.fromkeys(names, Int8Columns())
+
+    def alike(name: str, form: LinearFormat, dialect: Dialect) -> PrecisionPlan:
+        return PrecisionPlan(name, form, form, head=form, speech_decoder=form, dialect=dialect)
+
+    eight = Int8Columns()
     return {
-        "fp32": PrecisionPlan("fp32", **dict.fromkeys(names, Plain("fp32")), dialect=single),
-        "fp16": PrecisionPlan("fp16", **dict.fromkeys(names, Plain()), dialect=half),
-        "int8": PrecisionPlan("int8", **eight, dialect=half),
-        "int4": PrecisionPlan(
-            "int4", **{**eight, "llm": Int4Blocks(block)}, llm_first=Int8Columns(), dialect=four_bits
-        ),
+        "fp32": alike("fp32", Plain("fp32"), single),
+        "fp16": alike("fp16", Plain(), half),
+        "int8": alike("int8", eight, half),
+        "int4": replace(alike("int4", eight, four_bits), llm=Int4Blocks(block), llm_first=eight),
     }
 
 

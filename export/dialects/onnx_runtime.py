@@ -23,9 +23,13 @@ class OnnxRuntime:
     """The first with RMSNormalization; ONNX Runtime has its kernels since 1.23."""
     ir_version: int = 11
     floats: str = "float32"
+    hears_pieces: bool = True
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         return str(g.op("RMSNormalization", x, gain, axis=-1, epsilon=eps))
+
+    def gelu(self, g: GraphBuilder, x: str) -> str:
+        return str(g.op("Gelu", x))
 
     def attention(
         self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None

@@ -23,10 +23,14 @@ class TensorRt:
     opset: int = 24
     """The first with TensorScatter."""
     ir_version: int = 11
+    hears_pieces: bool = False
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         """One operator, which squares and sums in float32 (its ``stash_type``)."""
         return str(g.op("RMSNormalization", x, gain, axis=-1, epsilon=eps))
+
+    def gelu(self, g: GraphBuilder, x: str) -> str:
+        return str(g.op("Gelu", x))
 
     def attention(
         self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None

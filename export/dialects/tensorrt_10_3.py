@@ -23,9 +23,10 @@ class TensorRt103:
 
     floats: str = "float16"
     target: str = "tensorrt-10.3"
-    opset: int = 20
-    """The first with Gelu."""
+    opset: int = 18
+    """The first with Split and ReduceMean as they are written here."""
     ir_version: int = 9
+    hears_pieces: bool = False
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         """Squared and summed in float32: half precision overflows from 256 on."""
@@ -33,6 +34,11 @@ class TensorRt103:
         mean = g.op("ReduceMean", g.op("Mul", wide, wide), g.constant([-1]), keepdims=1)
         root = g.op("Sqrt", g.op("Add", mean, g.constant(eps, "float32")))
         return str(g.op("Mul", g.inner(g.op("Div", wide, root)), gain))
+
+    def gelu(self, g: GraphBuilder, x: str) -> str:
+        """x / 2 · (1 + erf(x / √2)): a form that every version knows and fuses."""
+        erf = g.op("Erf", g.scale(x, 0.5**0.5))
+        return str(g.op("Mul", g.scale(x, 0.5), g.op("Add", erf, g.constant(1.0, g.floats))))
 
     def attention(
         self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None

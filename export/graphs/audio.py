@@ -10,7 +10,7 @@ from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
 from ..layout import AUDIO, CMVN
 from ..weights import as_is, computed
-from .audio_piece import TO_THE_END, AudioPiece
+from .audio_piece import AudioPiece, Heard, WholeClip
 
 __all__ = ["audio_graph"]
 
@@ -19,7 +19,8 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect |
     """fbank float32 [1, frames, mel_bins] (raw: CMVN is inside) → audio_embeds float32 [1, audio_tokens, hidden].
 
     The clip is fed whole, or in pieces of whole attention chunks: each ``present.*`` of a piece is the ``past.*`` of
-    the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on.
+    the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on. Some
+    dialects take whole clips only.
     """
     config, hidden, tensor = checkpoint.config.audio, checkpoint.config.llm.hidden_size, checkpoint.main
     g = GraphBuilder("audio", linear, dialect=dialect)
@@ -33,7 +34,7 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect |
     with g.scope("subsampling"):
         x = g.tap(_subsampling(g, checkpoint, x), "sub")
     with g.scope("piece"):
-        piece = AudioPiece(g, config, _length(g, x))
+        piece = (AudioPiece if g.dialect.hears_pieces else WholeClip)(g, config, _length(g, x))
     with g.scope("transformer"):
         x = g.tap(_transformer(g, checkpoint, x, piece), "enc")
     with g.scope("adapter"):
@@ -73,7 +74,7 @@ def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
     return _linear(g, checkpoint, flat, "encoder.enc.0.core.out.0", "out")
 
 
-def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece) -> str:
+def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> str:
     config = checkpoint.config.audio
     width = config.hidden_size
     embedded = _linear(g, checkpoint, x, "encoder.enc.1.embed.0", "embed.0")
@@ -92,7 +93,7 @@ def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPi
 
 
 def _attention(
-    g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, visible: str | None, piece: AudioPiece, layer: int
+    g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, visible: str | None, piece: Heard, layer: int
 ) -> str:
     """Relative attention without shift: score = (q + u)·k + (q + v)·p, with p of the key's absolute position.
 
@@ -133,7 +134,7 @@ def _sinusoids(g: GraphBuilder, steps: str, width: int) -> str:
     return g.reshape(g.op("Concat", *pairs, axis=-1), [1, -1, width])
 
 
-def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece) -> str:
+def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> str:
     """Halve the rate and widen to the language model: [1, steps, D] → [1, (steps - 1) // 2 + 1, hidden].
 
     A piece that is not the last begins with the rows that were left of the one before, and leaves those that are under
@@ -142,7 +143,7 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece)
     config, tensor, width = checkpoint.config.audio, checkpoint.main, checkpoint.config.audio.hidden_size
     # all padding at the end, although the reference's variable says left
     shape = g.op("Concat", g.constant([1]), piece.if_last(config.adapter_kernel - 1), g.constant([width]), axis=0)
-    x = g.op("Concat", g.inner(g.input("past.encoded", "float32", [1, "carried", width])), x, axis=1)
+    x = piece.with_carried(x, width)
     padded = g.op("Concat", x, g.inner(g.op("ConstantOfShape", shape)), axis=1)
     y = g.op(
         "Conv",
@@ -152,9 +153,7 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece)
         strides=[2],
     )
     y = g.op("Transpose", y, perm=[0, 2, 1])
-    used = g.op("Mul", g.op("Shape", y, start=1, end=2), g.constant(2))
-    left = g.op("Slice", x, used, g.constant([TO_THE_END]), g.constant([1]))
-    g.result(left, "present.encoded", [1, "left", width])
+    piece.hand_on(x, g.op("Mul", g.op("Shape", y, start=1, end=2), g.constant(2)), width)
     if config.adapter_norm == "batch":
         part = {name: tensor[f"{AUDIO}adpter.bn2.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
         shape = part["weight"].shape
@@ -170,5 +169,5 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece)
         )
     else:
         y = _norm(g, checkpoint, y, "adpter.bn2", "norm", eps=1e-3)
-    y = g.op("Gelu" if config.adapter_gelu else "Relu", y)
+    y = g.dialect.gelu(g, y) if config.adapter_gelu else g.op("Relu", y)
     return _linear(g, checkpoint, y, "adpter.project", "project")

@@ -49,7 +49,7 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect 
         merged = g.reshape(g.op("Transpose", blocks, perm=[0, 1, 3, 2, 4, 5]), [0, half * half, 4 * width])
         tower = g.tap(g.scale(merged, FEATURE_SCALE), "tower")
         up = _linear(g, checkpoint, tower, "model.mm_projector.0", "0")
-        y = _linear(g, checkpoint, g.op("Gelu", up), "model.mm_projector.2", "2")
+        y = _linear(g, checkpoint, g.dialect.gelu(g, up), "model.mm_projector.2", "2")
     g.result(y, "image_embeds", ["tiles", half * half, hidden])
     return g
 
@@ -95,7 +95,7 @@ def _layer(g: GraphBuilder, checkpoint: Checkpoint, x: str, prefix: str) -> str:
     x = g.op("Add", x, g.linear(mixed, proj_weight, proj_bias, "attn.proj"))
     up = _linear(g, checkpoint, norm(x, "norm2"), f"{prefix}mlp.fc1", "mlp.fc1")
     fc2_weight, fc2_bias = (scaled(f"{prefix}mlp.fc2.{part}", f"{prefix}ls2") for part in ("weight", "bias"))
-    return g.op("Add", x, g.linear(g.op("Gelu", up), fc2_weight, fc2_bias, "mlp.fc2"))
+    return g.op("Add", x, g.linear(g.dialect.gelu(g, up), fc2_weight, fc2_bias, "mlp.fc2"))
 
 
 def _linear(g: GraphBuilder, checkpoint: Checkpoint, x: str, source: str, name: str) -> str:
