@@ -14,7 +14,18 @@ from .weights import padded_head_dim
 if TYPE_CHECKING:
     from .graph import GraphBuilder
 
-__all__ = ["DecoderHeads", "Dialect", "KvCache"]
+__all__ = ["DecoderHeads", "Dialect", "EncoderHeads", "KvCache"]
+
+
+@dataclass(frozen=True)
+class EncoderHeads:
+    """The attention of an encoder."""
+
+    heads: int
+    width: int
+    """Of a query and of a key."""
+    value_width: int
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -92,14 +103,16 @@ class Dialect(Protocol):
         ...
 
     def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None
+        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
     ) -> str:
         """softmax(scale · q kᵀ) v, every position sees every other one that is visible.
 
         Args:
-            q, k, v: [batch, n, heads, d]; v may have another d than the others
-            width: heads · d of v, the width of the result [batch, n, width]
-            visible: bool [n, n of k], or all are
+            q, k: [batch, n, heads, width]; v: [batch, n, heads, value_width]
+            visible: bool [n of q, n of k], or all are
+
+        Returns:
+            [batch, n, heads · value_width]
         """
         ...
 

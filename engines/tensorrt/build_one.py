@@ -1,14 +1,14 @@
 """Build one plan, in a process of its own: ``python -m vita_edge.engines.tensorrt.build_one``.
 
-A compiler that takes tens of gigabytes gives them back when its process ends, a crash in it or an end for want of memory
-leaves the plans that are finished, and Ctrl-C can stop it at any time. The job is read as one line of JSON from standard
-input; what happens is told as lines of JSON on standard output.
+A compiler that takes tens of gigabytes gives them back when its process ends; a crash in it, or an end for want of
+memory, leaves the plans that are finished; and Ctrl-C can stop it at any time. The job is read as one line of JSON from
+standard input, and given up when standard input ends: its parent has gone. What happens is told as lines of JSON on
+standard output.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import re
@@ -27,6 +27,7 @@ from vita_edge.engines.memory import peak_memory
 from vita_edge.engines.whole_file import write_whole
 
 from .library import Library, find_library
+from .plan_writer import PlanWriter
 from .profiles import Profile
 from .progress import Phases
 
@@ -82,6 +83,7 @@ def main() -> int:
     stopped = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: os._exit(130) if stopped.is_set() else stopped.set())
     job = Job.from_json(json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     outcome: list[int] = []
     # In a thread of its own, so that this one hears the signal while the compiler is at work.
     worker = threading.Thread(target=lambda: outcome.append(_run(job, tell, stopped)), daemon=True)
@@ -89,6 +91,11 @@ def main() -> int:
     while worker.is_alive():
         worker.join(0.2)
     return outcome[0] if outcome else 1
+
+
+def _end_with_parent() -> None:
+    if not sys.stdin.read(1):
+        os._exit(1)
 
 
 def _run(job: Job, tell: Tell, stopped: threading.Event) -> int:
@@ -114,7 +121,9 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     log = _logger(library)
     builder = library.trt.Builder(log)
     if builder is None:
-        raise EngineUnavailable(f"{library} cannot build here.", why=log.last_error, fix="Check the NVIDIA driver.")
+        raise EngineUnavailable(
+            f"{library} cannot build here.", why=f"{log.last_error}.", fix="Check the NVIDIA driver."
+        )
     network = library.network(builder)
     _parse(job, library, network, log)
     config = builder.create_builder_config()
@@ -123,17 +132,24 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     monitor = _monitor(library, tell, stopped)
     config.progress_monitor = monitor
     tell({"phase": "building", "step": 0, "steps": 0, "fraction": 0.0})
-    plan = builder.build_serialized_network(network, config)
+    try:
+        with PlanWriter(job.plan) as writer:
+            built = _into(writer, library, builder, network, config)
+    except OSError as error:
+        raise OutputFailed.from_os_error(job.plan, error) from error
     if cache is not None:
         _keep_timings(job, config)
     if stopped.is_set():
         raise _Stopped
-    if plan is None:
+    if writer.error is not None:
+        raise OutputFailed.from_os_error(job.plan, writer.error) from writer.error
+    if not built:
         raise EngineUnavailable(
-            f"{library} cannot build {job.component}.", why=log.last_error, fix=_what_to_do(log.last_error)
+            f"{library} cannot build {job.component}.", why=f"{log.last_error}.", fix=_what_to_do(log.last_error)
         )
     return {
-        **_written(job.plan, memoryview(plan)),
+        "bytes": writer.bytes,
+        "sha256": writer.sha256,
         "seconds": time.monotonic() - began,
         "peak_memory_bytes": peak_memory(),
         "weights_bytes": log.weights_bytes,
@@ -202,17 +218,25 @@ def _keep_timings(job: Job, config: Any) -> None:
         write_whole(job.timings, memoryview(timings))
 
 
-def _written(path: Path, plan: memoryview) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    try:
-        with path.open("wb") as file:
-            for start in range(0, plan.nbytes, 1 << 24):
-                piece = plan[start : start + (1 << 24)]
-                digest.update(piece)
-                file.write(piece)
-    except OSError as error:
-        raise OutputFailed.from_os_error(path, error) from error
-    return {"bytes": plan.nbytes, "sha256": digest.hexdigest()}
+def _into(writer: PlanWriter, library: Library, builder: Any, network: Any, config: Any) -> bool:
+    """Build, and write the plan as it is put together where the library can: one copy less in memory."""
+    if not hasattr(builder, "build_serialized_network_to_stream"):
+        plan = builder.build_serialized_network(network, config)
+        if plan is not None:
+            writer.write(memoryview(plan))
+        return plan is not None
+
+    class Stream(library.trt.IStreamWriter):  # type: ignore[misc]
+        """Hands on what TensorRT has written."""
+
+        def __init__(self) -> None:
+            super().__init__()
+
+        def write(self, piece: Any) -> int:
+            return writer.write(piece)
+
+    stream = Stream()
+    return bool(builder.build_serialized_network_to_stream(network, config, stream))
 
 
 def _what_to_do(reason: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from vita_edge.engines.errors import EngineUnavailable, Misuse
@@ -29,7 +28,8 @@ _INSTALL = (
 class Library:
     """One of the two libraries, imported."""
 
-    trt: ModuleType
+    trt: Any
+    """The module."""
     name: str
     version: str
 

@@ -2,7 +2,7 @@
 
 CACHE/
   llm-0f3a…/plan.bin, plan.json
-  timings-tensorrt-10.16.bin     timings of kernels, for the next build (full TensorRT only)
+  timings-tensorrt-10.16.0-orin.bin     timings of kernels, for the next build (full TensorRT only)
   .lock                          held by the build that is going on
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from pathlib import Path
 from vita_edge.engines.errors import EngineUnavailable, OutputFailed
 from vita_edge.engines.whole_folder import whole_folder
 
+from .device import Device
+from .library import Library
 from .plan import HEADER, BadPlan, Plan, read_plan
 from .plan_key import PlanKey
 
@@ -66,6 +69,13 @@ class PlanCache:
             except BadPlan as error:
                 problems.append(str(error))
         return found, problems
+
+    def timings(self, library: Library, device: Device | None) -> Path | None:
+        """Where timings of kernels are kept from one build to the next; they hold for one version and one GPU."""
+        if not library.keeps_timings or device is None:
+            return None
+        gpu = re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-")
+        return self.folder / f"timings-{library.name}-{library.version}-{gpu}.bin"
 
     @contextmanager
     def publishing(self, key: PlanKey, bytes_needed: int) -> Iterator[Path]:

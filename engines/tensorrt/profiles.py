@@ -19,8 +19,8 @@ __all__ = ["CAPACITY", "Limits", "Profile", "Range", "component_profiles", "fixe
 
 CAPACITY = "capacity"
 """The axis of a KV cache that is written in place. TensorRT wants it fixed before it reads the graph."""
-CODES_AT_ONCE = 1000
-"""Codes of the longest sentence (25 s); a stream decodes far fewer at once."""
+LONGEST_CODES = 1000
+"""Codes of the longest sentence: 25 s."""
 USUAL_AUDIO_S = 4
 USUAL_SENTENCE_TOKENS = 24
 USUAL_CODES = 48
@@ -81,11 +81,13 @@ class Limits:
     """Tiles of a picture that are encoded at once."""
     sentence_tokens: int
     """Tokens of the longest sentence that is spoken in one part."""
+    codes: int
+    """Codes that are made sound at once: a piece of a stream with its context on both sides."""
 
     def speech_context(self, facts: SpeechFacts) -> int:
         """Positions of the speech decoder's KV cache: a sentence and its codes, in steps of 256. Attention with a mask
         reads the whole cache for every code, so it is no longer than it has to be."""
-        needed = self.sentence_tokens * facts.vectors_per_token + CODES_AT_ONCE + 2
+        needed = self.sentence_tokens * facts.vectors_per_token + LONGEST_CODES + 2
         return min(-(-needed // 256) * 256, facts.context_tokens)
 
     @classmethod
@@ -98,6 +100,7 @@ class Limits:
         audio_s: int = 60,
         tiles: int | None = None,
         sentence_tokens: int | None = None,
+        codes: int = 128,
     ) -> Limits:
         """The limits of a talk with this model, where the user has not said otherwise.
 
@@ -117,12 +120,14 @@ class Limits:
             audio_s=audio_s,
             tiles=facts.vision.max_tiles + facts.vision.use_thumbnail if tiles is None else tiles,
             sentence_tokens=min(256, _longest_sentence(facts.speech)) if sentence_tokens is None else sentence_tokens,
+            codes=codes,
         )
         for name, value, most in (
             ("--max-context", limits.max_context, llm.context_tokens),
             ("--prefill-tokens", limits.prefill_tokens, llm.context_tokens),
             ("--audio-seconds", limits.audio_s, 200),
             ("--tiles", limits.tiles, 256),
+            ("--codes", limits.codes, LONGEST_CODES),
             ("--sentence-tokens", limits.sentence_tokens, _longest_sentence(facts.speech)),
         ):
             if not 0 < value <= most:
@@ -202,7 +207,7 @@ def _lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: bool)
     if component == "vision":
         return {"whole": {"tiles": (1, limits.tiles, limits.tiles)}}
     if component == "codec":
-        return {"whole": {"frames": (1, USUAL_CODES, CODES_AT_ONCE)}}
+        return {"whole": {"frames": (1, min(USUAL_CODES, limits.codes), limits.codes)}}
     if component == "audio":
         return {"whole": _audio_lengths(facts, limits, pieces=pieces)}
     raise EngineUnavailable(
@@ -236,4 +241,4 @@ def _scaled(lengths: tuple[int, int, int], factor: int) -> tuple[int, int, int]:
 
 def _longest_sentence(speech: SpeechFacts) -> int:
     """Tokens that leave room for the codes."""
-    return max((speech.context_tokens - CODES_AT_ONCE - 2) // speech.vectors_per_token, 1)
+    return max((speech.context_tokens - LONGEST_CODES - 2) // speech.vectors_per_token, 1)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
-from ..dialect import Dialect
+from ..dialect import Dialect, EncoderHeads
 from ..formats import LinearFormat
 from ..graph import GraphBuilder
 from ..layout import VISION
@@ -90,7 +90,7 @@ def _layer(g: GraphBuilder, checkpoint: Checkpoint, x: str, prefix: str) -> str:
         q = g.rms_norm(q, as_is(tensor[f"{prefix}attn.q_norm.weight"]), config.layer_norm_eps, "attn.q_norm")
         k = g.rms_norm(k, as_is(tensor[f"{prefix}attn.k_norm.weight"]), config.layer_norm_eps, "attn.k_norm")
     q, k, v = (g.reshape(part, [0, 0, heads, head_dim]) for part in (q, k, v))
-    mixed = g.dialect.attention(g, q, k, v, width, head_dim**-0.5)
+    mixed = g.dialect.attention(g, q, k, v, EncoderHeads(heads, head_dim, head_dim, head_dim**-0.5))
     proj_weight, proj_bias = (scaled(f"{prefix}attn.proj.{part}", f"{prefix}ls1") for part in ("weight", "bias"))
     x = g.op("Add", x, g.linear(mixed, proj_weight, proj_bias, "attn.proj"))
     up = _linear(g, checkpoint, norm(x, "norm2"), f"{prefix}mlp.fc1", "mlp.fc1")
