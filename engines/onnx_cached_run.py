@@ -39,6 +39,8 @@ class CachedRun:
         self._binding = session.io_binding()
         self._held: dict[str, Block] = {}
         """What inputs and outputs are bound to is kept alive; the cache itself is not, so that it can be forgotten."""
+        self._bound: dict[str, None] = {}
+        """Outputs in the order in which they were bound first, which is that of the backend's list."""
         if dialect.in_place:
             self._bind_cache(cache, 0)
         self._told = dialect.length_arrays()
@@ -56,8 +58,6 @@ class CachedRun:
         """Outputs whose shape is known only when they are there."""
         self._same = self._memory.outputs(blocks, {}) if self._memory.readable and not self._loose else None
         """What every call returns, where outputs are the arrays that a graph writes into."""
-        for name in self._loose:
-            self._binding.bind_output(name, self._memory.device)
         self._step: dict[str, Block] = {}
         """Feeds of a single position, at addresses that stay."""
         self._fed: Mapping[str, Block] = {}
@@ -79,6 +79,9 @@ class CachedRun:
             self._feed({name: self._memory.hold(array) for name, array in feeds.items()})
         if not self._dialect.in_place:
             self._bind_cache(cache, tokens)
+        for name in self._loose:  # anew: what was handed out for one shape does not take another
+            self._binding.bind_output(name, self._memory.device)
+            self._bound[name] = None
         self._session.run_with_iobinding(self._binding, None if tokens == 1 else self._give_back)
         cache.grow(tokens)
         return self._results()
@@ -86,7 +89,7 @@ class CachedRun:
     def _results(self) -> Mapping[str, Array]:
         if self._same is not None:
             return self._same
-        values = dict(zip(self._binding.get_outputs_names(), self._binding.get_outputs())) if self._loose else {}
+        values = dict(zip(self._bound, self._binding.get_outputs())) if self._loose else {}
         return self._memory.outputs(self._blocks, {name: values[name] for name in self._loose})
 
     def _bind_cache(self, cache: OnnxKvCache, tokens: int) -> None:
@@ -108,4 +111,5 @@ class CachedRun:
 
     def _bind_output(self, name: str, block: Block) -> None:
         self._held[name] = block
+        self._bound[name] = None
         self._binding.bind_output(name, self._memory.device, 0, block.dtype.type, list(block.shape), block.address)

@@ -139,8 +139,7 @@ class OnnxSession:
         for name in self.outputs:
             binding.bind_output(name, self._memory.device)
         session.run_with_iobinding(binding, self._give_back)
-        values = dict(zip(binding.get_outputs_names(), binding.get_outputs()))
-        return self._memory.outputs({}, {name: values[name] for name in self.outputs})
+        return self._memory.outputs({}, dict(zip(self.outputs, binding.get_outputs())))  # in the order of binding
 
 
 @contextmanager

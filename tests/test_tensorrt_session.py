@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -132,7 +131,7 @@ def cpu_at(cpu: Session, rows: Floats) -> KvCache:
 def test_steps_in_place_are_captured_once_and_then_launched(
     bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
 ) -> None:
-    session, engine = opened(bundle, "llm", cuda)
+    session, _ = opened(bundle, "llm", cuda)
     cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
     for at in range(12):
         assert close(logits(session, cache, rows[at : at + 1]), logits(cpu, reference, rows[at : at + 1]))
@@ -289,7 +288,7 @@ def test_no_room_is_told(bundle: Bundle, rows: Floats) -> None:
 
 
 def test_an_input_beyond_the_plan_is_told_with_its_limits(bundle: Bundle, cuda: HostCuda) -> None:
-    session, engine = opened(bundle, "codec", cuda)
+    session, _ = opened(bundle, "codec", cuda)
     session._profiles = (Profile("whole", {"codes": Range((1, 1), (1, 8), (1, 16))}),)
     wave = session.infer({"codes": np.zeros((1, 4), np.int64)})["waveform"]
     with bundle.session("codec") as judge:
@@ -347,5 +346,3 @@ def test_a_cache_that_is_forgotten_gives_its_memory_and_its_graph_back(
             session.infer({"inputs_embeds": rows[None, at : at + 1]}, cache)
         del cache
     assert len(cuda.taken) == taken
-
-
