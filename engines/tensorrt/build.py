@@ -142,6 +142,7 @@ def _build(
             outputs=_with_lengths(wanted.interface.outputs, key),
             built=Built(
                 seconds=round(float(done["seconds"]), 3),
+                estimated_s=round(wanted.size.seconds, 3),
                 peak_memory_bytes=done["peak_memory_bytes"],
                 weights_bytes=done["weights_bytes"],
                 activation_bytes=tuple(done["activation_bytes"]),
@@ -188,17 +189,12 @@ def _with_lengths(specs: Mapping[str, TensorSpec], key: PlanKey) -> dict[str, Te
 
 
 def _earlier_pace(wanted: Sequence[Wanted], cache: PlanCache) -> Pace:
-    """From plans of the same library and GPU in the cache: of other bundles, or with other lengths."""
+    """From the newest plan of each component that the same library has built for such a GPU, of whatever bundle."""
     pace = Pace()
     for plan in wanted:
         for earlier in cache.plans(plan.component)[0]:
-            same = (earlier.library, earlier.version, earlier.key.sm) == (
-                plan.key.library,
-                plan.key.version,
-                plan.key.sm,
-            )
-            if same and len(earlier.profiles) == len(plan.key.profiles) and earlier.key.precision == plan.key.precision:
-                pace.saw(plan.size.seconds * earlier.bytes / max(plan.size.plan_bytes, 1), earlier.built.seconds)
+            if (earlier.library, earlier.version, earlier.key.sm) == (plan.key.library, plan.key.version, plan.key.sm):
+                pace.saw(earlier.built.estimated_s, earlier.built.seconds)
                 break
     return pace
 

@@ -35,6 +35,8 @@ __all__ = ["Job", "main"]
 
 Tell = Callable[[dict[str, Any]], None]
 _TELL_EVERY_S = 0.1
+_NO_DRIVER = "CUDA driver version is insufficient"
+"""Of no account where plans are compiled for another machine."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class _Stopped(Exception):
 def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     began = time.monotonic()
     library = find_library(job.library)
-    log = _logger(library)
+    log = _logger(library, job)
     builder = library.trt.Builder(log)
     if builder is None:
         raise EngineUnavailable(
@@ -165,6 +167,7 @@ def _parse(job: Job, library: Library, network: Any, log: Any) -> None:
     except (OSError, ValueError, IndexError) as error:
         raise BadBundle(f"{job.graph} cannot be read.", why=f"{error}.", fix="Export the bundle again.") from error
     if parser.parse(model, str(job.graph)):
+        _let_attention_fall_apart(library, network)
         return
     reasons = [_reason(parser.get_error(i)) for i in range(parser.num_errors)] or [log.last_error]
     raise EngineUnavailable(
@@ -172,6 +175,18 @@ def _parse(job: Job, library: Library, network: Any, log: Any) -> None:
         why="; ".join(reasons[:3]) + ".",
         fix="Export the checkpoint again with --target tensorrt (or tensorrt-10.3 for JetPack 6).",
     )
+
+
+def _let_attention_fall_apart(library: Library, network: Any) -> None:
+    """Attention for whose shape there is no kernel is built from products, instead of being refused."""
+    kind = getattr(library.trt, "IAttentionInputLayer", None)
+    if kind is None:  # before 10.14 there is no such layer
+        return
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        if layer.type == library.trt.LayerType.ATTENTION_INPUT:
+            layer.__class__ = kind  # the binding hands out the base class, which knows nothing of attention
+            layer.attention.decomposable = True
 
 
 def _reason(error: Any) -> str:
@@ -226,7 +241,9 @@ def _into(writer: PlanWriter, library: Library, builder: Any, network: Any, conf
             writer.write(memoryview(plan))
         return plan is not None
 
-    class Stream(library.trt.IStreamWriter):  # type: ignore[misc]
+    writer_of_library: Any = library.trt.IStreamWriter
+
+    class Stream(writer_of_library):  # type: ignore[misc]
         """Hands on what TensorRT has written."""
 
         def __init__(self) -> None:
@@ -245,8 +262,10 @@ def _what_to_do(reason: str) -> str:
     return "Run again with --debug to see all that the library says."
 
 
-def _logger(library: Library) -> Any:
-    class Log(library.trt.ILogger):  # type: ignore[misc]
+def _logger(library: Library, job: Job) -> Any:
+    logger_of_library: Any = library.trt.ILogger
+
+    class Log(logger_of_library):  # type: ignore[misc]
         """Keeps what is asked for later; errors and warnings go to standard error, which is shown with --debug."""
 
         def __init__(self) -> None:
@@ -258,7 +277,7 @@ def _logger(library: Library) -> Any:
         def log(self, severity: Any, message: str) -> None:
             if severity <= library.trt.ILogger.Severity.WARNING:
                 print(message, file=sys.stderr)
-            if severity <= library.trt.ILogger.Severity.ERROR:
+            if severity <= library.trt.ILogger.Severity.ERROR and not (job.target and _NO_DRIVER in message):
                 self.last_error = " ".join(message.split())[:400].rstrip(".")
             if found := re.search(r"Total (Activation|Weights) Memory: (\d+) bytes", message):
                 if found[1] == "Weights":
@@ -270,7 +289,9 @@ def _logger(library: Library) -> Any:
 
 
 def _monitor(library: Library, tell: Tell, stopped: threading.Event) -> Any:
-    class Monitor(library.trt.IProgressMonitor):  # type: ignore[misc]
+    monitor_of_library: Any = library.trt.IProgressMonitor
+
+    class Monitor(monitor_of_library):  # type: ignore[misc]
         """Tells how far the builder is, and stops it."""
 
         def __init__(self) -> None:

@@ -24,6 +24,8 @@ class Size:
     profiles: int
     narrow: bool
     """Weights have fewer than 16 bits, and are held once for all profiles."""
+    stripped: bool = False
+    """The plan is written without weights."""
 
     @property
     def seconds(self) -> float:
@@ -38,7 +40,7 @@ class Size:
 
     @property
     def plan_bytes(self) -> int:
-        copies = 1 if self.narrow else max(self.profiles, 1)
+        copies = 0 if self.stripped else 1 if self.narrow else max(self.profiles, 1)
         return PLAN_BASE_BYTES + copies * self.weights_bytes
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any
 
 from vita_edge.engines.errors import EngineUnavailable, Misuse
@@ -22,6 +23,17 @@ _INSTALL = (
     "On a Jetson, install JetPack's python3-libnvinfer. On a desktop GPU: pip install 'vita-edge[tensorrt-rtx]', or "
     "NVIDIA's tensorrt package."
 )
+
+
+_OBJECTIONS = {
+    "VERSION_MISMATCH": "it was built by another version",
+    "UNSUPPORTED_CC": "it was built for another GPU",
+    "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it",
+    "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it",
+    "INSUFFICIENT_GPU_MEMORY": "the GPU has too little memory for it",
+    "MALFORMED_ENGINE": "it is no plan",
+    "CUDA_ERROR": "the NVIDIA driver is not installed as it should be",
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,19 @@ class Library:
             if name in flags:
                 bits |= 1 << int(flags[name])
         return builder.create_network(bits)
+
+    def objection(self, plan: bytes | memoryview | mmap) -> str:
+        """Why the library itself would refuse a plan on the GPU of this machine, in words; empty when it would not, or
+        cannot tell. Only the head of the plan is read, and nothing is deserialised."""
+        runtime = self.trt.Runtime(self.trt.Logger(self.trt.Logger.INTERNAL_ERROR)) if self.rtx else None
+        if runtime is None or not hasattr(runtime, "get_engine_validity"):
+            return ""
+        validity, bits = runtime.get_engine_validity(bytes(plan[: runtime.engine_header_size]))
+        if validity != self.trt.EngineValidity.INVALID:
+            return ""
+        known = self.trt.EngineInvalidityDiagnostics.__members__
+        reasons = [words for name, words in _OBJECTIONS.items() if name in known and int(known[name]) & bits]
+        return ", and ".join(reasons) or "the library does not say why"
 
     def set_target(self, config: Any, sm: str) -> None:
         """Compile for the compute capability ``sm`` (``sm86``) instead of timing on a GPU.

@@ -30,12 +30,14 @@ def open_plan(
     Args:
         max_context: positions that the KV cache has to have room for; the smallest plan with as many is taken.
         cache: folder of plans; default: that of the user.
-        library, device: default: what is found here.
+        library: default: the one that is found here.
+        device: default: the GPU of this machine. Of another one, the library is not asked what it thinks of the plan.
 
     Raises:
         EngineUnavailable: no driver, no GPU, no library, no plan, or none that fits and is whole; says which, and which
             command builds one.
     """
+    really_here = device is None
     device = device or find_device()
     library = library or find_library()
     plans = PlanCache(cache)
@@ -53,6 +55,8 @@ def open_plan(
     for plan in sorted(fitting, key=lambda plan: plan.capacity[1] if plan.capacity else 0):
         try:
             plan.check()
+            if really_here and (objection := library.objection(plan.data())):
+                raise BadPlan(f"{library} refuses {plan.path}: {objection}")
             return plan
         except BadPlan as error:
             problems.insert(0, str(error))

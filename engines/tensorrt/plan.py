@@ -36,6 +36,8 @@ class Built:
     """What building a plan took, and what it will take."""
 
     seconds: float
+    estimated_s: float
+    """What was expected from its size alone; how far off that was sets the pace of the next build."""
     peak_memory_bytes: int | None
     """Of the process that built it."""
     weights_bytes: int | None
@@ -171,6 +173,7 @@ def read_plan(folder: Path) -> Plan:
 def _built(data: Mapping[str, Any]) -> Built:
     return Built(
         seconds=float(data["seconds"]),
+        estimated_s=float(data["estimated_s"]),
         peak_memory_bytes=data["peak_memory_bytes"],
         weights_bytes=data["weights_bytes"],
         activation_bytes=tuple(int(size) for size in data["activation_bytes"]),

@@ -49,6 +49,12 @@ def wanted_plans(
     """
     check_bundle(bundle)
     _check_library(bundle, place.library)
+    if stripped and place.device is None:
+        raise Misuse(
+            "Plans cannot be built without their weights here.",
+            why="TensorRT needs a GPU and its driver for plans whose weights are put in later.",
+            fix="Build on the device itself, or leave --stripped out.",
+        )
     names = list(dict.fromkeys(components)) or list(bundle.components)
     if unknown := [name for name in names if name not in bundle.components]:
         raise Misuse(
@@ -112,5 +118,6 @@ def _wanted(bundle: Bundle, place: Place, limits: Limits, name: str, stripped: b
         weights_bytes=sum(file.stat().st_size for file in part.weights),
         profiles=len(key.profiles),
         narrow=part.precision in ("int4", "int8"),
+        stripped=stripped,
     )
     return Wanted(name, part.graph, interface, key, size)

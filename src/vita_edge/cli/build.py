@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         whole = True
     finally:
         line.close()
-        if not whole:  # Ctrl-C, or nowhere to write
+        if outcomes and not whole:  # Ctrl-C
             _tell_what_stays(outcomes)
     if arguments.json:
         print_json(
@@ -116,4 +116,4 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
 
 def _tell_what_stays(outcomes: Sequence[Outcome]) -> None:
     done = [outcome.component for outcome in outcomes if outcome.plan]
-    print(f"finished, and kept: {', '.join(done) or 'nothing yet'}", file=sys.stderr)
+    print(f"finished, and kept: {', '.join(done) or 'nothing'}", file=sys.stderr)
