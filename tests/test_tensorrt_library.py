@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 
 from host_gpu import TRT, HostCuda, HostEngine
+from vita_edge.cli import main
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import EngineUnavailable, VitaEdgeError
-from vita_edge.engines.tensorrt.build import build_plans
+from vita_edge.engines.graph_inputs import fixed_axes
 from vita_edge.engines.tensorrt.context import Context, Engine
 from vita_edge.engines.tensorrt.device import Device
 from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.engines.tensorrt.open_plan import open_plan
 from vita_edge.engines.tensorrt.open_session import open_session
-from vita_edge.engines.tensorrt.place import find_place
 from vita_edge.engines.tensorrt.plan import Plan
-from vita_edge.engines.tensorrt.profiles import Limits
 from vita_edge.engines.tensorrt.session import TensorRtSession
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime.short_list import logits_of, row_of
@@ -40,8 +39,9 @@ def bundle(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def cache(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plans")
-    limits = Limits.of(bundle.model, max_context=64, prefill_tokens=16)
-    list(build_plans(bundle, find_place("sm86"), limits, components=["llm"], cache=folder))
+    limits = ["--max-context", "64", "--prefill-tokens", "64"]
+    target = ["--device", GPU.sm, "--cache", str(folder), "--component", "llm"]
+    assert main(["build", str(bundle.path), *target, *limits, "--json"]) == 0
     return folder
 
 
@@ -53,7 +53,7 @@ def plan(bundle: Bundle, cache: Path) -> Plan:
 def test_a_session_takes_a_plan_as_its_header_describes_it(plan: Plan, bundle: Bundle) -> None:
     """Inputs, profiles and capacity are those of the real plan; ONNX Runtime stands in for running it."""
     cuda = HostCuda()
-    engine = HostEngine(plan_graph(bundle), cuda, plan.profiles)
+    engine = HostEngine(bundle.components["llm"].graph, cuda, plan.profiles)
     assert plan.capacity is not None
     session = TensorRtSession(
         Engine("llm", TRT, engine),
@@ -70,15 +70,11 @@ def test_a_session_takes_a_plan_as_its_header_describes_it(plan: Plan, bundle: B
     ours = session.new_cache(64)
     with bundle.session("llm") as judge:
         theirs = judge.new_cache(64)
-        for part in (rows[:20], rows[20:21], rows[21:22], rows[22:]):  # more than a prefill; single steps; both
+        for part in (rows[:20], rows[20:21], rows[21:22], rows[22:]):
             got = row_of(logits_of(session.infer({"inputs_embeds": part[None]}, ours)))
             want = row_of(logits_of(judge.infer({"inputs_embeds": part[None]}, theirs)))
             np.testing.assert_allclose(got, want, atol=2e-3 * np.abs(want).max())
     assert cuda.captures == 1
-
-
-def plan_graph(bundle: Bundle) -> Path:
-    return bundle.components["llm"].graph
 
 
 def test_no_input_of_a_decoder_decides_about_shapes(bundle: Bundle) -> None:
@@ -89,10 +85,8 @@ def test_no_input_of_a_decoder_decides_about_shapes(bundle: Bundle) -> None:
         builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
         network = library.network(builder)
         parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
-        from vita_edge.engines.tensorrt.build_one import fixed_graph  # the capacity is given before the parser reads
-
         graph = bundle.components[component].graph
-        assert parser.parse(fixed_graph(graph, {"capacity": 64}), str(graph))
+        assert parser.parse(fixed_axes(graph.read_bytes(), {"capacity": 64}), str(graph))
         inputs = [network.get_input(i) for i in range(network.num_inputs)]
         assert "past_length" in [tensor.name for tensor in inputs]
         assert [tensor.name for tensor in inputs if tensor.is_shape_tensor] == []

@@ -12,6 +12,7 @@ from .context import Engine
 from .device_memory import Lane
 from .library import find_library
 from .open_plan import open_plan
+from .refit import put_weights_in
 from .session import TensorRtSession
 
 __all__ = ["open_session"]
@@ -38,6 +39,8 @@ def open_session(bundle: Bundle, component: str, lane: Lane, *, graphs: bool = T
             why=logger.last or "It did not say why.",
             fix=f"Build it again: vita-edge build {bundle.path}",
         )
+    if plan.key.stripped:
+        put_weights_in(library, engine, logger, plan, bundle)
     return TensorRtSession(
         Engine(component, library.trt, engine, lambda: logger.last, keep=(runtime, logger)),
         plan.inputs,
