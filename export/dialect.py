@@ -84,6 +84,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def joins_products(self) -> bool:
+        """Whether products of the same rows are one: a compiler may join them by itself and lose their narrow form."""
+        ...
+
+    @property
     def hears_pieces(self) -> bool:
         """Whether a clip may come piece by piece, the length of what is handed on hanging on a flag."""
         ...

@@ -118,7 +118,9 @@ class Float16:
     def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
         # transposed here and not in the graph, where it would be one copy more in memory
-        kept = Blob(f"{name}.weight", "float16", (width, rows), lambda: half_columns(weight, name), weight.size)
+        kept = Blob(
+            f"{name}.weight", "float16", (width, rows), lambda: half_columns(weight, f"{name}.weight"), weight.size
+        )
         return g.op("MatMul", x, g.op("Cast", g.blob(kept), to=1))
 
 

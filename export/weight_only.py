@@ -41,7 +41,9 @@ class Plain:
         if g.floats == "float32":
             return str(g.op("MatMul", x, g.weight(f"{name}.weight", transposed(weight)), called=name))
         rows, width = weight.shape
-        kept = Blob(f"{name}.weight", "float16", (width, rows), lambda: half_columns(weight, name), weight.size)
+        kept = Blob(
+            f"{name}.weight", "float16", (width, rows), lambda: half_columns(weight, f"{name}.weight"), weight.size
+        )
         return str(g.op("MatMul", x, g.blob(kept), called=name))
 
 
@@ -53,7 +55,7 @@ class Int8Columns:
 
     def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
-        columns = _Int8(weight, name)
+        columns = _Int8(weight, f"{name}.weight")
         values = g.blob(Blob(f"{name}.weight", "int8", (width, rows), columns.values, weight.size))
         scales = g.blob(Blob(f"{name}.scale", "float16", (rows,), columns.scales))
         wide = g.op("DequantizeLinear", values, scales, axis=1, called=f"{name}.wide")
@@ -72,7 +74,7 @@ class Int8Rescaled:
 
     def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
-        columns = _Int8(weight, name)
+        columns = _Int8(weight, f"{name}.weight")
         values = g.blob(Blob(f"{name}.weight", "int8", (width, rows), columns.values, weight.size))
         shared = g.blob(Blob(f"{name}.scale", "float16", (), columns.shared))
         rest = g.blob(Blob(f"{name}.rest", "float16", (rows,), columns.rest))
@@ -95,7 +97,7 @@ class Int4Blocks:
             block //= 2
         if block < NARROWEST_BLOCK:
             return Plain().multiply(g, x, weight, name)
-        columns = _Int4(weight, block, name)
+        columns = _Int4(weight, block, f"{name}.weight")
         values = g.blob(Blob(f"{name}.weight", "int4", (width, rows), columns.values, weight.size))
         scales = g.blob(Blob(f"{name}.scale", "float16", (width // block, rows), columns.scales))
         wide = g.op("DequantizeLinear", values, scales, axis=0, block_size=block, called=f"{name}.wide")

@@ -23,6 +23,7 @@ class OnnxRuntime:
     """The first with RMSNormalization; ONNX Runtime has its kernels since 1.23."""
     ir_version: int = 11
     floats: str = "float32"
+    joins_products: bool = False
     hears_pieces: bool = True
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:

@@ -23,6 +23,7 @@ class TensorRt:
     opset: int = 24
     """The first with TensorScatter."""
     ir_version: int = 11
+    joins_products: bool = True
     hears_pieces: bool = False
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:

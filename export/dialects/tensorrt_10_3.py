@@ -26,6 +26,7 @@ class TensorRt103:
     opset: int = 19
     """The first with scales of half precision."""
     ir_version: int = 9
+    joins_products: bool = True
     hears_pieces: bool = False
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
