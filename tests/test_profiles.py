@@ -125,7 +125,6 @@ def test_the_context_is_that_of_a_talk_unless_it_is_said() -> None:
         ({"codes": 1001}, "--codes is 1001"),
         ({"audio_s": 201}, "--audio-seconds is 201"),
         ({"sentence_tokens": 1798}, "--sentence-tokens is 1798"),
-        ({"prefill_tokens": -1}, "--prefill-tokens is -1"),
     ],
 )
 def test_limits_that_the_model_does_not_have_are_refused(limits: dict[str, int], named: str) -> None:
