@@ -60,8 +60,8 @@ class Pace:
     @staticmethod
     def left(expected_s: float, elapsed_s: float, fraction: float) -> float:
         """Seconds left of a build: what was expected, less what is over; when that is used up, what the steps that are
-        done let expect, and a tenth of the time that it has taken at least."""
+        done let expect, and a tenth of the time that it has taken at least; never less than a second."""
         if elapsed_s < 0.9 * expected_s:
-            return expected_s - elapsed_s
+            return max(expected_s - elapsed_s, 1.0)
         by_steps = elapsed_s * (1 - fraction) / fraction if fraction > 0.05 else 0.0
-        return max(0.1 * elapsed_s, min(by_steps, elapsed_s))
+        return max(0.1 * elapsed_s, min(by_steps, elapsed_s), 1.0)
