@@ -84,7 +84,10 @@ def main() -> int:
 
     stopped = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: os._exit(130) if stopped.is_set() else stopped.set())
-    job = Job.from_json(json.loads(sys.stdin.readline()))
+    line = sys.stdin.readline()
+    if not line:  # stopped before it could say what it wants
+        return 1
+    job = Job.from_json(json.loads(line))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     outcome: list[int] = []
     # In a thread of its own, so that this one hears the signal while the compiler is at work.

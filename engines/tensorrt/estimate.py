@@ -11,7 +11,7 @@ from dataclasses import dataclass
 __all__ = ["Pace", "Size"]
 
 START_S, GRAPH_S_PER_BYTE, WEIGHTS_S_PER_BYTE = 0.6, 60e-6, 18e-9
-MEMORY_BASE_BYTES, MEMORY_PER_WEIGHT, MEMORY_PER_FURTHER_PROFILE = 400 << 20, 3.0, 1.0
+MEMORY_BASE_BYTES, MEMORY_PER_WEIGHT, MEMORY_PER_FURTHER_PROFILE = 600 << 20, 2.4, 0.8
 PLAN_BASE_BYTES = 24 << 20
 
 
@@ -60,8 +60,8 @@ class Pace:
     @staticmethod
     def left(expected_s: float, elapsed_s: float, fraction: float) -> float:
         """Seconds left of a build: what was expected, less what is over; when that is used up, what the steps that are
-        done let expect, and a tenth of the time that it has taken at least."""
+        done let expect, and a tenth of the time that it has taken at least; never less than a second."""
         if elapsed_s < 0.9 * expected_s:
-            return expected_s - elapsed_s
+            return max(expected_s - elapsed_s, 1.0)
         by_steps = elapsed_s * (1 - fraction) / fraction if fraction > 0.05 else 0.0
-        return max(0.1 * elapsed_s, min(by_steps, elapsed_s))
+        return max(0.1 * elapsed_s, min(by_steps, elapsed_s), 1.0)

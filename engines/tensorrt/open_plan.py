@@ -28,7 +28,8 @@ def open_plan(
     """The plan of ``component`` for this device. Its length and sha256 are compared before this returns.
 
     Args:
-        max_context: positions that the KV cache has to have room for; the smallest plan with as many is taken.
+        max_context: positions that the KV cache has to have room for; the smallest plan with as many is taken. Without
+            it, the plan that was built last is.
         cache: folder of plans; default: that of the user.
         library: default: the one that is found here.
         device: default: the GPU of this machine. Of another one, the library is not asked what it thinks of the plan.
@@ -52,7 +53,9 @@ def open_plan(
             problems.append(f"{plan.folder.name}: {'; '.join(reasons)}")
         else:
             fitting.append(plan)
-    for plan in sorted(fitting, key=lambda plan: plan.capacity[1] if plan.capacity else 0):
+    if max_context:
+        fitting.sort(key=lambda plan: plan.capacity[1] if plan.capacity else 0)
+    for plan in fitting:
         try:
             plan.check()
             if really_here and (objection := library.objection(plan.data())):

@@ -21,6 +21,8 @@ CAPACITY = "capacity"
 """The axis of a KV cache that is written in place. TensorRT wants it fixed before it reads the graph."""
 LONGEST_CODES = 1000
 """Codes of the longest sentence: 25 s."""
+PREFILL_ROWS = 512
+"""Rows of a prompt that the runtime reads at once."""
 USUAL_AUDIO_S = 4
 USUAL_SENTENCE_TOKENS = 24
 USUAL_CODES = 48
@@ -73,8 +75,6 @@ class Limits:
 
     max_context: int
     """Positions of the language model's KV cache."""
-    prefill_tokens: int
-    """Rows of a prompt that are read at once."""
     audio_s: int
     """Seconds of the longest clip."""
     tiles: int
@@ -96,7 +96,6 @@ class Limits:
         facts: ModelFacts,
         *,
         max_context: int | None = None,
-        prefill_tokens: int = 512,
         audio_s: int = 60,
         tiles: int | None = None,
         sentence_tokens: int | None = None,
@@ -116,7 +115,6 @@ class Limits:
         usual = min(llm.context_tokens, -(-(llm.prompt_limit_tokens + 1024) // 1024) * 1024)
         limits = cls(
             max_context=usual if max_context is None else max_context,
-            prefill_tokens=prefill_tokens,
             audio_s=audio_s,
             tiles=facts.vision.max_tiles + facts.vision.use_thumbnail if tiles is None else tiles,
             sentence_tokens=min(256, _longest_sentence(facts.speech)) if sentence_tokens is None else sentence_tokens,
@@ -124,7 +122,6 @@ class Limits:
         )
         for name, value, most in (
             ("--max-context", limits.max_context, llm.context_tokens),
-            ("--prefill-tokens", limits.prefill_tokens, llm.context_tokens),
             ("--audio-seconds", limits.audio_s, 200),
             ("--tiles", limits.tiles, 256),
             ("--codes", limits.codes, LONGEST_CODES),
@@ -192,7 +189,7 @@ def _lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: bool)
     speech = facts.speech
     if component == "llm":
         past = limits.max_context - 1
-        rows = min(limits.prefill_tokens, limits.max_context)
+        rows = min(PREFILL_ROWS, limits.max_context)
         return {
             "step": {"tokens": (1, 1, 1), "past": (0, past // 2, past)},
             "prefill": {"tokens": (1, rows, rows), "past": (0, min(rows, past), past)},

@@ -35,9 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="positions of the KV cache (default: the longest prompt and 1024, rounded up)",
     )
-    parser.add_argument(
-        "--prefill-tokens", type=int, default=512, metavar="N", help="rows of a prompt read at once (default: 512)"
-    )
     parser.add_argument("--audio-seconds", type=int, default=60, metavar="N", help="longest clip (default: 60)")
     parser.add_argument("--tiles", type=int, metavar="N", help="tiles encoded at once (default: a whole picture)")
     parser.add_argument("--sentence-tokens", type=int, metavar="N", help="longest sentence spoken (default: 256)")
@@ -61,7 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
     limits = Limits.of(
         bundle.model,
         max_context=arguments.max_context,
-        prefill_tokens=arguments.prefill_tokens,
         audio_s=arguments.audio_seconds,
         tiles=arguments.tiles,
         sentence_tokens=arguments.sentence_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from vita_edge.engines.tensorrt.plan import Plan
 
 __all__ = ["BuildLine", "facts", "print_outcomes"]
-
-WIDTH = 100
 
 
 class BuildLine:
@@ -30,7 +29,8 @@ class BuildLine:
         self._left_s = progress.all_left_s - progress.left_s
         if self._live:
             text = progress_text(progress, self._done + 1, self._plans)
-            print("\r" + text.ljust(WIDTH)[:WIDTH], end="", file=sys.stderr, flush=True)
+            width = _width()
+            print("\r" + text.ljust(width)[:width], end="", file=sys.stderr, flush=True)
 
     def finished(self, outcome: Outcome) -> None:
         self._done += 1
@@ -46,7 +46,12 @@ class BuildLine:
 
     def close(self) -> None:
         if self._live:
-            print("\r" + " " * WIDTH + "\r", end="", file=sys.stderr, flush=True)
+            print("\r" + " " * _width() + "\r", end="", file=sys.stderr, flush=True)
+
+
+def _width() -> int:
+    """Columns of a line that does not wrap."""
+    return max(shutil.get_terminal_size().columns - 1, 20)
 
 
 def progress_text(progress: Progress, number: int, plans: int) -> str:
