@@ -93,6 +93,12 @@ class Dialect(Protocol):
         """Whether a clip may come piece by piece, the length of what is handed on hanging on a flag."""
         ...
 
+    @property
+    def best_logits(self) -> int:
+        """How many of its best logits a decoder hands out beside all of them, so that these can stay on a device; or
+        0, where they are in the memory of whoever chooses."""
+        ...
+
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         """x / sqrt(mean(x²) + eps) · gain over the last axis; its squares may not overflow."""
         ...

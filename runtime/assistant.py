@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeAlias, get_args
 
+from vita_edge.engines.backends import open_backend
 from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.memory import available_memory
@@ -53,9 +54,12 @@ class Assistant:
         fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
             opens it when there is memory for it.
         opening: ``thorough`` opens more slowly, takes more memory, and then reads prompts faster.
+        backend: ``cpu``, ``cuda`` or ``tensorrt`` (docs/decisions/0021).
 
     Raises:
         BadBundle: the bundle is damaged, incomplete, or of another version.
+        Misuse: the backend does not run bundles of this target.
+        EngineUnavailable: the backend cannot run here.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Assistant:
         threads: int = 0,
         fast_prefill: bool | None = None,
         opening: Opening = "quick",
+        backend: str = "cpu",
     ) -> None:
         if threads < 0:
             raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
@@ -76,11 +81,13 @@ class Assistant:
         self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
         self.embeddings = self.bundle.embedding_table()
         with ExitStack() as stack:
+            self.backend = stack.enter_context(open_backend(self.bundle, backend, threads=threads))
+            int8_as_it_lies = self.bundle.target == "onnxruntime"  # elsewhere int8 weights are widened before a product
 
             def opened(name: str) -> Session:
-                as_it_lies = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
-                rearrange = opening == "thorough" or not as_it_lies
-                return stack.enter_context(self.bundle.session(name, threads=threads, rearrange=rearrange))
+                int8 = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
+                rearrange = opening == "thorough" or not (int8 and int8_as_it_lies)
+                return stack.enter_context(self.backend.session(name, rearrange=rearrange))
 
             session = {name: opened(name) for name in COMPONENTS}
             self._prefill: Session | None = None
@@ -105,7 +112,8 @@ class Assistant:
     def context_tokens(self, wanted: int | None, max_new_tokens: int) -> int:
         """Positions of a KV cache: as many as are ``wanted``, or room for the longest prompt and the longest reply."""
         llm = self.bundle.model.llm
-        return wanted or min(llm.context_tokens, llm.prompt_limit_tokens + max_new_tokens)
+        most = self._llm.most_tokens or llm.context_tokens
+        return wanted or min(llm.context_tokens, most, llm.prompt_limit_tokens + max_new_tokens)
 
     @property
     def fast_prefill(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -215,6 +216,15 @@ def test_the_reference_lists_the_json_keys_of_practice_export_and_inspect(
     for command, facts in made.items():
         told = documented_keys(command)
         assert set(printed_keys(facts, told)) == told, command
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
+def test_the_reference_lists_the_json_keys_of_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = ROOT / "tests" / "golden" / "tiny-a"
+    bundle, what = tmp_path / "bundle", ("--component", "speech_decoder", "--device", "sm86")
+    printed(capsys, "export", golden / "checkpoint", "-o", bundle, "--target", "tensorrt", "--json")
+    told = documented_keys("build")
+    assert set(printed_keys(printed(capsys, "build", bundle, *what, "--cache", tmp_path, "--json"), told)) == told
 
 
 @needs_demo

@@ -29,6 +29,9 @@ HEAVY = (
     "rich",
     "matplotlib",
     "pywebrtc_audio",
+    "tensorrt",
+    "tensorrt_rtx",
+    "cuda",
 )
 """Not at run time: of export, or of one optional task, or not at all."""
 

@@ -25,6 +25,7 @@ class TensorRt:
     ir_version: int = 11
     joins_products: bool = True
     hears_pieces: bool = False
+    best_logits: int = 64
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         """One operator, which squares and sums in float32 (its ``stash_type``)."""

@@ -28,6 +28,7 @@ class TensorRt103:
     ir_version: int = 9
     joins_products: bool = True
     hears_pieces: bool = False
+    best_logits: int = 64
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         """Squared and summed in float32: half precision overflows from 256 on."""

@@ -7,7 +7,7 @@ from ..dialect import DecoderHeads, Dialect
 from ..formats import LinearFormat
 from ..graph import GraphBuilder
 from ..weights import as_is, first_rows
-from .decoder_layer import after_attention, packed_heads
+from .decoder_layer import after_attention, hand_out, packed_heads
 
 __all__ = ["llm_graph", "llm_prefill_graph"]
 
@@ -37,7 +37,7 @@ def llm_graph(
         y = g.rms_norm(last, as_is(tensor["model.norm.weight"]), config.rms_norm_eps, "norm")
         rows = tensor["model.embed_tokens.weight" if config.tied else "lm_head.weight"]
         logits = g.linear(y, first_rows(rows, vocab_size), None, "lm_head", head=True)
-    g.result(logits, "logits", [1, 1, vocab_size])
+    hand_out(g, logits, vocab_size)
     return g
 
 

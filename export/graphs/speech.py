@@ -13,7 +13,7 @@ from ..dialects.primitives import heads_first, rotary_weights
 from ..formats import LinearFormat
 from ..graph import GraphBuilder
 from ..weights import as_is, computed, padded_head_dim
-from .decoder_layer import after_attention, packed_heads
+from .decoder_layer import after_attention, hand_out, packed_heads
 
 __all__ = ["SPEECH_CONTEXT", "speech_decoder_graph", "speech_prefill_graph"]
 
@@ -70,7 +70,7 @@ def speech_decoder_graph(
             x = after_attention(g, tensor, prefix, x, y, config.head_dim, EPS)
     y = g.rms_norm(g.take(x, -1, FAR, 1), as_is(tensor["norm.weight"]), EPS, "norm")
     logits = g.linear(y, as_is(tensor["out_fnn.weight"]), as_is(tensor["out_fnn.bias"]), "out", head=True)
-    g.result(logits, "logits", [1, 1, config.codes + 4])
+    hand_out(g, logits, config.codes + 4)
     return g
 
 

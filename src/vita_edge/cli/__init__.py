@@ -21,6 +21,7 @@ COMMANDS = {
     "chat": "talk through microphone, speaker and camera",
     "devices": "list microphones, speakers and cameras, and test them",
     "export": "turn a VITA-1.5 checkpoint into a bundle",
+    "build": "compile a bundle for an NVIDIA GPU: plans of TensorRT",
     "verify": "compare every stage of a bundle with recorded arrays",
     "inspect": "what is in a bundle, and the memory that it will take",
     "bench": "ask recorded questions in real time: latency, speed and memory",

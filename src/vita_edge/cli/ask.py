@@ -93,6 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_options(group: argparse._ArgumentGroup) -> None:
     """How the engines are opened, the same for every command that opens them."""
+    add_backend_option(group)
     group.add_argument(
         "--context", type=int, metavar="N", help="positions of the KV cache (default: a whole prompt and reply)"
     )
@@ -114,10 +115,25 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_backend_option(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--backend",
+        choices=("cpu", "cuda", "tensorrt"),
+        default="cpu",
+        help="what runs the graphs: ONNX Runtime on the processor or on an NVIDIA GPU, or plans of TensorRT; the last "
+        "two take bundles that were exported with --target tensorrt (default: cpu)",
+    )
+
+
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the engines are opened: arguments of Assistant."""
     wanted = {"auto": None, "fast": True, "plain": False}[arguments.prefill]
-    return {"threads": arguments.threads, "fast_prefill": wanted, "opening": arguments.opening}
+    return {
+        "threads": arguments.threads,
+        "fast_prefill": wanted,
+        "opening": arguments.opening,
+        "backend": arguments.backend,
+    }
 
 
 def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
@@ -203,7 +219,8 @@ def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Co
         "bundle": {
             "path": str(bundle.path),
             "precision": bundle.precision,
-            "backend": "onnxruntime-cpu",
+            "target": bundle.target,
+            "backend": assistant.backend.name,
             "fast_prefill": assistant.fast_prefill,
         },
     }
