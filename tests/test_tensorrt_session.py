@@ -347,5 +347,3 @@ def test_a_cache_that_is_forgotten_gives_its_memory_and_its_graph_back(
             session.infer({"inputs_embeds": rows[None, at : at + 1]}, cache)
         del cache
     assert len(cuda.taken) == taken
-
-
