@@ -12,6 +12,7 @@ from vita_edge.engines.backends import open_backend
 from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.memory import available_memory
+from vita_edge.engines.opened_beside import OpenedBeside
 from vita_edge.engines.session import Session
 
 from .conversation import Conversation
@@ -27,6 +28,7 @@ Opening: TypeAlias = Literal["quick", "thorough"]
 """quick: int8 graphs that read many rows use their weights as they lie on the disk. thorough: all weights are copied
 into the order of the kernels first (docs/decisions/0012)."""
 
+LLM = "llm"
 MANY_ROWS = ("vision", "audio", PREFILL)
 
 MEMORY_RESERVE_BYTES = 2 << 30
@@ -40,6 +42,9 @@ def demo_folder() -> Path:
 
 class Assistant:
     """Opens a bundle and holds conversations over it, one at a time.
+
+    Where prompts have a graph of their own, the one that decodes, which takes longest to open, is opened beside: a
+    prompt can be heard, seen and read meanwhile, and only the first token of a reply waits for it.
 
     ::
 
@@ -84,15 +89,21 @@ class Assistant:
             self.backend = stack.enter_context(open_backend(self.bundle, backend, threads=threads))
             int8_as_it_lies = self.bundle.target == "onnxruntime"  # elsewhere int8 weights are widened before a product
 
-            def opened(name: str) -> Session:
+            def session_of(name: str) -> Session:
                 int8 = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
                 rearrange = opening == "thorough" or not (int8 and int8_as_it_lies)
-                return stack.enter_context(self.backend.session(name, rearrange=rearrange))
+                return self.backend.session(name, rearrange=rearrange)
 
-            session = {name: opened(name) for name in COMPONENTS}
+            def opened(name: str) -> Session:
+                return stack.enter_context(session_of(name))
+
             self._prefill: Session | None = None
             if PREFILL in self.bundle.components and self._wants_prefill(fast_prefill):
                 self._prefill = opened(PREFILL)
+                self._llm: Session = stack.enter_context(OpenedBeside(LLM, lambda: session_of(LLM)))
+            else:
+                self._llm = opened(LLM)
+            session = {name: opened(name) for name in COMPONENTS if name != LLM}
             self.senses = Senses(session["audio"], session["vision"], facts)
             self.voice = Voice(
                 session["speech_prefill"],
@@ -102,7 +113,6 @@ class Assistant:
                 self.embeddings,
                 self.tokenizer,
             )
-            self._llm = session["llm"]
             self._stack = stack.pop_all()
 
     def language_model(self, context_tokens: int | None = None) -> LanguageModel:
@@ -112,7 +122,7 @@ class Assistant:
     def context_tokens(self, wanted: int | None, max_new_tokens: int) -> int:
         """Positions of a KV cache: as many as are ``wanted``, or room for the longest prompt and the longest reply."""
         llm = self.bundle.model.llm
-        most = self._llm.most_tokens or llm.context_tokens
+        most = (self._prefill or self._llm).most_tokens or llm.context_tokens
         return wanted or min(llm.context_tokens, most, llm.prompt_limit_tokens + max_new_tokens)
 
     @property

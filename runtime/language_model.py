@@ -51,7 +51,7 @@ class LanguageModel:
                 fix=f"Ask for {facts.context_tokens} or fewer.",
             )
         self.embeddings = embeddings
-        self.cache = session.new_cache(capacity)
+        self.cache = (prefill or session).new_cache(capacity)
         self._session, self._prefill = session, prefill
         self._row = np.zeros((1, 1, facts.hidden_size), np.float32)
 
