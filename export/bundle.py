@@ -25,6 +25,7 @@ from .graphs.vision import vision_graph
 from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
 from .whole_folder import free_place, whole_folder
+from .work import model_work
 
 __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
 
@@ -129,6 +130,7 @@ def export_bundle(
             "precision": plan.name,
             "notice": notice,
             "model": facts.to_json(),
+            "work": model_work(checkpoint.config, facts.llm.vocab_size).to_json(),
             "prompts": prompts or DEFAULT_PROMPTS,
             "embeddings": {
                 "file": "embeddings.bin",
