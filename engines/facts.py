@@ -196,7 +196,7 @@ def build_facts(kind: type[T], data: Any, where: str) -> T:
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         path = f"{where}.{field.name}"
         if field.name not in data:
-            if field.default is dataclasses.MISSING:
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 raise ValueError(f"{path} is missing")
             continue
         values[field.name] = _convert(hints[field.name], data[field.name], path)
