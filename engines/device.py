@@ -1,4 +1,4 @@
-"""The device file: what `vita-edge plan` knows of boards, graphics cards and platforms, every number with its source."""
+"""The device file: what `vita-edge plan` knows of boards, graphics cards and platforms; every number has a source."""
 
 from __future__ import annotations
 

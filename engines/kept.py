@@ -1,4 +1,4 @@
-"""How many bits a weight takes in memory at each precision, scales counted, and in which arithmetic rows are multiplied.
+"""How many bits a weight takes in memory at each precision, scales counted, and in what rows are multiplied.
 
 TensorRT: weight-only int8 and int4, which multiply in half precision. ONNX Runtime's CPU: decision 0011.
 """

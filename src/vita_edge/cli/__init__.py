@@ -23,6 +23,7 @@ COMMANDS = {
     "export": "turn a VITA-1.5 checkpoint into a bundle",
     "verify": "compare every stage of a bundle with recorded arrays",
     "inspect": "what is in a bundle, and the memory that it will take",
+    "plan": "does it fit a device, and how fast will it be: before anything is built",
     "bench": "ask recorded questions in real time: latency, speed and memory",
     "practice": "write a random checkpoint in the layout of the release",
 }
