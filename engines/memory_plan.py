@@ -21,8 +21,8 @@ AUDIO_STEPS = 100
 """Four seconds of sound at once; a live talk encodes less."""
 CODES = 40
 LIVE = 4
-"""Values of the widest layer that are alive at once, in widths. With it, 512 rows of the full model take 78 MB; TensorRT for
-RTX takes 76 MB for them."""
+"""Values of the widest layer that are alive at once, in widths. With it, 512 rows of the full model take 78 MB;
+TensorRT for RTX takes 76 MB for them."""
 BUILD_PEAK = 3.2
 """Memory at the peak of building an engine, in sizes of its weights: 14.2 GB for 4.46 GB of a 28-layer int4 decoder
 with two profiles, by TensorRT for RTX on an x86 CPU (2.3 with one profile)."""
