@@ -11,7 +11,7 @@ from typing import Any
 
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.device import Device, DeviceFile, Measurement
-from vita_edge.engines.footprint import footprint
+from vita_edge.engines.footprint import resident_weights
 from vita_edge.engines.memory_plan import MemoryPlan, advice, memory_plan
 from vita_edge.engines.turn_estimate import Estimate, SpokenTurn, estimate, yardstick_estimate
 from vita_edge.engines.work import ModelWork
@@ -44,12 +44,7 @@ class Planned:
             return None
         if BACKENDS.get(getattr(bundle, "target", "onnxruntime"), "tensorrt") != device.backend:
             return None
-        widened = footprint(bundle)["weights"] / max(sum(map(_on_disk, bundle.components)), 1)
-        return {name: round(_on_disk(bundle.components[name]) * widened) for name in bundle.components}
-
-
-def _on_disk(component: Any) -> int:
-    return sum(file.stat().st_size for file in component.weights)
+        return {name: resident_weights(component) for name, component in bundle.components.items()}
 
 
 def plan_facts(
@@ -103,8 +98,8 @@ def bench_figures(path: Path) -> tuple[Figures, SpokenTurn]:
         held_tokens=round(statistics.median(turn.history_tokens for turn in turns)) or SpokenTurn.held_tokens,
         rest_tokens=round(statistics.median(report.positions_after_speech for report in reports)),
         clause_tokens=max(round(statistics.median(report.tokens for report in reports)), 1),
-        pause_ms=float(run.settings["pause_ms"]),
-        endpoint_ms=float(run.settings["endpoint_ms"]),
+        pause_ms=float(run.settings.get("pause_ms", SpokenTurn.pause_ms)),
+        endpoint_ms=float(run.settings.get("endpoint_ms", SpokenTurn.endpoint_ms)),
     )
     return figures, turn
 
