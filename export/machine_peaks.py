@@ -47,12 +47,18 @@ class Peak:
     most: float
 
 
-def machine_peaks(threads: int = 0, told: Callable[[str], object] | None = None) -> Rates:
+def machine_peaks(
+    threads: int = 0,
+    told: Callable[[str], object] | None = None,
+    between: Callable[[int], object] | None = None,
+) -> Rates:
     """``read`` and ``blocks4`` in GB/s, ``fp32``, ``int8`` and ``convolution`` in Gop/s; kernels take turns.
 
     Args:
         threads: 0 takes one per core.
         told: called with what is being done.
+        between: called with the number of each round after it, to measure something else in turn with the kernels.
+            Round 0 touches every page and does not count.
     """
     say = told or (lambda text: None)
     rates: dict[str, list[float]] = {}
@@ -71,8 +77,10 @@ def machine_peaks(threads: int = 0, told: Callable[[str], object] | None = None)
                 begin = time.perf_counter()
                 run()
                 rate = work / (time.perf_counter() - begin) / 1e9
-                if number:  # the first round touches every page
+                if number:
                     rates.setdefault(name, []).append(rate)
+            if between:
+                between(number)
     return {name: Peak(statistics.median(values), min(values), max(values)) for name, values in rates.items()}
 
 

@@ -189,7 +189,10 @@ def _predicted(expected: Estimate, memory: MemoryPlan) -> dict[str, float]:
         "speech_rtf",
         "codec_rtf",
     )
-    return {**{name: float(getattr(expected, name)) for name in names}, "needed_bytes": float(memory.needed)}
+    figures = {name: float(getattr(expected, name)) for name in names}
+    if not expected.real_time:
+        del figures["server_ms"]  # what is held back, so that the rest does not run dry, is not predicted
+    return {**figures, "needed_bytes": float(memory.needed)}
 
 
 def _known_figures(device: Device, model: str, precision: str) -> dict[str, tuple[float, str]]:

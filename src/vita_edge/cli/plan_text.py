@@ -161,9 +161,9 @@ def _speed(plan: Mapping[str, Any], turn: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield _aligned(rates)
     load, needed = latency["load"]["expected"], latency["speech_steps_needed_per_s"]
-    able = (
-        "speech can be played while it is made" if latency["real_time"] else "speech cannot be made as fast as it plays"
-    )
+    able = "speech can be played while it is made"
+    if not latency["real_time"]:
+        able = "speech cannot be made as fast as it plays, so the first sound is held back further"
     yield f"{able}: {load:.2f} s of work for a second of sound ({needed:g} codes/s, codec, and the text)"
     yield "\nassumed efficiencies"
     for name, share in plan["efficiency"].items():
