@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .bundle import Bundle, Component
 
-__all__ = ["footprint", "resident_weights"]
+__all__ = ["bytes_on_disk", "footprint", "resident_weights"]
 
 KV_BYTES = 4
 """The caches are float32 on the CPU."""
@@ -13,10 +13,14 @@ WIDENED = 2.3
 the practice model of size half, onnxruntime on x86-64: 2.2 to 2.6 a component, 2.3 together."""
 
 
+def bytes_on_disk(component: Component) -> int:
+    """Bytes of a component's weights in their files."""
+    return sum(file.stat().st_size for file in component.weights)
+
+
 def resident_weights(component: Component) -> int:
     """Bytes of a component's weights once it has run, on the CPU."""
-    on_disk = sum(file.stat().st_size for file in component.weights)
-    return int(on_disk * (WIDENED if component.precision == "fp16" else 1))
+    return int(bytes_on_disk(component) * (WIDENED if component.precision == "fp16" else 1))
 
 
 def footprint(bundle: Bundle) -> dict[str, int]:

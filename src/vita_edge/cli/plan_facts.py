@@ -11,7 +11,7 @@ from typing import Any
 
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.device import Device, DeviceFile, Measurement
-from vita_edge.engines.footprint import resident_weights
+from vita_edge.engines.footprint import bytes_on_disk, resident_weights
 from vita_edge.engines.memory_plan import MemoryPlan, advice, memory_plan
 from vita_edge.engines.turn_estimate import Estimate, SpokenTurn, estimate, yardstick_estimate
 from vita_edge.engines.work import ModelWork
@@ -44,7 +44,8 @@ class Planned:
             return None
         if BACKENDS.get(getattr(bundle, "target", "onnxruntime"), "tensorrt") != device.backend:
             return None
-        return {name: resident_weights(component) for name, component in bundle.components.items()}
+        resident = resident_weights if device.backend == "onnxruntime-cpu" else bytes_on_disk
+        return {name: resident(component) for name, component in bundle.components.items()}
 
 
 def plan_facts(
@@ -82,7 +83,7 @@ def bench_figures(path: Path) -> tuple[Figures, SpokenTurn]:
         "first_audio_ms": "engine_ms",
         "server_ms": "server_ms",
         "decode_tokens_per_s": "decode_rate",
-        "prefill_positions_per_s": "prefill_rate",
+        "rest_positions_per_s": "prefill_rate",
         "speech_rtf": "speech_decoder_rtf",
         "codec_rtf": "codec_rtf",
     }
@@ -118,7 +119,7 @@ def _plan(
     fits = memory.verdict != "no"
     cases = [estimate(work, device, precision, context_tokens, turn, case) for case in ("expected", "slow", "fast")]
     latency = _latency(*cases)
-    predicted = _predicted(cases[0], memory)
+    predicted = _predicted(cases[0], memory, turn)
     return {
         "device": key,
         "name": device.name,
@@ -179,7 +180,7 @@ def _latency(expected: Estimate, slow: Estimate, fast: Estimate) -> dict[str, An
     }
 
 
-def _predicted(expected: Estimate, memory: MemoryPlan) -> dict[str, float]:
+def _predicted(expected: Estimate, memory: MemoryPlan, turn: SpokenTurn) -> dict[str, float]:
     names = (
         "first_audio_ms",
         "server_ms",
@@ -190,6 +191,8 @@ def _predicted(expected: Estimate, memory: MemoryPlan) -> dict[str, float]:
         "codec_rtf",
     )
     figures = {name: float(getattr(expected, name)) for name in names}
+    # a live talk reads a few positions at a time, never 300 at once
+    figures["rest_positions_per_s"] = 1000 * turn.rest_tokens / expected.stages["prefill_rest"].ms
     if not expected.real_time:
         del figures["server_ms"]  # what is held back, so that the rest does not run dry, is not predicted
     return {**figures, "needed_bytes": float(memory.needed)}

@@ -23,6 +23,7 @@ FIGURES = {
     "server_ms": ("first sound, server clock", "ms"),
     "decode_tokens_per_s": ("decode", "tok/s"),
     "prefill_positions_per_s": ("prefill", "positions/s"),
+    "rest_positions_per_s": ("prefill of a few", "positions/s"),
     "speech_steps_per_s": ("speech decoder", "codes/s"),
     "speech_rtf": ("speech decoder", "of real time"),
     "codec_rtf": ("codec", "of real time"),
