@@ -1,11 +1,11 @@
 """How many bits a weight takes in memory at each precision, scales counted, and in what rows are multiplied.
 
-TensorRT: weight-only int8 and int4, which multiply in half precision. ONNX Runtime's CPU: decision 0011.
+TensorRT: weight-only int8 and int4, which multiply in half precision (decision 0018). ONNX Runtime's CPU: 0011.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .work import ModelWork
@@ -16,7 +16,6 @@ PRECISIONS = ("fp32", "fp16", "int8", "int4")
 WIDENED = 2.3 * 16
 """Resident bits of an fp16 weight on the CPU (:mod:`.footprint`)."""
 FOUR_BITS = 4 + 16 / 128
-EIGHT_BITS = 8 + 16 / 128
 FOUR_BITS_CPU = 4 + 32 / 128 + 4 / 128
 """Float32 scales, and zero points."""
 EIGHT_BITS_CPU = 8 + 32 / 128
@@ -82,9 +81,9 @@ _KEPT = {
     ("tensorrt", "fp32"): _plain(32, "fp32", 4),
     ("tensorrt", "fp16"): _plain(16, "fp16", 2),
     ("tensorrt", "int8"): Kept(8, 8, 0, 8, 8, 8, 16, "fp16", 2, 2),
-    ("tensorrt", "int4"): Kept(EIGHT_BITS, FOUR_BITS, 0, EIGHT_BITS, 8, 8, 16, "fp16", 2, 2),
+    ("tensorrt", "int4"): Kept(8, FOUR_BITS, 0, 8, 8, 8, 16, "fp16", 2, 2),
     ("onnxruntime-cpu", "fp32"): _plain(32, "fp32", 4),
-    ("onnxruntime-cpu", "fp16"): _plain(WIDENED, "fp32", 4),
+    ("onnxruntime-cpu", "fp16"): replace(_plain(WIDENED, "fp32", 4), convolutions=32),
     ("onnxruntime-cpu", "int8"): Kept(8, 8, 0, EIGHT_BITS_CPU, 8, EIGHT_BITS_CPU, 32, "int8", 4, 4),
     ("onnxruntime-cpu", "int4"): Kept(
         EIGHT_BITS_CPU, FOUR_BITS_CPU, 8, EIGHT_BITS_CPU, 8, EIGHT_BITS_CPU, 32, "int8", 4, 4

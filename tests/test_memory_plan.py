@@ -48,7 +48,7 @@ def test_half_precision_takes_two_bytes_a_weight(full: ModelWork, board: Device)
 def test_four_bits_by_hand(full: ModelWork, board: Device) -> None:
     layer, head = full.parts.llm_layers.weights / 28, full.parts.llm_head.weights
     # 4 bits and a half-precision scale for 128 weights; first layer and head in 8
-    expected = (27 * layer * 4.125 + layer * 8.125 + head * 8.125) / 8
+    expected = (27 * layer * 4.125 + layer * 8 + head * 8) / 8
     assert memory_plan(full, board, "int4", 0).weights["llm"] == pytest.approx(expected, abs=1)
 
 
