@@ -23,6 +23,7 @@ from .errors import BadBundle
 from .facts import ModelFacts
 from .onnx_cpu import OnnxCpuSession
 from .session import Session
+from .work import ModelWork
 
 __all__ = ["COMPONENTS", "FORMAT", "FORMAT_VERSION", "PREFILL", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
 
@@ -71,6 +72,8 @@ class Bundle:
     embeddings: Mapping[str, Any]
     notice: str
     """What the user should know about these weights (licence, or that they are random)."""
+    work: ModelWork | None = None
+    """How much its graphs have to do; None in bundles whose export did not say it yet."""
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -104,6 +107,7 @@ class Bundle:
                 files={name: (int(f["bytes"]), str(f["sha256"])) for name, f in manifest["files"].items()},
                 embeddings=manifest["embeddings"],
                 notice=manifest["notice"],
+                work=ModelWork.from_json(manifest["work"]) if "work" in manifest else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)

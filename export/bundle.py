@@ -25,6 +25,7 @@ from .graphs.speech import speech_decoder_graph, speech_prefill_graph
 from .graphs.vision import vision_graph
 from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
+from .work import model_work
 
 __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
 
@@ -132,6 +133,7 @@ def export_bundle(
             "target": plan.target,
             "notice": notice,
             "model": facts.to_json(),
+            "work": model_work(checkpoint.config, facts.llm.vocab_size).to_json(),
             "prompts": prompts or DEFAULT_PROMPTS,
             "embeddings": {
                 "file": "embeddings.bin",

@@ -248,6 +248,20 @@ def test_the_reference_lists_the_json_keys_of_verify(tmp_path: Path, capsys: pyt
     assert set(printed_keys(printed(capsys, "verify", tmp_path / "bundle", "--golden", golden, "--json"), told)) == told
 
 
+def test_the_reference_lists_the_json_keys_of_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "how-to" / "plan-a-device.md").read_text("utf-8")
+    (described,) = blocks(page, "json")
+    device = json.loads(described)
+    device["devices"]["my-board"]["measured"].append(
+        {"model": "qwen3-8b-int4-awq", "what": "decode_tokens_per_s", "value": 12, "source": "for this test"}
+    )
+    file = tmp_path / "devices.json"
+    file.write_text(json.dumps(device))
+    words = ["--model", "half", "--precision", "int4", "--devices", file, "--device", "my-board"]
+    told = documented_keys("plan")
+    assert set(printed_keys(printed(capsys, "plan", *words, "--json"), told)) == told
+
+
 def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
     import dataclasses
 

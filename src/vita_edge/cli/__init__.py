@@ -24,6 +24,7 @@ COMMANDS = {
     "build": "compile a bundle for an NVIDIA GPU: plans of TensorRT",
     "verify": "compare every stage of a bundle with recorded arrays",
     "inspect": "what is in a bundle, and the memory that it will take",
+    "plan": "does it fit a device, and how fast will it be: before anything is built",
     "bench": "ask recorded questions in real time: latency, speed and memory",
     "practice": "write a random checkpoint in the layout of the release",
 }
