@@ -224,9 +224,9 @@ def _with_timings(job: Job, library: Library, config: Any) -> Any:
     except OSError:
         earlier = b""
     cache = config.create_timing_cache(earlier)
-    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+    if cache is None or not config.set_timing_cache(cache, False):
         cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, ignore_mismatch=False)
+        config.set_timing_cache(cache, False)
     return cache
 
 
@@ -267,6 +267,7 @@ def _what_to_do(reason: str) -> str:
 
 def _logger(library: Library, job: Job) -> Any:
     logger_of_library: Any = library.trt.ILogger
+    kinds = logger_of_library.Severity
 
     class Log(logger_of_library):  # type: ignore[misc]
         """Keeps what is asked for later; errors and warnings go to standard error, which is shown with --debug."""
@@ -278,9 +279,10 @@ def _logger(library: Library, job: Job) -> Any:
             self.activation_bytes: list[int] = []
 
         def log(self, severity: Any, message: str) -> None:
-            if severity <= library.trt.ILogger.Severity.WARNING:
+            severe = severity in (kinds.INTERNAL_ERROR, kinds.ERROR)
+            if severe or severity == kinds.WARNING:
                 print(message, file=sys.stderr)
-            if severity <= library.trt.ILogger.Severity.ERROR and not (job.target and _NO_DRIVER in message):
+            if severe and not (job.target and _NO_DRIVER in message):
                 self.last_error = " ".join(message.split())[:400].rstrip(".")
             if found := re.search(r"Total (Activation|Weights) Memory: (\d+) bytes", message):
                 if found[1] == "Weights":
