@@ -142,7 +142,7 @@ def compile_graph(
         raise Refused("; ".join(log.errors) or "no reason given")
     texts = [text for text in log.texts if text.startswith("Layers:")]
     return Compiled(
-        kernels=tuple(filter(None, map(_kernel, texts[0].splitlines()))) if texts else (),
+        kernels=_kernels(texts[0].splitlines() if texts else []),
         outputs=frozenset(value.name for value in model.graph.output),
         plan_bytes=plan.nbytes,
         weight_bytes=_totals(log.texts, "Weights")[0],
@@ -190,7 +190,17 @@ def _totals(texts: Sequence[str], what: str) -> tuple[int, ...]:
     return tuple(int(m[1]) for text in texts if (m := re.fullmatch(rf"Total {what} Memory: (\d+) bytes", text)))
 
 
-def _kernel(line: str) -> Kernel | None:
+def _kernels(lines: Sequence[str]) -> tuple[Kernel, ...]:
+    """A kernel's name ends in the number of its part of the plan; parts of profiles but the first name them."""
+    profiles: dict[str, int] = {}
+    for line in lines:
+        part, named = re.match(r"Name: .*?_myl(\d+)_\d+, LayerType", line), re.search(r" \[profile (\d+)\]", line)
+        if part and named:
+            profiles[part[1]] = int(named[1])
+    return tuple(kernel for line in lines if (kernel := _kernel(line, profiles)))
+
+
+def _kernel(line: str, profiles: Mapping[str, int]) -> Kernel | None:
     found = re.match(
         r"Name: (?P<name>.+?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*)\], Constants: \[(?P<constants>.*)\], "
         r"Outputs: \[(?P<outputs>.*)\], TacticName",
@@ -198,11 +208,11 @@ def _kernel(line: str) -> Kernel | None:
     )
     if found is None or found["kind"] in ("signal", "wait", "shape_call", "copy"):
         return None
-    profile = re.search(r"_myl(\d+)_\d+$", found["name"])
+    part = re.search(r"_myl(\d+)_\d+$", found["name"])
     return Kernel(
         name=found["name"],
         kind=found["kind"],
-        profile=int(profile[1]) if profile else 0,
+        profile=profiles.get(part[1], 0) if part else 0,
         inputs=_tensors(found["inputs"]),
         constants=_tensors(found["constants"]),
         outputs=_tensors(found["outputs"]),
