@@ -136,6 +136,7 @@ class _Cuda(_Cpu):
 
         check_cuda_provider()
         super().__init__(bundle, threads)
+        self._on_processor: dict[str, tuple[str, ...]] = {}
 
     def session(
         self,
@@ -148,7 +149,12 @@ class _Cuda(_Cpu):
         from .onnx_cuda import OnnxCudaSession
 
         graph = self._bundle.components[component].graph
-        return OnnxCudaSession(graph, threads=self._threads, taps=taps, overrides=overrides)
+        session = OnnxCudaSession(graph, threads=self._threads, taps=taps, overrides=overrides)
+        self._on_processor[component] = session.on_processor
+        return session
+
+    def facts(self) -> dict[str, Any]:
+        return {"operators_on_processor": {name: list(kinds) for name, kinds in self._on_processor.items()}}
 
 
 class _TensorRt:
