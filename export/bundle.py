@@ -13,6 +13,7 @@ import numpy as np
 from vita_edge import __version__
 from vita_edge.engines.bundle import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.errors import Misuse
+from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .checkpoint import Checkpoint
 from .facts import model_facts
@@ -24,7 +25,6 @@ from .graphs.speech import speech_decoder_graph, speech_prefill_graph
 from .graphs.vision import vision_graph
 from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
-from .whole_folder import free_place, whole_folder
 
 __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, get_args
 from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.memory import available_memory
+from vita_edge.engines.recording import FeedRecorder
 from vita_edge.engines.session import Session
 
 from .conversation import Conversation
@@ -53,6 +54,7 @@ class Assistant:
         fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
             opens it when there is memory for it.
         opening: ``thorough`` opens more slowly, takes more memory, and then reads prompts faster.
+        record: a folder for what every graph is fed, to calibrate with; it is there once the assistant is closed.
 
     Raises:
         BadBundle: the bundle is damaged, incomplete, or of another version.
@@ -65,6 +67,7 @@ class Assistant:
         threads: int = 0,
         fast_prefill: bool | None = None,
         opening: Opening = "quick",
+        record: str | Path | None = None,
     ) -> None:
         if threads < 0:
             raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
@@ -76,11 +79,13 @@ class Assistant:
         self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
         self.embeddings = self.bundle.embedding_table()
         with ExitStack() as stack:
+            recorder = stack.enter_context(FeedRecorder(record, self.bundle)) if record else None
 
             def opened(name: str) -> Session:
                 as_it_lies = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
                 rearrange = opening == "thorough" or not as_it_lies
-                return stack.enter_context(self.bundle.session(name, threads=threads, rearrange=rearrange))
+                session = stack.enter_context(self.bundle.session(name, threads=threads, rearrange=rearrange))
+                return recorder.watch("llm" if name == PREFILL else name, session) if recorder else session
 
             session = {name: opened(name) for name in COMPONENTS}
             self._prefill: Session | None = None

@@ -21,6 +21,8 @@ COMMANDS = {
     "chat": "talk through microphone, speaker and camera",
     "devices": "list microphones, speakers and cameras, and test them",
     "export": "turn a VITA-1.5 checkpoint into a bundle",
+    "record": "ask a bundle, and keep what its graphs are fed, to calibrate with",
+    "calibrate": "measure ranges on recorded feeds and write a bundle with 8- or 4-bit weights",
     "verify": "compare every stage of a bundle with recorded arrays",
     "inspect": "what is in a bundle, and the memory that it will take",
     "bench": "ask recorded questions in real time: latency, speed and memory",
