@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_edge.engines.errors import MissingPackage
-
 __all__ = ["BlockGrid", "Blocked", "block_that_fits", "channel_int8", "dequantised", "gptq_blocks", "round_blocks"]
 
 Floats = NDArray[np.float32]
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 """Parts of a block's range that ``searched`` tries."""
 SMALLEST_BLOCK = 16
+DAMPING, TINY = 0.01, 1e-12
+WIDEST_EXACT = 8192
+"""Inputs of a matrix up to which moments are inverted in double precision: beyond, they would take gigabytes more."""
 
 
 def channel_int8(weight: Floats, axis: int, scale_dtype: str) -> tuple[NDArray[np.int8], Floats]:
@@ -109,52 +110,39 @@ def round_blocks(weight: Floats, grid: BlockGrid, *, search: bool) -> Blocked:
 
 
 def gptq_blocks(weight: Floats, inputs: Floats, grid: BlockGrid) -> Blocked:
-    """weight [in, out] by GPTQ, which lets later inputs make up for the rounding of earlier ones, on ``inputs``
-    [rows, in] that were recorded. The work is ONNX Runtime's.
+    """weight [in, out] by GPTQ (Frantar and others, 2022): input by input, what rounding one has changed in the output
+    is made up for by those that are still to be rounded, as far as the recorded ``inputs`` [rows, in] allow.
 
-    Raises:
-        MissingPackage: it needs onnx-ir.
+    Ranges are searched block by block, on the weights as they then are.
     """
-    try:
-        from onnxruntime.quantization.neural_compressor.weight_only import gptq
-    except ModuleNotFoundError as error:
-        raise MissingPackage(
-            f"GPTQ needs the package {error.name}.",
-            why="ONNX Runtime's implementation imports it.",
-            fix="Install vita-edge with its extra: calibration.",
-        ) from error
-    exact = np.float64 if len(weight) <= 8192 else np.float32  # the inverse of a wide one would take 3 GB more
+    left = weight.astype(np.float32)
+    upper = _inverse_factor(inputs)
+    values = np.empty(weight.shape, np.int16)
+    scales, zeros = (np.empty((len(weight) // grid.block, weight.shape[1]), np.float32) for _ in range(2))
+    for b, start in enumerate(range(0, len(weight), grid.block)):
+        stop = start + grid.block
+        here = left[start:stop]
+        ranges = round_blocks(here, grid, search=True)
+        scales[b], zeros[b] = ranges.scales[0], ranges.zeros[0]
+        errors = np.empty_like(here)
+        for i in range(grid.block):
+            steps = np.clip(np.rint(here[i] / scales[b]) + zeros[b], grid.lowest, grid.highest)
+            values[start + i] = steps
+            factors = upper[start + i, start + i : stop]
+            errors[i] = (here[i] - (steps - zeros[b]) * scales[b]) / factors[0]
+            here[i + 1 :] -= np.outer(factors[1:], errors[i])
+        left[stop:] -= upper[start:stop, stop:].T @ errors
+    return Blocked(grid, values, scales, zeros)
+
+
+def _inverse_factor(inputs: Floats) -> Floats:
+    """U, upper triangular, with UᵀU the inverse of the inputs' second moments, dampened by a hundredth."""
+    exact = np.float64 if inputs.shape[1] <= WIDEST_EXACT else np.float32
     rows = inputs.astype(exact)
-    hessian: NDArray[Any] = rows.T @ rows * exact(2 / max(len(rows), 1))
-    fake = gptq(
-        weight.astype(np.float32),
-        hessian,
-        num_bits=grid.bits,
-        group_size=grid.block,
-        scheme="sym" if grid.symmetric else "asym",
-        blocksize=grid.block,
-        mse=True,
-    )
-    return _on_grid(np.asarray(fake, np.float32), grid)
-
-
-def _on_grid(fake: Floats, grid: BlockGrid) -> Blocked:
-    """Find the steps that values were rounded to: the coarsest scale of which all values of a block are multiples."""
-    blocks = fake.reshape(-1, grid.block, fake.shape[1])
-    largest = np.abs(blocks).max(axis=1)
-    steps = 1 << grid.bits
-    scales, off = np.full_like(largest, np.finfo(np.float32).tiny), np.full_like(largest, np.inf)
-    for count in range(1, steps):
-        tried = np.maximum(largest / np.float32(count), np.finfo(np.float32).tiny)
-        steps_away = blocks / tried[:, None]
-        error = np.abs(steps_away - np.rint(steps_away)).max(axis=1)
-        better = error < np.where(off < 1e-3, -1, off)
-        np.copyto(scales, tried, where=better)
-        np.copyto(off, error, where=better)
-    multiples = np.rint(blocks / scales[:, None])
-    zeros = np.zeros_like(scales) if grid.symmetric else np.clip(-multiples.min(axis=1), 0, grid.highest)
-    values = np.clip(multiples + zeros[:, None], grid.lowest, grid.highest).reshape(fake.shape)
-    return Blocked(grid, values.astype(np.int16), stored_scales(scales, grid.scale_dtype), zeros)
+    moments: NDArray[Any] = rows.T @ rows / exact(max(len(rows), 1))
+    spread = np.diag(moments)
+    np.fill_diagonal(moments, np.where(spread > 0, spread, 1) + DAMPING * max(spread.mean(), TINY))
+    return np.linalg.cholesky(np.linalg.inv(moments)).T.astype(np.float32)
 
 
 def _steps(blocks: Floats, scales: Floats, zeros: Floats, grid: BlockGrid) -> Floats:
