@@ -59,6 +59,8 @@ class Bundle:
 
     path: Path
     precision: str
+    target: str
+    """The backend whose operators the graphs use: onnxruntime, tensorrt or tensorrt-10.3."""
     producer: str
     model: ModelFacts
     prompts: Mapping[str, Mapping[str, str]]
@@ -94,6 +96,7 @@ class Bundle:
             bundle = cls(
                 path=folder,
                 precision=manifest["precision"],
+                target=str(manifest.get("target", "onnxruntime")),  # bundles from before targets
                 producer=manifest["producer"],
                 model=ModelFacts.from_json(manifest["model"]),
                 prompts=manifest["prompts"],

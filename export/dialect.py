@@ -1,0 +1,106 @@
+"""What a graph owes to the backend that will run it: the version of the operators, the type of numbers inside, and the
+few pieces of arithmetic that backends want written in their own way.
+
+The graphs (:mod:`.graphs`) say what is computed; a dialect says with which nodes (docs/decisions/0018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from .weights import padded_head_dim
+
+if TYPE_CHECKING:
+    from .graph import GraphBuilder
+
+__all__ = ["DecoderHeads", "Dialect", "KvCache"]
+
+
+@dataclass(frozen=True)
+class DecoderHeads:
+    """The attention of a decoder: how many heads of which width, and how far its rotation reaches."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    """Of the checkpoint; in the graph heads are padded (docs/decisions/0002)."""
+    positions: int
+    theta: float
+
+    @property
+    def padded(self) -> int:
+        return padded_head_dim(self.head_dim)
+
+    @property
+    def scale(self) -> float:
+        return float(self.head_dim**-0.5)
+
+
+class KvCache(Protocol):
+    """The keys and values of a decoder, and the inputs of the graph that say where it stands."""
+
+    def attend(self, g: GraphBuilder, layer: int, qkv: str) -> str:
+        """Rotate, append to the cache of ``layer``, and attend causally to all that is in it.
+
+        Args:
+            qkv: [1, tokens, (heads + 2 · kv_heads) · padded], packed
+
+        Returns:
+            [1, tokens, heads · padded]
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """How graphs are written for one backend."""
+
+    @property
+    def target(self) -> str:
+        """As the manifest names it."""
+        ...
+
+    @property
+    def opset(self) -> int: ...
+
+    @property
+    def ir_version(self) -> int: ...
+
+    @property
+    def floats(self) -> str:
+        """Type of weights and tensors inside a graph, float32 or float16; inputs and outputs stay float32."""
+        ...
+
+    @property
+    def hears_pieces(self) -> bool:
+        """Whether a clip may come piece by piece, the length of what is handed on hanging on a flag."""
+        ...
+
+    def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
+        """x / sqrt(mean(x²) + eps) · gain over the last axis; its squares may not overflow."""
+        ...
+
+    def gelu(self, g: GraphBuilder, x: str) -> str:
+        """The exact one, by the error function."""
+        ...
+
+    def attention(
+        self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None
+    ) -> str:
+        """softmax(scale · q kᵀ) v, every position sees every other one that is visible.
+
+        Args:
+            q, k, v: [batch, n, heads, d]; v may have another d than the others
+            width: heads · d of v, the width of the result [batch, n, width]
+            visible: bool [n, n of k], or all are
+        """
+        ...
+
+    def kv_cache(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> KvCache:
+        """Begin a decoder: adds its inputs, apart from the cache itself.
+
+        Args:
+            rows: a tensor whose second axis counts the new tokens
+        """
+        ...
