@@ -61,10 +61,9 @@ def calibrate(
     feeds.check(bundle)
     names, notes = _chosen(bundle, feeds, components)
     manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
-    target = str(manifest.get("target", "onnxruntime"))
     graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
     for name, graph in graphs.items():
-        _check_blocks(name, graph, choices, target)
+        _check_blocks(name, graph, choices, bundle.target)
     place = free_place(output, lambda there: _refusal(there, force))
     layers: list[LayerReport] = []
     stages: list[StageReport] = []
@@ -75,7 +74,7 @@ def calibrate(
         for name in names:
             raw = feeds.samples(name, choices.samples)
             inputs = _whole(bundle, name, graphs[name], raw, threads)
-            one = ComponentCalibration(name, graphs[name], inputs, choices, target, folder / "components")
+            one = ComponentCalibration(name, graphs[name], inputs, choices, bundle.target, folder / "components")
             try:
                 stages.append(one.run(raw, threads=threads, progress=_named(progress, name)))
             finally:

@@ -115,7 +115,7 @@ def _entropy_limit(magnitudes: Floats, amax: float) -> float:
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     collector: Any = HistogramCollector("entropy", True, BINS, LEVELS, PERCENTILE, "same")
-    both = np.concatenate([magnitudes, -magnitudes, np.float32([amax, -amax])])
+    both = np.concatenate([magnitudes, -magnitudes, np.array([amax, -amax], np.float32)])
     if not both.any():
         return 0.0
     collector.collect_value({"x": both})

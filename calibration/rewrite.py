@@ -20,6 +20,8 @@ __all__ = ["Rewrite"]
 PAGE = 4096
 """Large weights begin on a page, so that they are mapped and not copied."""
 COPY_BYTES = 1 << 24
+QDQ_OPSET = 19
+"""The first whose QuantizeLinear reads half precision. What 18 and 19 do alike is all that an older graph has."""
 
 
 class Rewrite:
@@ -118,8 +120,12 @@ class Rewrite:
                 self._copy(tensor)
         self._weights.close()
         old = self._graph.graph
-        known = {opset.domain for opset in self._graph.model.opset_import}
-        opsets = [*self._graph.model.opset_import, *(helper.make_opsetid(d, 1) for d in self._domains - known)]
+        opsets = [
+            helper.make_opsetid(known.domain, known.version if known.domain else max(known.version, QDQ_OPSET))
+            for known in self._graph.model.opset_import
+        ]
+        known_domains = {opset.domain for opset in opsets}
+        opsets += [helper.make_opsetid(domain, 1) for domain in sorted(self._domains - known_domains)]
         graph = helper.make_graph(
             nodes, old.name, old.input, old.output, [t for name, t in self._initializers.items() if name in used]
         )
