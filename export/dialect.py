@@ -14,7 +14,18 @@ from .weights import padded_head_dim
 if TYPE_CHECKING:
     from .graph import GraphBuilder
 
-__all__ = ["DecoderHeads", "Dialect", "KvCache"]
+__all__ = ["DecoderHeads", "Dialect", "EncoderHeads", "KvCache"]
+
+
+@dataclass(frozen=True)
+class EncoderHeads:
+    """The attention of an encoder."""
+
+    heads: int
+    width: int
+    """Of a query and of a key."""
+    value_width: int
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def joins_products(self) -> bool:
+        """Whether products of the same rows are one: a compiler may join them by itself and lose their narrow form."""
+        ...
+
+    @property
     def hears_pieces(self) -> bool:
         """Whether a clip may come piece by piece, the length of what is handed on hanging on a flag."""
         ...
@@ -86,14 +102,16 @@ class Dialect(Protocol):
         ...
 
     def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None
+        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
     ) -> str:
         """softmax(scale · q kᵀ) v, every position sees every other one that is visible.
 
         Args:
-            q, k, v: [batch, n, heads, d]; v may have another d than the others
-            width: heads · d of v, the width of the result [batch, n, width]
-            visible: bool [n, n of k], or all are
+            q, k: [batch, n, heads, width]; v: [batch, n, heads, value_width]
+            visible: bool [n of q, n of k], or all are
+
+        Returns:
+            [batch, n, heads · value_width]
         """
         ...
 

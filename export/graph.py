@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from .dialect import Dialect
 from .dialects.onnx_runtime import OnnxRuntime
 from .formats import Blob, Float32, LinearFormat, float_blob, half_blob
-from .weights import Weight, computed
+from .weight_only import Plain
+from .weights import Weight, computed, joined_rows
 
 __all__ = ["GraphBuilder", "table"]
 
@@ -62,7 +63,7 @@ class GraphBuilder:
         self.dialect = dialect or OnnxRuntime()
         self.floats = self.dialect.floats
         """Type of the weights and of the tensors between the graph's inputs and outputs: float32 or float16."""
-        self.format = linear or Float32()
+        self.format = linear or (Float32() if self.floats == "float32" else Plain())
         self._linear = self.format
         self._head = head or self.format
         self.taps: list[str] = []
@@ -182,6 +183,15 @@ class GraphBuilder:
         """x [.., in] · weight [out, in]ᵀ + bias [out]."""
         product = (self._head if head else self._linear).multiply(self, x, weight, name)
         return self.op("Add", product, self.weight(f"{name}.bias", bias)) if bias else product
+
+    def linears(self, x: str, weights: dict[str, Weight], name: str) -> list[str]:
+        """The products of the same rows with several matrices: one with all of them, called ``name``, where the dialect
+        joins them."""
+        if not self.dialect.joins_products:
+            return [self.linear(x, weight, None, part) for part, weight in weights.items()]
+        product = self.linear(x, joined_rows(*weights.values()), None, name)
+        sizes = self.constant([weight.shape[0] for weight in weights.values()])
+        return list(self.op("Split", product, sizes, axis=-1, outputs=len(weights)))
 
     def layer_norm(self, x: str, weight: Weight, bias: Weight, eps: float, name: str) -> str:
         """One operator: decomposed, its squares overflow half precision."""

@@ -12,7 +12,7 @@ from .dialects.onnx_runtime import OnnxRuntime
 from .dialects.tensorrt import TensorRt
 from .dialects.tensorrt_10_3 import TensorRt103
 from .formats import Blocks, Float16, Float32, Int8Rows, LinearFormat
-from .weight_only import Int4Blocks, Int8Columns, Plain
+from .weight_only import Int4Blocks, Int8Columns, Int8Rescaled, Plain
 
 __all__ = ["DEFAULT_BLOCK", "PRECISIONS", "TARGETS", "PrecisionPlan", "precision_plan"]
 
@@ -62,15 +62,15 @@ def _tensorrt(single: Dialect, half: Dialect, four_bits: Dialect, block: int) ->
     """Half precision throughout, matrices narrower: encoders in int8, as calibration completes it; the matrices of the
     language model in blocks of 4 bits, but for its first layer and the heads."""
 
-    def alike(name: str, form: LinearFormat, dialect: Dialect) -> PrecisionPlan:
-        return PrecisionPlan(name, form, form, head=form, speech_decoder=form, dialect=dialect)
+    def plan(name: str, encoders: LinearFormat, decoders: LinearFormat, dialect: Dialect) -> PrecisionPlan:
+        return PrecisionPlan(name, encoders, decoders, head=decoders, speech_decoder=decoders, dialect=dialect)
 
-    eight = Int8Columns()
+    single_plain, half_plain, eight = Plain("fp32"), Plain(), Int8Rescaled()
     return {
-        "fp32": alike("fp32", Plain("fp32"), single),
-        "fp16": alike("fp16", Plain(), half),
-        "int8": alike("int8", eight, half),
-        "int4": replace(alike("int4", eight, four_bits), llm=Int4Blocks(block), llm_first=eight),
+        "fp32": plan("fp32", single_plain, single_plain, single),
+        "fp16": plan("fp16", half_plain, half_plain, half),
+        "int8": plan("int8", Int8Columns(), eight, half),
+        "int4": replace(plan("int4", Int8Columns(), eight, four_bits), llm=Int4Blocks(block), llm_first=eight),
     }
 
 

@@ -19,7 +19,7 @@ from .weights import Floats, Weight, transposed
 if TYPE_CHECKING:
     from .graph import GraphBuilder
 
-__all__ = ["Int4Blocks", "Int8Columns", "Plain"]
+__all__ = ["Int4Blocks", "Int8Columns", "Int8Rescaled", "Plain"]
 
 Halves = NDArray[np.float16]
 
@@ -47,7 +47,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Int8Columns:
-    """int8 with a scale for every output."""
+    """int8 with a scale for every output: for many rows, and as calibration completes it."""
 
     precision: str = "int8"
 
@@ -58,6 +58,26 @@ class Int8Columns:
         scales = g.blob(Blob(f"{name}.scale", "float16", (rows,), columns.scales))
         wide = g.op("DequantizeLinear", values, scales, axis=1, called=f"{name}.wide")
         return str(g.op("MatMul", x, wide, called=name))
+
+
+@dataclass(frozen=True)
+class Int8Rescaled:
+    """int8 with one scale for the product, and what every output lacks behind it: for single rows.
+
+    With a single row TensorRT fuses a DequantizeLinear of one scale, while for one of many it writes the whole matrix
+    out in half precision before every product.
+    """
+
+    precision: str = "int8"
+
+    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+        rows, width = weight.shape
+        columns = _Int8(weight, name)
+        values = g.blob(Blob(f"{name}.weight", "int8", (width, rows), columns.values, weight.size))
+        shared = g.blob(Blob(f"{name}.scale", "float16", (), columns.shared))
+        rest = g.blob(Blob(f"{name}.rest", "float16", (rows,), columns.rest))
+        wide = g.op("DequantizeLinear", values, shared, called=f"{name}.wide")
+        return str(g.op("Mul", g.op("MatMul", x, wide, called=name), rest))
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,22 @@ class _Int8:
     def scales(self) -> Iterator[Halves]:
         yield from self._scales
         self._scales = []
+
+    def shared(self) -> Iterator[Halves]:
+        yield np.array(self._power_of_two(), np.float16)
+
+    def rest(self) -> Iterator[Halves]:
+        """:meth:`scales` without what is :meth:`shared`."""
+        shared = self._power_of_two()
+        for scale in self.scales():
+            yield (scale.astype(np.float32) / shared).astype(np.float16)
+
+    def _power_of_two(self) -> np.float32:
+        """About the least scale, so that no product is larger before it is rescaled than after; but no less than a
+        64th of the largest, so that none of weight vanishes. By a power of two, halves are divided exactly."""
+        scales = np.concatenate(self._scales).astype(np.float32)
+        least = max(scales.min(), scales.max() / 64)
+        return np.float32(2.0) ** np.floor(np.log2(least, dtype=np.float32))
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..dialect import DecoderHeads, KvCache
+from ..dialect import DecoderHeads, EncoderHeads, KvCache
 from .primitives import attention_in_primitives, rotary_weights
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class OnnxRuntime:
     """The first with RMSNormalization; ONNX Runtime has its kernels since 1.23."""
     ir_version: int = 11
     floats: str = "float32"
+    joins_products: bool = False
     hears_pieces: bool = True
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
@@ -32,10 +33,10 @@ class OnnxRuntime:
         return str(g.op("Gelu", x))
 
     def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None
+        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
     ) -> str:
         """Primitives rather than one operator: on the CPU they are the faster form (docs/lab)."""
-        return attention_in_primitives(g, q, k, v, width, scale, visible)
+        return attention_in_primitives(g, q, k, v, heads, visible)
 
     def kv_cache(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> KvCache:
         return _GroupQueryCache(g, heads)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dialect import DecoderHeads
+from ..dialect import DecoderHeads, EncoderHeads
 from ..weights import computed, padded_head_dim
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "MASKED",
     "additive_mask",
     "attention_in_primitives",
+    "heads_first",
     "rotary_tables",
     "rotary_weights",
     "row_positions",
@@ -27,16 +28,19 @@ MASKED = -65504.0
 """What the reference adds to a score that may not be seen: the least number of half precision."""
 
 
-def attention_in_primitives(
-    g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None
-) -> str:
+def attention_in_primitives(g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None) -> str:
     """Two products and a softmax; see :meth:`..dialect.Dialect.attention`."""
-    q, v = (g.op("Transpose", x, perm=[0, 2, 1, 3]) for x in (q, v))
-    scores = g.op("MatMul", g.scale(q, scale), g.op("Transpose", k, perm=[0, 2, 3, 1]))
+    q, v = heads_first(g, q), heads_first(g, v)
+    scores = g.op("MatMul", g.scale(q, heads.scale), g.op("Transpose", k, perm=[0, 2, 3, 1]))
     if visible is not None:
         scores = g.op("Add", scores, additive_mask(g, visible))
     mixed = g.op("MatMul", g.op("Softmax", scores, axis=-1), v)
-    return g.reshape(g.op("Transpose", mixed, perm=[0, 2, 1, 3]), [0, 0, width])
+    return g.reshape(g.op("Transpose", mixed, perm=[0, 2, 1, 3]), [0, 0, heads.heads * heads.value_width])
+
+
+def heads_first(g: GraphBuilder, x: str) -> str:
+    """[batch, n, heads, d] → [batch, heads, n, d]"""
+    return g.remembered("heads_first", x, lambda: g.op("Transpose", x, perm=[0, 2, 1, 3]))
 
 
 def additive_mask(g: GraphBuilder, visible: str) -> str:
@@ -84,5 +88,4 @@ def split_heads(g: GraphBuilder, qkv: str, heads: DecoderHeads) -> tuple[str, st
     sizes = [heads.heads, heads.kv_heads, heads.kv_heads]
     split = g.reshape(qkv, [0, 0, sum(sizes), heads.padded])
     q, k, v = g.op("Split", split, g.constant(sizes), axis=2, outputs=3)
-    q, k, v = (g.op("Transpose", x, perm=[0, 2, 1, 3]) for x in (q, k, v))
-    return q, k, v
+    return heads_first(g, q), heads_first(g, k), heads_first(g, v)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..dialect import DecoderHeads, KvCache
-from .primitives import rotary_weights, row_positions, split_heads
+from ..dialect import DecoderHeads, EncoderHeads, KvCache
+from .primitives import heads_first, rotary_weights, row_positions, split_heads
 
 if TYPE_CHECKING:
     from ..graph import GraphBuilder
@@ -23,6 +23,7 @@ class TensorRt:
     opset: int = 24
     """The first with TensorScatter."""
     ir_version: int = 11
+    joins_products: bool = True
     hears_pieces: bool = False
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
@@ -33,11 +34,17 @@ class TensorRt:
         return str(g.op("Gelu", x))
 
     def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None
+        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
     ) -> str:
-        q, k, v = (g.op("Transpose", x, perm=[0, 2, 1, 3]) for x in (q, k, v))
-        mixed = g.op("Attention", q, k, v, *([visible] if visible else []), scale=scale)
-        return g.reshape(g.op("Transpose", mixed, perm=[0, 2, 1, 3]), [0, 0, width])
+        """One operator, whose values have to be as wide as its queries: narrower ones are filled up with zeros."""
+        missing = heads.width - heads.value_width
+        if missing:
+            v = g.op("Pad", v, g.constant([0, 0, 0, 0, 0, 0, 0, missing]))
+        q, k, v = (heads_first(g, x) for x in (q, k, v))
+        mixed = g.op("Attention", q, k, v, *([visible] if visible else []), scale=heads.scale)
+        if missing:
+            mixed = g.take(mixed, 0, heads.value_width, 3)
+        return g.reshape(g.op("Transpose", mixed, perm=[0, 2, 1, 3]), [0, 0, heads.heads * heads.value_width])
 
     def kv_cache(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> KvCache:
         return _ScatteredCache(g, heads, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..dialect import DecoderHeads, KvCache
+from ..dialect import DecoderHeads, EncoderHeads, KvCache
 from .primitives import additive_mask, attention_in_primitives, rotary_weights, row_positions, split_heads
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ class TensorRt103:
 
     floats: str = "float16"
     target: str = "tensorrt-10.3"
-    opset: int = 18
-    """The first with Split and ReduceMean as they are written here."""
+    opset: int = 19
+    """The first with scales of half precision."""
     ir_version: int = 9
+    joins_products: bool = True
     hears_pieces: bool = False
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
@@ -41,9 +42,9 @@ class TensorRt103:
         return str(g.op("Mul", g.scale(x, 0.5), g.op("Add", erf, g.constant(1.0, g.floats))))
 
     def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, width: int, scale: float, visible: str | None = None
+        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
     ) -> str:
-        return attention_in_primitives(g, q, k, v, width, scale, visible)
+        return attention_in_primitives(g, q, k, v, heads, visible)
 
     def kv_cache(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> KvCache:
         return _ConcatenatedCache(g, heads, rows)

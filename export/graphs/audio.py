@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..checkpoint import Checkpoint
-from ..dialect import Dialect
+from ..dialect import Dialect, EncoderHeads
 from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
 from ..layout import AUDIO, CMVN
@@ -111,7 +111,8 @@ def _attention(
     keys = piece.with_past(g.op("Concat", k, p, axis=-1), f"{layer}.key", [heads, 2 * head_dim])
     values = _linear(g, checkpoint, x, f"{source}.linear_v", "v")
     values = g.reshape(piece.with_past(values, f"{layer}.value", [heads * head_dim]), [0, 0, heads, head_dim])
-    mixed = g.dialect.attention(g, queries, keys, values, config.hidden_size, head_dim**-0.5, visible)
+    shape = EncoderHeads(heads, 2 * head_dim, head_dim, head_dim**-0.5)
+    mixed = g.dialect.attention(g, queries, keys, values, shape, visible)
     return _linear(g, checkpoint, mixed, f"{source}.linear_out", "out")
 
 

@@ -28,7 +28,7 @@ def after_attention(
     out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), head_dim)
     x = g.op("Add", x, g.linear(mixed, out, None, "attn.out"))
     y = g.rms_norm(x, as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), eps, "post_norm")
-    gate = g.linear(y, as_is(tensor[f"{prefix}mlp.gate_proj.weight"]), None, "mlp.gate")
-    up = g.linear(y, as_is(tensor[f"{prefix}mlp.up_proj.weight"]), None, "mlp.up")
+    both = {f"mlp.{part}": as_is(tensor[f"{prefix}mlp.{part}_proj.weight"]) for part in ("gate", "up")}
+    gate, up = g.linears(y, both, "mlp.gate_up")
     y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
     return g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ..checkpoint import Checkpoint
 from ..config import SpeechConfig
-from ..dialect import DecoderHeads, Dialect
-from ..dialects.primitives import rotary_weights
+from ..dialect import DecoderHeads, Dialect, EncoderHeads
+from ..dialects.primitives import heads_first, rotary_weights
 from ..formats import LinearFormat
 from ..graph import GraphBuilder
 from ..weights import as_is, computed, padded_head_dim
@@ -46,8 +46,9 @@ def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: 
             last = i == config.layers - 1  # of the last layer only keys and values are of use
             x, k, v = _prefix_layer(g, checkpoint, x, f"layers.{i}.", rotary, cache_only=last)
         for part, value in (("key", k), ("value", v)):
-            value = g.op("Transpose", value, perm=[0, 2, 1, 3])
-            g.output(value, f"present.{i}.{part}", g.floats, [1, config.heads, "vectors_and_bos", padded])
+            g.output(
+                heads_first(g, value), f"present.{i}.{part}", g.floats, [1, config.heads, "vectors_and_bos", padded]
+            )
     return g
 
 
@@ -93,7 +94,7 @@ def _prefix_layer(
     if cache_only:
         return x, k, v
     q = _rotated(g, q, cos, sin, padded)
-    y = g.dialect.attention(g, q, k, v, heads * padded, config.head_dim**-0.5)
+    y = g.dialect.attention(g, q, k, v, EncoderHeads(heads, padded, padded, config.head_dim**-0.5))
     return after_attention(g, tensor, prefix, x, y, config.head_dim, EPS), k, v
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
-from ..dialect import Dialect
+from ..dialect import Dialect, EncoderHeads
 from ..formats import LinearFormat
 from ..graph import GraphBuilder
 from ..layout import VISION
@@ -85,12 +85,14 @@ def _layer(g: GraphBuilder, checkpoint: Checkpoint, x: str, prefix: str) -> str:
 
     qkv_bias = as_is(tensor[f"{prefix}attn.qkv.bias"]) if config.qkv_bias else None
     qkv = g.linear(norm(x, "norm1"), as_is(tensor[f"{prefix}attn.qkv.weight"]), qkv_bias, "attn.qkv")
-    q, k, v = g.op("Split", qkv, axis=-1, num_outputs=3, outputs=3)
     if config.qk_normalization:
+        q, k, v = g.op("Split", qkv, axis=-1, num_outputs=3, outputs=3)
         q = g.rms_norm(q, as_is(tensor[f"{prefix}attn.q_norm.weight"]), config.layer_norm_eps, "attn.q_norm")
         k = g.rms_norm(k, as_is(tensor[f"{prefix}attn.k_norm.weight"]), config.layer_norm_eps, "attn.k_norm")
-    q, k, v = (g.reshape(part, [0, 0, heads, head_dim]) for part in (q, k, v))
-    mixed = g.dialect.attention(g, q, k, v, width, head_dim**-0.5)
+        q, k, v = (g.reshape(part, [0, 0, heads, head_dim]) for part in (q, k, v))
+    else:
+        q, k, v = g.op("Split", g.reshape(qkv, [0, 0, 3 * heads, head_dim]), axis=2, num_outputs=3, outputs=3)
+    mixed = g.dialect.attention(g, q, k, v, EncoderHeads(heads, head_dim, head_dim, head_dim**-0.5))
     proj_weight, proj_bias = (scaled(f"{prefix}attn.proj.{part}", f"{prefix}ls1") for part in ("weight", "bias"))
     x = g.op("Add", x, g.linear(mixed, proj_weight, proj_bias, "attn.proj"))
     up = _linear(g, checkpoint, norm(x, "norm2"), f"{prefix}mlp.fc1", "mlp.fc1")
