@@ -24,8 +24,6 @@ from .walk import run_graph
 __all__ = ["Choices", "calibrate"]
 
 WIDE = ("fp32", "fp16")
-BLOCKED_OPSET = 21
-"""The first whose DequantizeLinear knows blocks and 4 bits."""
 REPORT = "calibration"
 """Folder of the bundle for the report and its picture."""
 
@@ -62,8 +60,6 @@ def calibrate(
     names, notes = _chosen(bundle, feeds, components)
     manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
     graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
-    for name, graph in graphs.items():
-        _check_blocks(name, graph, choices, bundle.target)
     place = free_place(output, lambda there: _refusal(there, force))
     layers: list[LayerReport] = []
     stages: list[StageReport] = []
@@ -109,17 +105,6 @@ def _chosen(bundle: Bundle, feeds: Feeds, components: Sequence[str] | None) -> t
         feeds.samples(missing[0], 1)  # says that there are none
     names = [name for name in wanted if name not in missing]
     return names, [f"{name} was left as it is: the feeds hold nothing of it" for name in missing]
-
-
-def _check_blocks(name: str, graph: ComponentGraph, choices: Choices, target: str) -> None:
-    opset = next((o.version for o in graph.model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    blocks = choices.precision == "int4" and name == "llm" and target != "onnxruntime"
-    if blocks and opset < BLOCKED_OPSET:
-        raise Misuse(
-            f"A bundle for {target} cannot have 4-bit weights.",
-            why=f"Its graphs have opset {opset}; blocks of 4 bits came with {BLOCKED_OPSET}.",
-            fix="Calibrate at --precision int8, or export for a newer target.",
-        )
 
 
 def _whole(bundle: Bundle, name: str, graph: ComponentGraph, raw: Sequence[Sample], threads: int) -> list[Sample]:

@@ -141,7 +141,10 @@ class ComponentCalibration:
 
         def write() -> None:
             values, scales = channel_int8(self._weight(layer, None), layer.axis, seen.dtype)
-            self._rewrite.channel_weight(layer, values, scales, seen.dtype)
+            if layer.kind == "MatMul" and not self._packed:
+                self._rewrite.rescaled_weight(layer, values, scales, seen.dtype)
+            else:
+                self._rewrite.channel_weight(layer, values, scales, seen.dtype)
 
         return snr, write
 

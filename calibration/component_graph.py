@@ -62,8 +62,10 @@ class ComponentGraph:
 
     @property
     def outputs(self) -> list[str]:
-        """Names of what the graph hands out; a cache only where it hands out nothing else."""
+        """Names of what the graph hands out: of a decoder its logits, and a cache only where there is nothing else."""
         names = [value.name for value in self.graph.output]
+        if "logits" in names:
+            return ["logits"]
         return [name for name in names if not name.startswith("present.")] or names
 
     def array(self, name: str) -> NDArray[Any]:

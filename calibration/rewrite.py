@@ -22,6 +22,10 @@ PAGE = 4096
 COPY_BYTES = 1 << 24
 QDQ_OPSET = 19
 """The first whose QuantizeLinear reads half precision. What 18 and 19 do alike is all that an older graph has."""
+BLOCKED_OPSET, BLOCKED_IR = 21, 10
+"""The first whose DequantizeLinear knows blocks and 4 bits."""
+SPREAD = 64
+"""How much smaller than the largest the one scale may be: the rest of a weight must not vanish."""
 
 
 class Rewrite:
@@ -38,21 +42,23 @@ class Rewrite:
         self._before: dict[int, list[onnx.NodeProto]] = {}
         self._inputs: dict[tuple[int, int], str] = {}
         self._replaced: dict[int, list[onnx.NodeProto]] = {}
+        self._after: dict[int, onnx.NodeProto] = {}
         self._quantised: set[str] = set()
+        self._opset = QDQ_OPSET
         self._domains: set[str] = set()
 
     def activation(self, layer: Layer, x: str, limits: Range, dtype: str) -> None:
         """Round what ``layer`` reads to int8; layers that read the same tensor share the rounding."""
-        scale, zero = f"{x}/scale", "int8_zero"
+        scale, zero = f"{x}.range", "int8_zero"
         node = self._graph.nodes[layer.node]
         before = self._before.setdefault(layer.node, [])
         self._small(zero, np.zeros((), np.int8))
         if x not in self._quantised:
             self._quantised.add(x)
             self._small(scale, np.asarray(activation_scale(limits.limit, dtype), dtype))
-            before.append(_node("QuantizeLinear", [x, scale, zero], f"{x}/quantized"))
-        output = f"{node.name}/x"
-        before.append(_node("DequantizeLinear", [f"{x}/quantized", scale, zero], output))
+            before.append(_node("QuantizeLinear", f"{node.name}.quantize", [x, scale, zero], f"{x}.quantized"))
+        output = f"{node.name}.x"
+        before.append(_node("DequantizeLinear", output, [f"{x}.quantized", scale, zero], output))
         self._inputs[layer.node, 0] = output
 
     def channel_weight(self, layer: Layer, values: NDArray[np.int8], scales: NDArray[np.float32], dtype: str) -> None:
@@ -63,8 +69,28 @@ class Rewrite:
         self._large(names[2], np.zeros(len(scales), np.int8))
         self._dequantise(layer, names, axis=layer.axis)
 
+    def rescaled_weight(self, layer: Layer, values: NDArray[np.int8], scales: NDArray[np.float32], dtype: str) -> None:
+        """An int8 weight with one scale before the product, and what every output lacks multiplied behind it.
+
+        For a single row, TensorRT fuses a DequantizeLinear of one scale into the product; with one of many it writes
+        the whole matrix out wide before every product.
+        """
+        shared = np.exp2(np.floor(np.log2(max(scales.min(), scales.max() / SPREAD))))  # exact in half precision
+        names = [f"{layer.weight}.int8", f"{layer.weight}.scale", "int8_zero"]
+        self._large(names[0], values)
+        self._small(names[1], np.asarray(shared, dtype))
+        self._small(names[2], np.zeros((), np.int8))
+        self._large(f"{layer.weight}.rest", (scales / shared).astype(dtype))
+        self._dequantise(layer, names)
+        node = self._graph.nodes[layer.node]
+        product = f"{node.name}.product"
+        self._after[layer.node] = helper.make_node(
+            "Mul", [product, f"{layer.weight}.rest"], list(node.output), name=f"{node.name}.rescaled"
+        )
+
     def block_weight(self, layer: Layer, weight: Blocked, dtype: str) -> None:
         """An int4 weight with a scale for every block of inputs."""
+        self._opset = BLOCKED_OPSET
         packed = _nibbles((weight.values.reshape(-1) & 0xF).astype(np.uint8))
         name = f"{layer.weight}.int4"
         self._large(name, packed, data_type=TensorProto.INT4, dims=weight.values.shape)
@@ -121,7 +147,7 @@ class Rewrite:
         self._weights.close()
         old = self._graph.graph
         opsets = [
-            helper.make_opsetid(known.domain, known.version if known.domain else max(known.version, QDQ_OPSET))
+            helper.make_opsetid(known.domain, known.version if known.domain else max(known.version, self._opset))
             for known in self._graph.model.opset_import
         ]
         known_domains = {opset.domain for opset in opsets}
@@ -130,7 +156,10 @@ class Rewrite:
             nodes, old.name, old.input, old.output, [t for name, t in self._initializers.items() if name in used]
         )
         model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=self._graph.model.ir_version, producer_name="vita-edge"
+            graph,
+            opset_imports=opsets,
+            ir_version=max(self._graph.model.ir_version, BLOCKED_IR if self._opset >= BLOCKED_OPSET else 0),
+            producer_name="vita-edge",
         )
         self._graph_file.write_bytes(model.SerializeToString(deterministic=True))
         return [self._graph_file, self._graph_file.with_name(self._file_name)]
@@ -152,12 +181,16 @@ class Rewrite:
                 if where == i:
                     changed.input[k] = name
             nodes.append(changed)
+            if after := self._after.get(i):
+                changed.output[0] = after.input[0]
+                nodes.append(after)
         read = {name for node in nodes for name in node.input} | {value.name for value in self._graph.graph.output}
         return [node for node in nodes if node.op_type != "Cast" or read.intersection(node.output)]
 
     def _dequantise(self, layer: Layer, inputs: list[str], **attributes: int) -> None:
         output = f"{layer.weight}.dequantized"
-        self._before.setdefault(layer.node, []).append(_node("DequantizeLinear", inputs, output, **attributes))
+        name = f"{self._graph.nodes[layer.node].name}.wide"
+        self._before.setdefault(layer.node, []).append(_node("DequantizeLinear", name, inputs, output, **attributes))
         self._inputs[layer.node, 1] = output
 
     def _small(self, name: str, array: NDArray[Any]) -> None:
@@ -199,8 +232,8 @@ class Rewrite:
         self._initializers[tensor.name] = tensor
 
 
-def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(kind, inputs, [output], name=output, **attributes)
+def _node(kind: str, name: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [output], name=name, **attributes)
 
 
 def _nibbles(values: NDArray[np.uint8]) -> NDArray[np.uint8]:

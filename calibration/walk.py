@@ -119,6 +119,8 @@ class _Runner:
             "session.model_external_initializers_file_folder_path", str(self.graph.path.parent)
         )
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        # Else a product with a narrow weight and a wide activation is computed with a rounded activation, for speed.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         try:
             return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the backend raises classes of its own
