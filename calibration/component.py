@@ -14,7 +14,7 @@ from .choices import Choices
 from .component_graph import ComponentGraph
 from .feeds import Sample, digest
 from .layers import Group, Layer, find_groups
-from .ranges import Observed
+from .ranges import Observed, own_range
 from .report import LayerReport, StageReport
 from .rewrite import Rewrite
 from .trial import Measured, best_trial, layer_snr_db, snr_db
@@ -53,6 +53,13 @@ class ComponentCalibration:
         self._alone = choices.weights_alone(name)
         self._rewrite = Rewrite(graph, folder)
         self._groups = find_groups(graph)
+        self._outputs = {
+            graph.nodes[layer.node].output[0]: Observed(len(feeds), None)
+            for group in self._groups
+            for layer in group.layers
+            if self._packed and layer.kind != "MatMul"
+        }
+        """Of convolutions: the CPU computes one in integers where its output is rounded, too."""
         self.layers: list[LayerReport] = []
 
     def run(self, raw: Sequence[Sample], *, threads: int, progress: Callable[[int, int], object]) -> StageReport:
@@ -66,7 +73,7 @@ class ComponentCalibration:
             return keep
 
         seen = {group.x: self._observed(group) for group in self._groups}
-        watched: dict[str, Watcher] = {**seen}
+        watched: dict[str, Watcher] = {**seen, **self._outputs}
         for name in self._graph.outputs:
             watched[name] = keeper(name)
         waiting = list(self._groups)
@@ -102,8 +109,10 @@ class ComponentCalibration:
         for k, layer in enumerate(group.layers):
             if kept[k]:
                 self._rewrite.activation(layer, group.x, found.range, seen.dtype)
-                weight = self._weight(layer, found if any(kept) else None)
-                self._rewrite.channel_weight(layer, *channel_int8(weight, layer.axis, seen.dtype), seen.dtype)
+                values, scales = channel_int8(self._weight(layer, found), layer.axis, seen.dtype)
+                self._rewrite.channel_weight(layer, values, scales, seen.dtype)
+                if (out := self._outputs.pop(self._graph.nodes[layer.node].output[0], None)) and seen.dtype == "float32":
+                    self._rewrite.integer_convolution(layer, found.range, own_range(out, choices.method), scales)
             elif any(kept) and found.factor is not None:  # what it reads is smoothed for the others
                 self._rewrite.values(layer.weight, self._weight(layer, found))
             self._report(layer, "int8" if kept[k] else None, seen, found.snr_db[k], found, k)

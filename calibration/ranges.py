@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.tensors import Array
 
-__all__ = ["METHODS", "Observed", "Range", "candidates", "quantised"]
+__all__ = ["METHODS", "Observed", "Range", "candidates", "own_range", "quantised"]
 
 Floats = NDArray[np.float32]
 
@@ -96,6 +96,14 @@ def candidates(seen: Observed, method: str) -> Iterator[Range]:
             yield Range("percentile" if method == "percentile" else f"percentile {tail:g}", max(float(limit), TINY))
     if method in ("entropy", "auto"):
         yield Range("entropy", max(_entropy_limit(magnitudes, seen.amax), TINY))
+
+
+def own_range(seen: Observed, method: str) -> Range:
+    """The range in which rounding changes the tensor itself least."""
+    values = np.concatenate([array.ravel() for array in seen.kept])
+    ranges = list(candidates(seen, method))
+    errors = [np.square(values - quantised(values, each.limit, seen.dtype), dtype=np.float64).sum() for each in ranges]
+    return ranges[int(np.argmin(errors))]
 
 
 def quantised(x: Floats, limit: float, scale_dtype: str) -> Floats:

@@ -24,6 +24,7 @@ QDQ_OPSET = 19
 """The first whose QuantizeLinear reads half precision. What 18 and 19 do alike is all that an older graph has."""
 BLOCKED_OPSET, BLOCKED_IR = 21, 10
 """The first whose DequantizeLinear knows blocks and 4 bits."""
+INT32_STEPS = 2.0**30
 SPREAD = 64
 """How much smaller than the largest the one scale may be: the rest of a weight must not vanish."""
 
@@ -42,7 +43,8 @@ class Rewrite:
         self._before: dict[int, list[onnx.NodeProto]] = {}
         self._inputs: dict[tuple[int, int], str] = {}
         self._replaced: dict[int, list[onnx.NodeProto]] = {}
-        self._after: dict[int, onnx.NodeProto] = {}
+        self._after: dict[int, list[onnx.NodeProto]] = {}
+        """What follows a node; the first of it reads what the node now hands out."""
         self._quantised: set[str] = set()
         self._opset = QDQ_OPSET
         self._domains: set[str] = set()
@@ -60,6 +62,31 @@ class Rewrite:
         output = f"{node.name}.x"
         before.append(_node("DequantizeLinear", output, [f"{x}.quantized", scale, zero], output))
         self._inputs[layer.node, 0] = output
+
+    def integer_convolution(self, layer: Layer, x: Range, y: Range, scales: NDArray[np.float32]) -> None:
+        """Also round the output and the bias of a convolution: ONNX Runtime's CPU then computes it in integers.
+
+        TensorRT parses no int32 bias; it is for bundles of the CPU alone.
+        """
+        node = self._graph.nodes[layer.node]
+        step = activation_scale(x.limit, "float32") * scales
+        if len(node.input) > 2 and node.input[2] in self._graph.initializers:
+            bias = np.rint(self._graph.array(node.input[2]).astype(np.float64) / step)
+            if np.abs(bias).max() >= INT32_STEPS:
+                return  # it would not fit: the convolution stays in floats, between rounded tensors
+            names = [f"{node.input[2]}.int32", f"{node.input[2]}.scale"]
+            self._large(names[0], bias.astype(np.int32))
+            self._large(names[1], step.astype(np.float32))
+            before = self._before.setdefault(layer.node, [])
+            before.append(_node("DequantizeLinear", f"{node.name}.bias", names, f"{node.input[2]}.dequantized", axis=0))
+            self._inputs[layer.node, 2] = f"{node.input[2]}.dequantized"
+        output, exact, narrow = node.output[0], f"{node.name}.exact", f"{node.name}.narrow"
+        self._small(f"{node.name}.output_range", np.asarray(activation_scale(y.limit, "float32"), np.float32))
+        scale = [f"{node.name}.output_range", "int8_zero"]
+        self._after[layer.node] = [
+            _node("QuantizeLinear", narrow, [exact, *scale], narrow),
+            _node("DequantizeLinear", f"{node.name}.output", [narrow, *scale], output),
+        ]
 
     def channel_weight(self, layer: Layer, values: NDArray[np.int8], scales: NDArray[np.float32], dtype: str) -> None:
         """An int8 weight with a scale for every output."""
@@ -84,9 +111,9 @@ class Rewrite:
         self._dequantise(layer, names)
         node = self._graph.nodes[layer.node]
         product = f"{node.name}.product"
-        self._after[layer.node] = helper.make_node(
-            "Mul", [product, f"{layer.weight}.rest"], list(node.output), name=f"{node.name}.rescaled"
-        )
+        self._after[layer.node] = [
+            _node("Mul", f"{node.name}.rescaled", [product, f"{layer.weight}.rest"], node.output[0])
+        ]
 
     def block_weight(self, layer: Layer, weight: Blocked, dtype: str) -> None:
         """An int4 weight with a scale for every block of inputs."""
@@ -182,8 +209,8 @@ class Rewrite:
                     changed.input[k] = name
             nodes.append(changed)
             if after := self._after.get(i):
-                changed.output[0] = after.input[0]
-                nodes.append(after)
+                changed.output[0] = after[0].input[0]
+                nodes += after
         read = {name for node in nodes for name in node.input} | {value.name for value in self._graph.graph.output}
         return [node for node in nodes if node.op_type != "Cast" or read.intersection(node.output)]
 
