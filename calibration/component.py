@@ -33,6 +33,8 @@ __all__ = ["ComponentCalibration"]
 
 Floats = NDArray[np.float32]
 
+MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "Pad")
+"""ONNX Runtime 1.32 carries the rounding of a convolution on through these, and forgets that it is signed."""
 GPTQ_ROWS = 8
 """Times as many rows as trials need."""
 
@@ -53,11 +55,11 @@ class ComponentCalibration:
         self._alone = choices.weights_alone(name)
         self._rewrite = Rewrite(graph, folder)
         self._groups = find_groups(graph)
+        results = [graph.nodes[la.node].output[0] for g in self._groups for la in g.layers if la.kind != "MatMul"]
         self._outputs = {
-            graph.nodes[layer.node].output[0]: Observed(len(feeds), None)
-            for group in self._groups
-            for layer in group.layers
-            if self._packed and layer.kind != "MatMul"
+            name: Observed(len(feeds), None)
+            for name in results
+            if self._packed and not any(graph.nodes[i].op_type in MOVES for i in graph.consumers.get(name, ()))
         }
         """Of convolutions: the CPU computes one in integers where its output is rounded, too."""
         self.layers: list[LayerReport] = []
@@ -111,7 +113,9 @@ class ComponentCalibration:
                 self._rewrite.activation(layer, group.x, found.range, seen.dtype)
                 values, scales = channel_int8(self._weight(layer, found), layer.axis, seen.dtype)
                 self._rewrite.channel_weight(layer, values, scales, seen.dtype)
-                if (out := self._outputs.pop(self._graph.nodes[layer.node].output[0], None)) and seen.dtype == "float32":
+                if (
+                    out := self._outputs.pop(self._graph.nodes[layer.node].output[0], None)
+                ) and seen.dtype == "float32":
                     self._rewrite.integer_convolution(layer, found.range, own_range(out, choices.method), scales)
             elif any(kept) and found.factor is not None:  # what it reads is smoothed for the others
                 self._rewrite.values(layer.weight, self._weight(layer, found))

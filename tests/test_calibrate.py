@@ -24,7 +24,7 @@ from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
 from vita_edge.runtime.parity import verify
 
-QUICK = Choices(method="minmax", samples=8, rows=128)
+QUICK = Choices(method="percentile", samples=24, rows=256)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def feeds(tiny_bundle: Bundle, golden: Path, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("recorded") / "feeds"
     inputs = golden / "data" / "inputs"
     with Assistant(tiny_bundle, record=folder) as assistant:
-        talk = assistant.conversation(Options(max_new_tokens=16))
+        talk = assistant.conversation(Options(max_new_tokens=48))
         talk.ask(Turn(sounds=[read_sound(inputs / "zh_ask.wav")], images=[read_image(inputs / "square.png")]))
         talk.ask(Turn(text="Hello, how are you today?"))
     return folder
@@ -67,6 +67,9 @@ def test_all_q_and_dq_are_signed_and_symmetric(calibrated: tuple[Path, Calibrati
         graph = ComponentGraph(part.graph)
         for node in graph.nodes:
             if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+                if len(node.input) == 2:  # the bias of a convolution on the CPU; none is zero
+                    assert graph.initializers[node.input[0]].data_type == TensorProto.INT32
+                    continue
                 zero = graph.initializers[node.input[2]]
                 assert zero.data_type == TensorProto.INT8 and not graph.array(zero.name).any()
             if node.op_type == "QuantizeLinear":
@@ -158,7 +161,8 @@ def test_damaged_feeds_are_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path
         Feeds.open(tmp_path)
     broken = tmp_path / "feeds"
     shutil.copytree(feeds, broken)
-    next((broken / "codec").iterdir()).write_bytes(b"PK")
+    for file in (broken / "codec").iterdir():
+        file.write_bytes(b"PK")
     with pytest.raises(BadInput, match="cannot be read"):
         calibrate(tiny_bundle.path, broken, tmp_path / "out", QUICK, components=["codec"])
     assert not (tmp_path / "out").exists()
