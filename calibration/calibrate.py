@@ -27,6 +27,9 @@ WIDE = ("fp32", "fp16")
 REPORT = "calibration"
 """Folder of the bundle for the report and its picture."""
 
+ATTEMPTS = 4
+"""At a component whose output is not good enough: each gives back a quarter of the layers that are still rounded."""
+
 Progress = Callable[[str, int, int], object]
 """Called with (component, nodes done, nodes in all)."""
 
@@ -70,11 +73,18 @@ def calibrate(
         for name in names:
             raw = feeds.samples(name, choices.samples)
             inputs = _whole(bundle, name, graphs[name], raw, threads)
-            one = ComponentCalibration(name, graphs[name], inputs, choices, bundle.target, folder / "components")
-            try:
-                stages.append(one.run(raw, threads=threads, progress=_named(progress, name)))
-            finally:
-                one.close()
+            tried = choices
+            for _ in range(ATTEMPTS):
+                one = ComponentCalibration(name, graphs[name], inputs, tried, bundle.target, folder / "components")
+                try:
+                    stage = one.run(raw, threads=threads, progress=_named(progress, name))
+                finally:
+                    one.close()
+                levels = sorted(layer.snr_db for layer in one.layers if layer.kept_as == "int8")
+                if stage.snr_db >= choices.reach_db or not levels:
+                    break
+                tried = replace(choices, keep_below_db=levels[len(levels) // 4] + 1e-9)
+            stages.append(stage)
             layers += one.layers
         report = CalibrationReport(choices.precision, choices.to_json(), tuple(layers), tuple(stages), tuple(notes))
         report = _with_picture(report, folder)

@@ -31,6 +31,8 @@ class Choices:
     decoder_activations: bool = False
     """At int8: also 8-bit activations in the decoders."""
     keep_below_db: float | None = None
+    reach_db: float = 20.0
+    """Signal to noise of a component below which the worst quarter of its layers is given back, up to three times."""
     weights: Literal["rtn", "searched", "gptq"] = "searched"
     block: int = 128
     head: Literal["int8", "int4"] = "int8"

@@ -43,7 +43,7 @@ class Observed:
 
     samples: int
     rows: int | None
-    whole: int = 8
+    whole: int = 4
     amax: float = 0.0
     channels: Floats | None = None
     """Largest magnitude of every channel, when rows are kept."""

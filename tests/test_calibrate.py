@@ -24,7 +24,7 @@ from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
 from vita_edge.runtime.parity import verify
 
-QUICK = Choices(method="percentile", samples=24, rows=256)
+QUICK = Choices(method="minmax", samples=24, rows=128)
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="a layer whose output has less signal to noise stays wider (default: 20 at 8 bits, 8 at 4 bits)",
     )
+    ranges.add_argument(
+        "--reach",
+        type=float,
+        default=20.0,
+        metavar="DB",
+        help="of a component whose output has less signal to noise, the worst layers stay wider (default: 20)",
+    )
     weights = parser.add_argument_group("weights of decoders")
     weights.add_argument(
         "--weights",
@@ -79,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             smoothing=not arguments.no_smoothing,
             decoder_activations=arguments.decoder_activations,
             keep_below_db=arguments.keep_below,
+            reach_db=arguments.reach,
             weights=arguments.weights,
             block=arguments.block,
             head=arguments.head,
