@@ -13,6 +13,7 @@ from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.memory import available_memory
 from vita_edge.engines.opened_beside import OpenedBeside
+from vita_edge.engines.recording import FeedRecorder
 from vita_edge.engines.session import Session
 
 from .conversation import Conversation
@@ -61,6 +62,7 @@ class Assistant:
         opening: ``thorough`` opens more slowly, takes more memory, and then reads prompts faster.
         backend: ``cpu``, ``cuda`` or ``tensorrt`` (docs/decisions/0021).
         plans: folder of the plans that `vita-edge build` has made; None is that of the user.
+        record: a folder for what every graph is fed, to calibrate with; it is there once the assistant is closed.
 
     Raises:
         BadBundle: the bundle is damaged, incomplete, or of another version.
@@ -77,6 +79,7 @@ class Assistant:
         opening: Opening = "quick",
         backend: str = "cpu",
         plans: str | Path | None = None,
+        record: str | Path | None = None,
     ) -> None:
         if threads < 0:
             raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
@@ -88,6 +91,7 @@ class Assistant:
         self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
         self.embeddings = self.bundle.embedding_table()
         with ExitStack() as stack:
+            recorder = stack.enter_context(FeedRecorder(record, self.bundle)) if record else None
             self.backend = stack.enter_context(
                 open_backend(self.bundle, backend, threads=threads, plans=Path(plans) if plans else None)
             )
@@ -96,7 +100,8 @@ class Assistant:
             def session_of(name: str) -> Session:
                 int8 = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
                 rearrange = opening == "thorough" or not (int8 and int8_as_it_lies)
-                return self.backend.session(name, rearrange=rearrange)
+                session = self.backend.session(name, rearrange=rearrange)
+                return recorder.watch(LLM if name == PREFILL else name, session) if recorder else session
 
             def opened(name: str) -> Session:
                 return stack.enter_context(session_of(name))
