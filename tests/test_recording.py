@@ -47,9 +47,7 @@ def recorded(folder: Path, component: str) -> list[dict[str, Array]]:
     return [dict(np.load(folder / file)) for file in files]
 
 
-def test_a_sequence_is_saved_whole_and_again_when_it_went_on_otherwise(
-    tiny_bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_sequence_is_saved_whole_and_again_when_it_went_on_otherwise(tiny_bundle: Bundle, tmp_path: Path) -> None:
     cache = _Cache()
     with FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
         session = recorder.watch("llm", _Session())  # type: ignore[arg-type]
@@ -94,9 +92,7 @@ def test_what_is_kept_is_bounded_and_spread_evenly(tiny_bundle: Bundle, tmp_path
     ]
 
 
-def test_pieces_of_a_clip_are_joined_to_what_the_whole_would_have_been(
-    tiny_bundle: Bundle, tmp_path: Path
-) -> None:
+def test_pieces_of_a_clip_are_joined_to_what_the_whole_would_have_been(tiny_bundle: Bundle, tmp_path: Path) -> None:
     frames = np.arange(19, dtype=np.float32)[None, :, None]
     with FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
         session = recorder.watch("audio", _Session())  # type: ignore[arg-type]
