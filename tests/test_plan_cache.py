@@ -141,11 +141,14 @@ def test_a_plan_comes_back_as_it_was_published(cache: PlanCache, tiny_bundle: Bu
 
 
 def test_the_cache_is_the_users_unless_another_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("VITA_EDGE_PLANS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "vita-edge" / "plans"
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert default_cache() == tmp_path / "home" / ".cache" / "vita-edge" / "plans"
+    monkeypatch.setenv("VITA_EDGE_PLANS", str(tmp_path / "plans"))
+    assert default_cache() == tmp_path / "plans"
 
 
 def test_what_fails_while_a_plan_is_written_leaves_the_one_before(cache: PlanCache, tiny_bundle: Bundle) -> None:

@@ -80,8 +80,9 @@ def build_plans(
     """
     pace = _earlier_pace(wanted, cache)
     with cache.building():
+        absent = [force or not (cache.folder / plan.key.folder).exists() for plan in wanted]
         for i, plan in enumerate(wanted):
-            later_s = sum(pace.seconds(other.size.seconds) for other in wanted[i + 1 :])
+            later_s = pace.seconds(sum(o.size.seconds for o, new in zip(wanted[i + 1 :], absent[i + 1 :]) if new))
             try:
                 there, replaced = _there(cache, plan.key, force)
                 if there:

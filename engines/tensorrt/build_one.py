@@ -11,12 +11,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,17 +24,12 @@ from vita_edge.engines.graph_inputs import fixed_axes
 from vita_edge.engines.memory import peak_memory
 from vita_edge.engines.whole_file import write_whole
 
+from .callbacks import Tell, build_into, new_logger, new_monitor
 from .library import Library, find_library
 from .plan_writer import PlanWriter
 from .profiles import Profile
-from .progress import Phases
 
 __all__ = ["Job", "main"]
-
-Tell = Callable[[dict[str, Any]], None]
-_TELL_EVERY_S = 0.1
-_NO_DRIVER = "CUDA driver version is insufficient"
-"""Of no account where plans are compiled for another machine."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,7 @@ class _Stopped(Exception):
 def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     began = time.monotonic()
     library = find_library(job.library)
-    log = _logger(library, job)
+    log = new_logger(library, without_driver=bool(job.target))
     builder = library.trt.Builder(log)
     if builder is None:
         raise EngineUnavailable(
@@ -134,12 +127,12 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     config = builder.create_builder_config()
     _configure(job, library, builder, config)
     cache = _with_timings(job, library, config)
-    monitor = _monitor(library, tell, stopped)
+    monitor = new_monitor(library, tell, stopped)
     config.progress_monitor = monitor
     tell({"phase": "building", "step": 0, "steps": 0, "fraction": 0.0})
     try:
         with PlanWriter(job.plan) as writer:
-            built = _into(writer, library, builder, network, config)
+            built = build_into(writer, library, builder, network, config)
     except OSError as error:
         raise OutputFailed.from_os_error(job.plan, error) from error
     if cache is not None:
@@ -224,9 +217,9 @@ def _with_timings(job: Job, library: Library, config: Any) -> Any:
     except OSError:
         earlier = b""
     cache = config.create_timing_cache(earlier)
-    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+    if cache is None or not config.set_timing_cache(cache, False):
         cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, ignore_mismatch=False)
+        config.set_timing_cache(cache, False)
     return cache
 
 
@@ -236,92 +229,10 @@ def _keep_timings(job: Job, config: Any) -> None:
         write_whole(job.timings, memoryview(timings))
 
 
-def _into(writer: PlanWriter, library: Library, builder: Any, network: Any, config: Any) -> bool:
-    """Build, and write the plan as it is put together where the library can: one copy less in memory."""
-    if not hasattr(builder, "build_serialized_network_to_stream"):
-        plan = builder.build_serialized_network(network, config)
-        if plan is not None:
-            writer.write(memoryview(plan))
-        return plan is not None
-
-    writer_of_library: Any = library.trt.IStreamWriter
-
-    class Stream(writer_of_library):  # type: ignore[misc]
-        """Hands on what TensorRT has written."""
-
-        def __init__(self) -> None:
-            super().__init__()
-
-        def write(self, piece: Any) -> int:
-            return writer.write(piece)
-
-    stream = Stream()
-    return bool(builder.build_serialized_network_to_stream(network, config, stream))
-
-
 def _what_to_do(reason: str) -> str:
     if "memory" in reason.lower() or "alloc" in reason.lower():
         return "Free some memory, or give a smaller --max-context, --tiles or --memory."
     return "Run again with --debug to see all that the library says."
-
-
-def _logger(library: Library, job: Job) -> Any:
-    logger_of_library: Any = library.trt.ILogger
-
-    class Log(logger_of_library):  # type: ignore[misc]
-        """Keeps what is asked for later; errors and warnings go to standard error, which is shown with --debug."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.last_error = "it has given no reason"
-            self.weights_bytes: int | None = None
-            self.activation_bytes: list[int] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= library.trt.ILogger.Severity.WARNING:
-                print(message, file=sys.stderr)
-            if severity <= library.trt.ILogger.Severity.ERROR and not (job.target and _NO_DRIVER in message):
-                self.last_error = " ".join(message.split())[:400].rstrip(".")
-            if found := re.search(r"Total (Activation|Weights) Memory: (\d+) bytes", message):
-                if found[1] == "Weights":
-                    self.weights_bytes = int(found[2])
-                else:
-                    self.activation_bytes.append(int(found[2]))
-
-    return Log()
-
-
-def _monitor(library: Library, tell: Tell, stopped: threading.Event) -> Any:
-    monitor_of_library: Any = library.trt.IProgressMonitor
-
-    class Monitor(monitor_of_library):  # type: ignore[misc]
-        """Tells how far the builder is, and stops it."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self._phases = Phases()
-            self._told = 0.0
-
-        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-            self._phases.start(name, parent, steps)
-            self._tell()
-
-        def step_complete(self, name: str, step: int) -> bool:
-            self._phases.step(name, step)
-            self._tell()
-            return not stopped.is_set()
-
-        def phase_finish(self, name: str) -> None:
-            self._phases.finish(name)
-
-        def _tell(self) -> None:
-            now = time.monotonic()
-            if now - self._told >= _TELL_EVERY_S:
-                self._told = now
-                phase, step, steps = self._phases.current
-                tell({"phase": phase, "step": step, "steps": steps, "fraction": self._phases.fraction})
-
-    return Monitor()
 
 
 if __name__ == "__main__":

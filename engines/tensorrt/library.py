@@ -16,7 +16,7 @@ from typing import Any
 
 from vita_edge.engines.errors import EngineUnavailable, Misuse
 
-__all__ = ["FULL", "RTX", "Library", "find_library"]
+__all__ = ["FULL", "RTX", "Library", "find_libraries", "find_library"]
 
 FULL, RTX = "tensorrt", "tensorrt_rtx"
 _INSTALL = (
@@ -132,24 +132,36 @@ def find_library(name: str | None = None) -> Library:
     Raises:
         EngineUnavailable: none is installed, or it cannot be loaded; says why.
     """
-    problems = []
-    for candidate in (name,) if name else (FULL, RTX):
+    return _found(*(name,) if name else (FULL, RTX))[0]
+
+
+def find_libraries() -> list[Library]:
+    """All that are installed, full TensorRT first.
+
+    Raises:
+        EngineUnavailable: there is none.
+    """
+    return _found(FULL, RTX)
+
+
+def _found(*names: str) -> list[Library]:
+    found, problems = [], []
+    for name in names:
         try:
-            trt = importlib.import_module(candidate)
-            return Library(trt, candidate, str(trt.__version__))
+            trt = importlib.import_module(name)
+            found.append(Library(trt, name, str(trt.__version__)))
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != candidate:
-                problems.append(f"{candidate} is installed, but its part {error.name} is not")
+            if (error.name or "").partition(".")[0] != name:
+                problems.append(f"{name} is installed, but its part {error.name} is not")
         except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a stub, or shared libraries that lack
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            problems.append(f"{candidate} is installed, but cannot be loaded: {first}")
-    wanted = name or "TensorRT"
+            problems.append(f"{name} is installed, but cannot be loaded: {first}")
+    if found:
+        return found
+    wanted = names[0] if len(names) == 1 else "TensorRT"
+    absent = f"There is no package {' or '.join(names)}."
     raise EngineUnavailable(
         f"{wanted} cannot be used here." if problems else f"{wanted} is not installed.",
-        why="; ".join(problems) + "."
-        if problems
-        else "Neither the package tensorrt nor tensorrt_rtx is there."
-        if not name
-        else f"There is no package {name}.",
+        why="; ".join(problems) + "." if problems else absent,
         fix=_INSTALL,
     )

@@ -8,7 +8,7 @@ from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import EngineUnavailable
 
 from .device import Device, find_device
-from .library import Library, find_library
+from .library import Library, find_libraries
 from .plan import BadPlan, Plan
 from .plan_cache import PlanCache
 from .plan_key import PlanKey, differences
@@ -31,7 +31,7 @@ def open_plan(
         max_context: positions that the KV cache has to have room for; the smallest plan with as many is taken. Without
             it, the plan that was built last is.
         cache: folder of plans; default: that of the user.
-        library: default: the one that is found here.
+        library: default: whichever is installed here and has a plan.
         device: default: the GPU of this machine. Of another one, the library is not asked what it thinks of the plan.
 
     Raises:
@@ -40,10 +40,25 @@ def open_plan(
     """
     really_here = device is None
     device = device or find_device()
-    library = library or find_library()
     plans = PlanCache(cache)
-    wanted = PlanKey.of(bundle, component, library, sm=device.sm, gpu=device.name)
-    found, problems = plans.plans(component)
+    problems: list[str] = []
+    for candidate in [library] if library else find_libraries():
+        wanted = PlanKey.of(bundle, component, candidate, sm=device.sm, gpu=device.name)
+        for plan in _fitting(plans, wanted, max_context, problems):
+            try:
+                plan.check()
+                if really_here and (objection := candidate.objection(plan.data())):
+                    raise BadPlan(f"{candidate} refuses {plan.path}: {objection}")
+                return plan
+            except BadPlan as error:
+                problems.insert(0, str(error))
+    raise _explained(bundle, component, plans, device, problems, max_context)
+
+
+def _fitting(plans: PlanCache, wanted: PlanKey, max_context: int | None, problems: list[str]) -> list[Plan]:
+    """Plans that may be opened, the best first; of the others, ``problems`` is told why not."""
+    found, unreadable = plans.plans(wanted.component)
+    problems += [problem for problem in unreadable if problem not in problems]
     fitting = []
     for plan in found:
         reasons = differences(wanted, plan.key)
@@ -55,15 +70,7 @@ def open_plan(
             fitting.append(plan)
     if max_context:
         fitting.sort(key=lambda plan: plan.capacity[1] if plan.capacity else 0)
-    for plan in fitting:
-        try:
-            plan.check()
-            if really_here and (objection := library.objection(plan.data())):
-                raise BadPlan(f"{library} refuses {plan.path}: {objection}")
-            return plan
-        except BadPlan as error:
-            problems.insert(0, str(error))
-    raise _explained(bundle, component, plans, device, problems, max_context)
+    return fitting
 
 
 def _explained(

@@ -30,8 +30,10 @@ _OLD, _PARTIAL = ".old", ".partial"
 
 
 def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/vita-edge/plans``, or the same in ``~/.cache``: a bundle may lie on a disk that is read-only,
-    or be shared by devices of several kinds."""
+    """``$VITA_EDGE_PLANS``, else ``$XDG_CACHE_HOME/vita-edge/plans`` or the same in ``~/.cache``: a bundle may lie on a
+    disk that is read-only, or be shared by devices of several kinds."""
+    if named := os.environ.get("VITA_EDGE_PLANS"):
+        return Path(named)
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vita-edge" / "plans"
 
