@@ -56,7 +56,7 @@ def bundle(
     target = "tensorrt-10.3" if grown else "tensorrt"
     export_bundle(golden / "checkpoint", folder / "bundle", precision=request.param, target=target)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("VITA_EDGE_PLANS", str(folder / "plans"))
         if backend == "tensorrt":
             assert main(["build", str(folder / "bundle"), "--codes", "1000", "--json"]) == 0
         yield Bundle.open(folder / "bundle")

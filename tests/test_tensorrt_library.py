@@ -39,9 +39,8 @@ def bundle(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def cache(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plans")
-    limits = ["--max-context", "64", "--prefill-tokens", "64"]
     target = ["--device", GPU.sm, "--cache", str(folder), "--component", "llm"]
-    assert main(["build", str(bundle.path), *target, *limits, "--json"]) == 0
+    assert main(["build", str(bundle.path), *target, "--max-context", "64", "--json"]) == 0
     return folder
 
 
