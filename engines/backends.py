@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,11 +66,12 @@ class Backend(Protocol):
     ) -> None: ...
 
 
-def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0) -> Backend:
+def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0, plans: Path | None = None) -> Backend:
     """The engine of that name for ``bundle``; what does not fit is refused before anything large is read.
 
     Args:
         threads: of the CPU; 0 takes one per core.
+        plans: folder of the plans of TensorRT; None is that of the user.
 
     Raises:
         Misuse: there is no such backend, or it does not run bundles of this target.
@@ -87,7 +89,7 @@ def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0) -> B
     if backend == "cuda":
         return _Cuda(bundle, threads)
     if backend == "tensorrt":
-        return _TensorRt(bundle)
+        return _TensorRt(bundle, plans)
     return _Cpu(bundle, threads)
 
 
@@ -134,6 +136,7 @@ class _Cuda(_Cpu):
 
         check_cuda_provider()
         super().__init__(bundle, threads)
+        self._on_processor: dict[str, tuple[str, ...]] = {}
 
     def session(
         self,
@@ -146,7 +149,12 @@ class _Cuda(_Cpu):
         from .onnx_cuda import OnnxCudaSession
 
         graph = self._bundle.components[component].graph
-        return OnnxCudaSession(graph, threads=self._threads, taps=taps, overrides=overrides)
+        session = OnnxCudaSession(graph, threads=self._threads, taps=taps, overrides=overrides)
+        self._on_processor[component] = session.on_processor
+        return session
+
+    def facts(self) -> dict[str, Any]:
+        return {"operators_on_processor": {name: list(kinds) for name, kinds in self._on_processor.items()}}
 
 
 class _TensorRt:
@@ -155,14 +163,14 @@ class _TensorRt:
     name = "tensorrt"
     taps = False
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, plans: Path | None) -> None:
         from .tensorrt.cuda import Cuda
         from .tensorrt.device import find_device
         from .tensorrt.device_memory import Lane
         from .tensorrt.memory_plan import LANES
 
         self._device = find_device()
-        self._bundle, self._cuda = bundle, Cuda()
+        self._bundle, self._plans, self._cuda = bundle, plans, Cuda()
         self._stack = ExitStack()
         self._lanes: dict[str, Lane] = {}
         for name in LANES:
@@ -182,7 +190,7 @@ class _TensorRt:
 
         if taps or overrides:
             raise ValueError("a plan has no inner tensors to hand out or to replace")
-        return open_session(self._bundle, component, self._lanes[lane_of(component)])
+        return open_session(self._bundle, component, self._lanes[lane_of(component)], self._plans)
 
     def facts(self) -> dict[str, Any]:
         free, total = self._cuda.free_bytes()

@@ -72,6 +72,7 @@ class OnnxCudaSession(OnnxSession):
         if device == "cuda":
             preload_libraries()
         options = session_options(path, threads=threads, rearrange=True)
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
         if device == "cuda":
             providers.insert(0, (PROVIDER, OPTIONS))
@@ -86,6 +87,13 @@ class OnnxCudaSession(OnnxSession):
                 why="It fell back to the CPU without saying why.",
                 fix="Set ORT_LOG_LEVEL, or take --backend cpu.",
             )
+
+    @property
+    def on_processor(self) -> tuple[str, ...]:
+        """Operators that run on the processor, their inputs and outputs being copied; none where it cannot be told."""
+        ask = getattr(self._session, "get_provider_graph_assignment_info", None)
+        parts = ask() if ask else []
+        return tuple(sorted({node.op_type for part in parts if part.ep_name != PROVIDER for node in part.get_nodes()}))
 
 
 def preload_libraries() -> None:

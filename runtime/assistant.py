@@ -55,6 +55,7 @@ class Assistant:
             opens it when there is memory for it.
         opening: ``thorough`` opens more slowly, takes more memory, and then reads prompts faster.
         backend: ``cpu``, ``cuda`` or ``tensorrt`` (docs/decisions/0021).
+        plans: folder of the plans that `vita-edge build` has made; None is that of the user.
 
     Raises:
         BadBundle: the bundle is damaged, incomplete, or of another version.
@@ -70,6 +71,7 @@ class Assistant:
         fast_prefill: bool | None = None,
         opening: Opening = "quick",
         backend: str = "cpu",
+        plans: str | Path | None = None,
     ) -> None:
         if threads < 0:
             raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
@@ -81,7 +83,9 @@ class Assistant:
         self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
         self.embeddings = self.bundle.embedding_table()
         with ExitStack() as stack:
-            self.backend = stack.enter_context(open_backend(self.bundle, backend, threads=threads))
+            self.backend = stack.enter_context(
+                open_backend(self.bundle, backend, threads=threads, plans=Path(plans) if plans else None)
+            )
             int8_as_it_lies = self.bundle.target == "onnxruntime"  # elsewhere int8 weights are widened before a product
 
             def opened(name: str) -> Session:

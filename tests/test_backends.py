@@ -151,6 +151,15 @@ def test_outputs_of_a_device_are_read_when_somebody_looks(bundles: dict[str, Bun
         assert set(outputs._read) == {"top_ids", "top_values"}
 
 
+def test_a_session_on_a_gpu_tells_what_runs_on_the_processor(bundles: dict[str, Bundle]) -> None:
+    """A kernel that CUDA lacks would show as nothing but slowness. Here it is all of them."""
+    with OnnxCudaSession(bundles["tensorrt"].components["llm"].graph, device="cpu") as llm:
+        if hasattr(llm._session, "get_provider_graph_assignment_info"):
+            assert {"Attention", "TensorScatter", "TopK"} <= set(llm.on_processor)
+        else:
+            assert llm.on_processor == ()
+
+
 def test_a_prefix_fills_the_cache_of_a_device(bundles: dict[str, Bundle], rows: Floats) -> None:
     parts, code = bundles["tensorrt"].components, np.full((1, 1), 7, np.int64)
     vectors = rows[:3].reshape(1, -1, 32)

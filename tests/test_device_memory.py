@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from types import ModuleType
+
 import pytest
 
 from vita_edge.engines.bundle import COMPONENTS
@@ -66,6 +69,12 @@ def test_a_long_prompt_is_cut_into_pieces_that_a_plan_takes() -> None:
 # --- CUDA
 
 
+def skip_with_a_gpu(runtime: ModuleType) -> None:
+    with suppress(RuntimeError):  # bindings of 12.6 without a driver
+        if not int(runtime.cudaGetDeviceCount()[0]):
+            pytest.skip("there is a GPU here")
+
+
 def test_without_cuda_python_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "MODULES", ("no_such_bindings",))
     with pytest.raises(MissingPackage, match="cuda-python") as raised:
@@ -75,8 +84,7 @@ def test_without_cuda_python_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_a_driver_or_a_gpu_it_is_said_so() -> None:
     runtime = pytest.importorskip("cuda.bindings.runtime")
-    if not int(runtime.cudaGetDeviceCount()[0]):
-        pytest.skip("there is a GPU here")
+    skip_with_a_gpu(runtime)
     with pytest.raises(EngineUnavailable, match="no GPU to run on") as raised:
         cuda.Cuda()
     assert raised.value.why.startswith("There is no NVIDIA")
@@ -110,3 +118,36 @@ def test_every_call_of_cuda_exists_in_the_bindings() -> None:
     assert [name for name in sorted(called) if not hasattr(runtime, name)] == []
     for name in cuda.NO_DEVICE:
         assert hasattr(runtime.cudaError_t, name)
+
+
+def test_every_call_is_taken_with_its_arguments_and_refused_for_want_of_a_driver() -> None:
+    """The bindings convert addresses, streams and flags before they ask the driver."""
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    skip_with_a_gpu(runtime)
+    device = cuda.Cuda.__new__(cuda.Cuda)
+    device._runtime, kinds = runtime, runtime.cudaMemcpyKind
+    device._up, device._down = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
+    device._across = kinds.cudaMemcpyDeviceToDevice
+    calls = [
+        lambda: device.allocate(1 << 20),
+        lambda: device.allocate_pinned(1 << 20),
+        lambda: device.free(1 << 40),
+        lambda: device.free_pinned(1 << 40),
+        lambda: device.free_bytes(),
+        lambda: device.clear(1 << 40, 16, 7),
+        lambda: device.upload(1 << 40, 1 << 41, 16, 7),
+        lambda: device.download(1 << 41, 1 << 40, 16, 7),
+        lambda: device.copy_rows(1 << 40, 256, 1 << 41, 128, 64, 4, 7),
+        lambda: device.new_stream(),
+        lambda: device.wait(7),
+        lambda: device.destroy_stream(7),
+        lambda: device.begin_capture(7),
+        lambda: device.end_capture(7),
+        lambda: device.launch(runtime.cudaGraphExec_t(), 7),
+        lambda: device.destroy_graph(runtime.cudaGraphExec_t()),
+    ]
+    for call in calls:
+        with pytest.raises(EngineUnavailable, match="no GPU to run on"):
+            call()
+    device.abandon_capture(7)  # never the reason for an error
+    device.copy_rows(1 << 40, 0, 1 << 41, 0, 0, 4, 7)  # nothing to copy asks for nothing

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage
+from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage, VitaEdgeError
 from vita_edge.engines.tensors import Array
 
 __all__ = ["Cuda", "runtime_module"]
@@ -130,11 +131,10 @@ class Cuda:
 
     def abandon_capture(self, stream: int) -> None:
         """After a call that cannot be captured: the stream takes work again."""
-        error, *rest = self._runtime.cudaStreamEndCapture(stream)
-        graph = rest[0] if rest else None
-        if not int(error) and graph:
-            self._call("cudaGraphDestroy", graph)
-        self._runtime.cudaGetLastError()  # what was refused is told elsewhere
+        with suppress(VitaEdgeError):
+            self._call("cudaGraphDestroy", self._call("cudaStreamEndCapture", stream))
+        with suppress(VitaEdgeError):
+            self._call("cudaGetLastError")  # what was refused is told elsewhere; it is read, so that it is over
 
     def launch(self, graph: Any, stream: int) -> None:
         self._call("cudaGraphLaunch", graph, stream)
@@ -143,7 +143,10 @@ class Cuda:
         self._call("cudaGraphExecDestroy", graph)
 
     def _call(self, function: str, *arguments: Any, asked: str = "") -> Any:
-        error, *values = getattr(self._runtime, function)(*arguments)
+        try:
+            error, *values = getattr(self._runtime, function)(*arguments)
+        except RuntimeError as missing:  # bindings of 12.6, where the loader does not find libcuda
+            raise _unavailable("cudaErrorInsufficientDriver") from missing
         if int(error):
             raise self._refused(function, error, asked)
         return values[0] if len(values) == 1 else tuple(values)
@@ -152,8 +155,11 @@ class Cuda:
         name = getattr(error, "name", str(error))
         if name in NO_DEVICE:
             return _unavailable(name)
-        _, text = self._runtime.cudaGetErrorString(error)
-        told = text.decode() if isinstance(text, bytes) else str(text)
+        try:
+            _, text = self._runtime.cudaGetErrorString(error)
+            told = text.decode() if isinstance(text, bytes) else str(text)
+        except RuntimeError:
+            told = name
         if name == "cudaErrorMemoryAllocation":
             return InferenceFailed(
                 f"There is no room for {asked}." if asked else "The GPU is out of memory.",

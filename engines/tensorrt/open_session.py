@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,17 +19,20 @@ from .session import TensorRtSession
 __all__ = ["open_session"]
 
 
-def open_session(bundle: Bundle, component: str, lane: Lane, *, graphs: bool = True) -> TensorRtSession:
+def open_session(
+    bundle: Bundle, component: str, lane: Lane, plans: Path | None = None, *, graphs: bool = True
+) -> TensorRtSession:
     """The plan of a component, opened on the GPU.
 
     Args:
         lane: where it runs.
+        plans: folder of plans; None is that of the user.
         graphs: launch single-token steps as CUDA graphs.
 
     Raises:
         EngineUnavailable: there is no plan, or it does not fit this GPU and this library.
     """
-    plan = open_plan(bundle, component)  # the device first, then the library, then every byte of the plan
+    plan = open_plan(bundle, component, cache=plans)  # the device first, then the library, then every byte of the plan
     library = find_library(plan.library)
     logger = _Told.of(library.trt)
     runtime = library.trt.Runtime(logger)

@@ -93,7 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_options(group: argparse._ArgumentGroup) -> None:
     """How the engines are opened, the same for every command that opens them."""
-    add_backend_option(group)
+    add_backend_options(group)
     group.add_argument(
         "--context", type=int, metavar="N", help="positions of the KV cache (default: a whole prompt and reply)"
     )
@@ -115,7 +115,8 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_backend_option(group: argparse._ActionsContainer) -> None:
+def add_backend_options(group: argparse._ActionsContainer) -> None:
+    """What runs the graphs."""
     group.add_argument(
         "--backend",
         choices=("cpu", "cuda", "tensorrt"),
@@ -123,6 +124,11 @@ def add_backend_option(group: argparse._ActionsContainer) -> None:
         help="what runs the graphs: ONNX Runtime on the processor or on an NVIDIA GPU, or plans of TensorRT; the last "
         "two take bundles that were exported with --target tensorrt (default: cpu)",
     )
+    group.add_argument("--plans", type=Path, metavar="DIR", help="plans of TensorRT (default: the user's cache)")
+
+
+def backend_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"backend": arguments.backend, "plans": arguments.plans}
 
 
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "threads": arguments.threads,
         "fast_prefill": wanted,
         "opening": arguments.opening,
-        "backend": arguments.backend,
+        **backend_options(arguments),
     }
 
 
