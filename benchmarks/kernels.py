@@ -20,6 +20,9 @@ Profile = Mapping[str, tuple[int, int, int]]
 """Axis → least, usual and largest length."""
 
 
+NARROW_FIRST = ("Int4", "Int8", "Half", "Float")
+
+
 class Refused(RuntimeError):
     """The parser or the compiler does not take the graph; says which node and why."""
 
@@ -83,8 +86,15 @@ class Compiled:
         return tuple(kernel for kernel in self.kernels if kernel.profile == profile)
 
     def reading(self, dtype: str, profile: int = 0) -> tuple[Kernel, ...]:
-        """Kernels that multiply by a constant matrix of ``dtype``."""
-        return tuple(k for k in self.of(profile) if k.inputs and any(matrix.dtype == dtype for matrix in k.matrices))
+        """Kernels that read a constant matrix of ``dtype`` and none that is narrower: scales do not count."""
+        narrower = NARROW_FIRST[: NARROW_FIRST.index(dtype)]
+        return tuple(
+            kernel
+            for kernel in self.of(profile)
+            if kernel.inputs
+            and dtype in (types := {matrix.dtype for matrix in kernel.matrices})
+            and not types.intersection(narrower)
+        )
 
     def in_float32(self, profile: int = 0) -> tuple[Kernel, ...]:
         """Kernels that write float32 to memory, other than the outputs of the graph."""

@@ -19,7 +19,8 @@ LIMITS = {
 }
 """Largest difference over largest magnitude. fp32: what an independent float32 program is held to, from the recorded
 data's own measurements. The others: what a sound rounding of weights, and at fp16 of everything between inputs and
-outputs, stays under on small random models, where errors are largest; a front end has no precision and keeps the limits of fp32."""
+outputs, stays under on small random models, where errors are largest; a front end has no precision and keeps the limits
+of fp32."""
 
 SMALLEST_SNR_DB = {"fp32": 60.0, "fp16": 40.0, "int8": 12.0, "int4": 3.0}
 
