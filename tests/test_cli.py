@@ -55,7 +55,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(capsys, "--help")
     assert result.code == 0
     for command in COMMANDS:
-        assert re.search(rf"^ +{command} +\w", result.out, re.MULTILINE)
+        assert re.search(rf"^ +{command}\s+\w", result.out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["ask", "demo"])
@@ -188,6 +188,9 @@ def test_json_of_every_command_is_one_object_and_nothing_else(
     assert set(COMMANDS) == {arguments[0] for arguments in keys} | {
         "verify",
         "bench",
+        "build",
+        "calibrate",
+        "record",
         "chat",
         "devices",
     }  # tested apart

@@ -31,7 +31,7 @@ from ..sound import read_sound
 from ..splice import splice
 from ..spoken_text import FIRST_SENTENCE_MARK
 from ..vision_frontend import read_image
-from .compare import Check, Comparison
+from .compare import LIMITS, Check, Comparison, judged_as
 from .folder import GoldenFolder
 from .senses import clip_tiles
 
@@ -60,8 +60,8 @@ class _Case:
 
 def language_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
     """Every recorded conversation: prompt ids, spliced rows, prefill logits, step logits, greedy tokens."""
-    precision = bundle.components["llm"].precision
-    encoders = max((bundle.components[name].precision for name in ("audio", "vision")), key=_coarseness)
+    precision = judged_as(bundle, "llm")
+    encoders = max((judged_as(bundle, name) for name in ("audio", "vision")), key=_coarseness)
     prompt, rows = Comparison("prompt ids"), Comparison("prompt rows", encoders)
     recorded, whole = (
         Comparison("llm", precision),
@@ -266,4 +266,4 @@ def _entries(golden: GoldenFolder) -> list[dict[str, Any]]:
 
 
 def _coarseness(precision: str) -> int:
-    return ("fp32", "fp16", "int8", "int4").index(precision)
+    return list(LIMITS).index(precision)

@@ -19,7 +19,7 @@ from ..sound import read_sound
 from ..tokenizer import Tokenizer
 from ..video import live_positions, read_frames, sample_positions
 from ..vision_frontend import VisionFrontEnd, command_line_facts, read_image
-from .compare import Check, Comparison, compare_arrays
+from .compare import Check, Comparison, compare_arrays, judged_as
 from .folder import GoldenFolder
 
 __all__ = ["NO_TAPS", "audio_checks", "clip_tiles", "text_checks", "vision_checks"]
@@ -53,7 +53,7 @@ def audio_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iter
     """The audio path: front end from the files, encoder stages from the recorded filter bank."""
     component = bundle.components["audio"]
     front_end = AudioFrontEnd(bundle.model.audio)
-    exact, encoder = Comparison("audio front end"), Comparison("audio encoder", component.precision)
+    exact, encoder = Comparison("audio front end"), Comparison("audio encoder", judged_as(bundle, "audio"))
     clips = golden.names("audio.npz", "fbank")
     with engines.session("audio", taps=component.taps if engines.taps else ()) as session:
         for clip in clips:
@@ -83,7 +83,7 @@ def audio_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iter
 def vision_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iterator[Check]:
     """The picture path: tiles and pixels from the files, tower and projector from the recorded pixels."""
     component = bundle.components["vision"]
-    exact, tower = Comparison("vision front end"), Comparison("vision tower", component.precision)
+    exact, tower = Comparison("vision front end"), Comparison("vision tower", judged_as(bundle, "vision"))
     front_end = VisionFrontEnd(command_line_facts(bundle.model.vision))
     with engines.session("vision", taps=component.taps if engines.taps else ()) as session:
         for picture in golden.names("vision.npz", "grid"):

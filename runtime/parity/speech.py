@@ -19,7 +19,7 @@ from ..sampling import make_speech_sampler, speech_penalty
 from ..short_list import Logits, row_of
 from ..spoken_text import ClauseCutter
 from ..tokenizer import StreamDecoder
-from .compare import Check, Comparison
+from .compare import Check, Comparison, judged_as
 from .folder import GoldenFolder
 from .senses import NO_TAPS
 
@@ -39,10 +39,10 @@ TIE = 3e-6
 def speech_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
     """From sentences to codes, from codes to sound, and the stream with its cuts."""
     parts = bundle.components
-    text, prefix = Comparison("speech text"), Comparison("speech prefix", parts["speech_prefill"].precision)
+    text, prefix = Comparison("speech text"), Comparison("speech prefix", judged_as(bundle, "speech_prefill"))
     decoder, codec = (
-        Comparison("speech decoder", parts["speech_decoder"].precision),
-        Comparison("codec", parts["codec"].precision),
+        Comparison("speech decoder", judged_as(bundle, "speech_decoder")),
+        Comparison("codec", judged_as(bundle, "codec")),
     )
     sentences = golden.cases.get("speech", {})
     engines = assistant.backend
@@ -74,7 +74,7 @@ def speech_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) ->
 def fixed_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iterator[Check]:
     """The codec's stages on fixed codes, and that its exact stream equals the whole."""
     component = bundle.components["codec"]
-    judge = Comparison("codec", component.precision)
+    judge = Comparison("codec", judged_as(bundle, "codec"))
     codes = golden.get(FILE, "fixed.codes")
     if codes is None:
         return
