@@ -13,8 +13,6 @@ __all__ = ["model_work"]
 
 LAYER_LAUNCHES = 10
 """Operators of a decoder layer: two norms, four products, rotation and attention, activation, sums."""
-SPEECH_CONTEXT = 8192
-"""Positions of the speech decoder's graph (:mod:`.graphs.speech`, which needs the packages of export)."""
 
 
 def model_work(config: CheckpointConfig, vocab_size: int | None = None) -> ModelWork:
@@ -53,8 +51,8 @@ def model_work(config: CheckpointConfig, vocab_size: int | None = None) -> Model
             codec=_codec(codec),
         ),
         hidden_size=llm.hidden_size,
-        vectors_per_token=llm.hidden_size // speech.width,
-        speech_context_tokens=SPEECH_CONTEXT,
+        vectors_per_token=config.vectors_per_token,
+        speech_context_tokens=config.speech_context,
         codes_per_second=codec.sample_rate_hz / codec.samples_per_code,
         codec_left=left,
         codec_right=right,

@@ -11,10 +11,10 @@ from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.work import DecoderShape, ModelWork
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.config import CheckpointConfig
-from vita_edge.export.graphs.speech import SPEECH_CONTEXT
 from vita_edge.export.practice import write_checkpoint
 from vita_edge.export.practice_presets import PRESETS, preset
 from vita_edge.export.work import model_work
+from vita_edge.runtime.speech import MAX_CODES
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,9 @@ def test_a_damaged_description_names_what_is_missing(full: ModelWork) -> None:
         ModelWork.from_json(data)
 
 
-def test_the_speech_context_is_that_of_the_graph() -> None:
-    config: CheckpointConfig = preset("tiny")
-    assert model_work(config).speech_context_tokens == SPEECH_CONTEXT
+@pytest.mark.parametrize(("size", "vectors", "positions"), [("tiny", 2, 3072), ("full", 4, 5120)])
+def test_the_speech_context_has_room_for_the_longest_reply(size: str, vectors: int, positions: int) -> None:
+    config: CheckpointConfig = preset(size)
+    work = model_work(config)
+    assert (work.vectors_per_token, work.speech_context_tokens) == (vectors, positions)
+    assert positions >= 1024 * vectors + 1 + 1 + MAX_CODES  # bos, the text, sos and the codes

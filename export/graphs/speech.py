@@ -7,7 +7,7 @@ codes are decoded one by one.
 from __future__ import annotations
 
 from ..checkpoint import Checkpoint
-from ..config import SpeechConfig
+from ..config import CheckpointConfig
 from ..dialect import DecoderHeads, Dialect, EncoderHeads
 from ..dialects.primitives import heads_first, rotary_weights
 from ..formats import LinearFormat
@@ -15,11 +15,9 @@ from ..graph import GraphBuilder
 from ..weights import as_is, computed, padded_head_dim
 from .decoder_layer import after_attention, hand_out, packed_heads
 
-__all__ = ["SPEECH_CONTEXT", "speech_decoder_graph", "speech_prefill_graph"]
+__all__ = ["speech_decoder_graph", "speech_prefill_graph"]
 
 EPS, THETA = 1e-6, 10_000.0
-SPEECH_CONTEXT = 8192
-"""Positions: a reply of 1024 tokens without a single full stop (4 vectors each), and 1000 codes, and room."""
 FAR = 2**31
 
 
@@ -30,7 +28,7 @@ def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: 
     padded = padded_head_dim(config.head_dim)
     g = GraphBuilder("speech_prefill", linear, dialect=dialect)
     x = g.inner(g.input("text_embeds", "float32", [1, "vectors", config.width]))
-    rotary = rotary_weights(g, _heads(config))
+    rotary = rotary_weights(g, _heads(checkpoint.config))
 
     with g.scope("pre_nn"):
         for i in range(config.pre_layers):
@@ -59,7 +57,7 @@ def speech_decoder_graph(
     config, tensor = checkpoint.config.speech, checkpoint.speech
     g = GraphBuilder("speech_decoder", linear, head, dialect)
     code = g.input("code", "int64", [1, "tokens"])
-    cache = g.dialect.kv_cache(g, _heads(config), code)
+    cache = g.dialect.kv_cache(g, _heads(checkpoint.config), code)
     x = g.op("Gather", g.weight("embedding", as_is(tensor["embedding.weight"])), code)
     for i in range(config.layers):
         prefix = f"layers.{i}."
@@ -74,8 +72,9 @@ def speech_decoder_graph(
     return g
 
 
-def _heads(config: SpeechConfig) -> DecoderHeads:
-    return DecoderHeads(config.layers, config.heads, config.heads, config.head_dim, SPEECH_CONTEXT, THETA)
+def _heads(config: CheckpointConfig) -> DecoderHeads:
+    speech = config.speech
+    return DecoderHeads(speech.layers, speech.heads, speech.heads, speech.head_dim, config.speech_context, THETA)
 
 
 def _prefix_layer(
