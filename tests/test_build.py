@@ -384,6 +384,7 @@ def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_opera
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not has_gpu(), reason="there is no GPU")
 @pytest.mark.parametrize("stripped", [False, True])
 def test_a_plan_for_this_gpu_is_opened_by_its_library(bundle: Bundle, tmp_path: Path, stripped: bool) -> None:
     from vita_edge.engines.tensorrt.refit import put_weights_in
@@ -402,6 +403,7 @@ def test_a_plan_for_this_gpu_is_opened_by_its_library(bundle: Bundle, tmp_path: 
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not has_gpu(), reason="there is no GPU")
 def test_timings_are_kept_for_the_next_build(bundle: Bundle, tmp_path: Path) -> None:
     place = find_place()
     if not place.library.keeps_timings:
