@@ -2,8 +2,8 @@
 
     python examples/nano/intelligibility.py BUNDLE
 
-Speaks sentences that the training never heard through the bundle, exactly as a talk does, and sets beside them the same
-sentences by the synthesiser that the voice was learned from, which no pupil can be expected to surpass.
+Speaks sentences that the training never heard, and small talk, which is always the same, through the bundle exactly as
+a talk does, and sets beside them the same sentences by the synthesiser that the voice was learned from.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import world
 from codes import load_corpus
 from pitch_phase import RATE_HZ
 from recogniser import Recogniser, word_errors, words
-from reply_voice import SYNTHESISER_RATE_HZ, say_reply
+from reply_voice import SYNTHESISER_RATE_HZ, clauses, say_reply
 from vita_edge.runtime import Assistant, write_wav
 from vita_edge.runtime.sampling import make_speech_sampler
 from vita_edge.runtime.spoken_text import Clause, ClauseCutter
@@ -30,6 +31,10 @@ __all__ = ["spoken_by_bundle"]
 
 Spoken = Callable[[str], tuple[NDArray[np.float32], int]]
 """A sentence to its sound and the sound's rate in Hz."""
+
+
+SMALL_TALK = "small talk"
+_SMALL_TALK = {clause for text in (*world.SMALL_TALK, world.UNKNOWN, world.NO_PICTURE) for clause in clauses(text)}
 
 
 def spoken_by_bundle(assistant: Assistant, top_k: int, seed: int) -> Spoken:
@@ -52,7 +57,9 @@ def kind(text: str) -> str:
     """What a sentence is about."""
     if text.startswith("i see "):
         return "descriptions"
-    return "sums" if " plus " in text or " minus " in text else "places and colours"
+    if text in _SMALL_TALK:
+        return SMALL_TALK
+    return "sums" if " plus " in text or " minus " in text else "places"
 
 
 def score(recogniser: Recogniser, speak: Spoken, texts: list[str], folder: Path | None, name: str) -> dict[str, float]:
@@ -81,7 +88,10 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=2, help="codes to draw from; 1 is greedy (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--any-english", action="store_true", help="the recogniser's large vocabulary, not the replies'"
+        "--expects",
+        choices=("replies", "words", "english"),
+        default="replies",
+        help="of the recogniser: words in an order like that of the replies, these words in any order, or any English",
     )
     parser.add_argument("--wavs", type=Path, metavar="DIR", help="keep the sounds here")
     arguments = parser.parse_args()
@@ -89,7 +99,10 @@ def main() -> None:
     held_out = corpus.texts[corpus.training :]
     step = -(-len(held_out) // arguments.sentences)
     texts = held_out[::step]
-    recogniser = Recogniser(None if arguments.any_english else corpus.texts[: corpus.training])
+    known = corpus.texts[: corpus.training]
+    texts += [text for text in known if kind(text) == SMALL_TALK]
+    each_word = list(dict.fromkeys(word for text in known for word in words(text)))
+    recogniser = Recogniser({"replies": known, "words": each_word, "english": None}[arguments.expects])
     waves = dict(zip(corpus.texts, corpus.waves))
     with Assistant(arguments.bundle, threads=1) as assistant:
         speakers: dict[str, Spoken] = {
@@ -98,7 +111,7 @@ def main() -> None:
             "bundle": spoken_by_bundle(assistant, arguments.top_k, arguments.seed),
         }
         rows = {name: score(recogniser, speak, texts, arguments.wavs, name) for name, speak in speakers.items()}
-    print(f"word error rate over {len(texts)} sentences that the training never heard")
+    print(f"word error rate over {len(texts)} sentences; only those of {SMALL_TALK} were heard in the training")
     for name, errors in rows.items():
         print(f"{name:22}" + ", ".join(f"{group} {value:.1%}" for group, value in errors.items()))
     print(json.dumps(rows))
