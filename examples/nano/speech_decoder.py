@@ -21,7 +21,7 @@ from vocabulary import open_tokenizer, read_embeddings
 
 __all__ = ["Reader", "load_speech_model"]
 
-STEPS = 3500
+STEPS = 5000
 POSITIONS = 1600
 """Of a batch: tokens and codes."""
 RATE, WARM_UP = 1.5e-3, 200
