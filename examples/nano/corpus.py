@@ -69,7 +69,7 @@ def draw_talk(rng: random.Random, kind: str, scenes: list[Scene], pick: Callable
         "command_line" if kind == "image" else "live" if kind == "video" else rng.choice(("command_line", "live"))
     )
     camera = style == "live" and scene is not None
-    frames = rng.choice((1, 1, 1, 1, 1, 2, 4)) if camera else 1
+    frames = rng.choice((1, 1, 1, 1, 1, 1, 2)) if camera else 1
     turns: list[Drawn] = []
     past: Asked | None = None
     for number in range(rng.choice((1, 1, 2, 3))):

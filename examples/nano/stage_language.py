@@ -1,6 +1,8 @@
-"""Stage 4: the language model learns to converse about pictures, from typed and from imagined questions.
+"""Stage 4: the language model learns to converse about what it is told, shown and asked aloud.
 
-python examples/nano/stage_language.py
+    python examples/nano/stage_language.py
+
+The audio encoder is that of stage 2 and stays as it is; the vision tower learns on.
 """
 
 from __future__ import annotations
@@ -9,42 +11,59 @@ import argparse
 import random
 
 import torch
-from torch import Tensor
-
 from model import new_model
+from sounds import Sounds
 from stage_hearing import HearingHeads
-from stage_pictures import Pictures
+from stage_pictures import Look, Pictures, shape_loss
 from talking import Talks
+from torch import Tensor
 from training import train
 from vocabulary import OUT
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    saved = {name: torch.load(OUT / f"{name}.pt", weights_only=True) for name in ("hearing", "pictures")}
     model = new_model()
-    model.load_state_dict(torch.load(OUT / "pictures.pt", weights_only=True)["model"])
+    heard = {name: tensor for name, tensor in saved["hearing"]["model"].items() if "audio_encoder" in name}
+    model.load_state_dict(saved["pictures"]["model"] | heard)
+    look = Look(model.config.llm.hidden_size)
+    look.load_state_dict(saved["pictures"]["extra"])
     heads = HearingHeads(model)
-    talks = Talks(model, heads, Pictures("training"), None)
-    test = Talks(model, heads, Pictures("test"), None)
-    rng = random.Random(4)
+    pictures, sounds = Pictures("training"), Sounds("questions", "babble", "noise")
+    talks = Talks(model, heads, pictures, sounds)
+    test = Talks(model, heads, Pictures("test"), sounds)
+    rng = random.Random()
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        return talks.losses(talks.draw(rng, arguments.batch))
+        rng.seed(f"language {step}")
+        losses = talks.losses(talks.draw(rng, arguments.batch))
+        return losses | {"recoloured": shape_loss(model, look, pictures, 12, rng)}
 
     def check() -> dict[str, float]:
         dice = random.Random(5)
-        shares = [test.right(test.draw(dice, 40)) for _ in range(6)]
+        shares = [test.right(test.draw(dice, 30)) for _ in range(8)]
         return {"wrong talks": 1 - sum(shares) / len(shares)}
 
     def slow(name: str) -> float:
-        return 0.0 if "audio_encoder" in name else 0.3 if "vision_tower" in name else 1.0
+        return 0.0 if "audio_encoder" in name else 0.5 if "vision_tower" in name else 1.0
 
-    train("language", model, loss_of, steps=arguments.steps, rate=2e-3, check=check, check_every=250, slow=slow)
+    train(
+        "language",
+        model,
+        loss_of,
+        steps=arguments.steps,
+        rate=1.5e-3,
+        extra=look,
+        check=check,
+        check_every=250,
+        slow=slow,
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from drawing import draw
-from model import new_model
+from model import Vita, new_model
 from sizes import checkpoint_config
 from training import mixed, train
 from vita_edge.engines.facts import VisionFacts
@@ -27,7 +27,7 @@ from vita_edge.runtime.vision_frontend import VisionFrontEnd
 from vocabulary import OUT
 from world import COLOURS, PLACES, SHAPES, Scene, Thing, random_scene
 
-__all__ = ["Pictures", "front_end", "normalised_pixels"]
+__all__ = ["Look", "Pictures", "front_end", "normalised_pixels", "shape_loss"]
 
 FOLDER = OUT / "pictures"
 IN_TRAINING, IN_TEST = 9000, 600
@@ -92,6 +92,21 @@ class Look(nn.Module):
         return scores[..., : len(SHAPES) + 1], scores[..., len(SHAPES) + 1 :]
 
 
+def recoloured(x: Tensor) -> Tensor:
+    """Pixels with their channels mixed at random: shapes stay, colours become any. So a shape is learnt in them all."""
+    mixing = torch.eye(3)[torch.randperm(3)] * (0.3 + 0.7 * torch.rand(len(x), 1, 3)) + 0.5 * torch.randn(len(x), 3, 3)
+    return torch.einsum("nij,njhw->nihw", mixing, x)
+
+
+def shape_loss(model: Vita, look: Look, pictures: Pictures, count: int, rng: random.Random) -> Tensor:
+    """Of recoloured pictures."""
+    chosen = [rng.randrange(len(pictures.scenes)) for _ in range(count)]
+    with mixed():
+        rows = model.see(recoloured(pictures.pixels(chosen, rng)))
+    shapes, _ = look(rows.float())
+    return F.cross_entropy(shapes.flatten(0, 1), answers([pictures.scenes[i] for i in chosen])[0].flatten())
+
+
 def answers(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
     shapes = torch.zeros(len(scenes), len(PLACES), dtype=torch.long)
     colours = shapes.clone()
@@ -144,6 +159,7 @@ def main() -> None:
         return {
             "shape": F.cross_entropy(shapes.flatten(0, 1), right[0].flatten()),
             "colour": F.cross_entropy(colours.flatten(0, 1), right[1].flatten()),
+            "recoloured": shape_loss(model, look, pictures, arguments.batch // 2, rng),
         }
 
     def check() -> dict[str, float]:

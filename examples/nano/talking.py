@@ -22,6 +22,8 @@ from vocabulary import open_tokenizer
 __all__ = ["Batch", "ImaginedSounds", "Talks"]
 
 KINDS = ("lang", "image", "video")
+DRAWN_AT_ONCE = 4
+"""Batches that are drawn together, so that each can be of about one length."""
 
 
 @dataclass
@@ -108,35 +110,57 @@ class Talks:
     def __init__(self, model: Vita, heads: HearingHeads, pictures: Pictures, sounds: Sounds | None) -> None:
         self.model, self.heads, self.pictures, self.sounds = model, heads, pictures, sounds
         self.writer = Writer(open_tokenizer())
+        self._waiting: list[Batch] = []
         self.systems = {kind: self.writer.system(kind) for kind in KINDS}
 
     def draw(self, rng: random.Random, size: int) -> Batch:
+        """Of ``size`` conversations with the same system prompt and of about the same length."""
+        if not self._waiting:
+            self._waiting = self._draw(rng, size)
+        return self._waiting.pop()
+
+    def _draw(self, rng: random.Random, size: int) -> list[Batch]:
         kind = rng.choices(KINDS, (3, 4, 4))[0]
         source = RealSounds(self.sounds) if self.sounds else ImaginedSounds(self.heads)
-        examples: list[Example] = []
-        shown: list[int] = []
-        for _ in range(size):
+        found: list[tuple[Example, int | None]] = []
+        for _ in range(size * DRAWN_AT_ONCE):
             talk, index = draw_talk(rng, kind, self.pictures.scenes, lambda: rng.randrange(len(self.pictures.scenes)))
-            example = self.writer.write(talk, rng, lambda drawn: source.choose(drawn, rng))
-            examples.append(example)
-            shown += [index] * example.pictures
-        length = max(len(example.ids) for example in examples)
-        ids = torch.zeros(size, length, dtype=torch.long)
-        learnt = torch.zeros(size, length, dtype=torch.bool)
-        for i, example in enumerate(examples):
+            found.append((self.writer.write(talk, rng, lambda drawn: source.choose(drawn, rng)), index))
+        found.sort(key=lambda entry: len(entry[0].ids))
+        chunks = [found[i : i + size] for i in range(0, len(found), size)]
+        rng.shuffle(chunks)
+        return [self._batch(kind, chunk, source, rng) for chunk in chunks]
+
+    def _batch(
+        self,
+        kind: str,
+        chunk: list[tuple[Example, int | None]],
+        source: RealSounds | ImaginedSounds,
+        rng: random.Random,
+    ) -> Batch:
+        length = max(len(example.ids) for example, _ in chunk)
+        ids = torch.zeros(len(chunk), length, dtype=torch.long)
+        learnt = torch.zeros(len(chunk), length, dtype=torch.bool)
+        shown: list[int] = []
+        sounds: list[int] = []
+        for i, (example, index) in enumerate(chunk):
             ids[i, : len(example.ids)] = torch.tensor(example.ids)
             learnt[i, : len(example.ids)] = torch.tensor(example.learnt)
+            sounds += example.sounds
+            if index is not None:
+                shown += [index] * example.pictures
         pixels = self.pictures.pixels(shown, rng) if shown else None
-        if isinstance(source, ImaginedSounds):
-            rows = torch.from_numpy(np.concatenate(source.rows)) if source.rows else None
-            return Batch(kind, ids, learnt, pixels, rows, None, None, [])
-        if not source.features:
+        if not sounds:
             return Batch(kind, ids, learnt, pixels, None, None, None, [])
-        features, frames = padded(source.features)
-        features = normalised(self.model, features)
-        return Batch(kind, ids, learnt, pixels, None, striped(features, frames, rng), frames, source.texts)
+        if isinstance(source, ImaginedSounds):
+            rows = torch.from_numpy(np.concatenate([source.rows[i] for i in sounds]))
+            return Batch(kind, ids, learnt, pixels, rows, None, None, [])
+        features, frames = padded([source.features[i] for i in sounds])
+        features = striped(normalised(self.model, features), frames, rng)
+        return Batch(kind, ids, learnt, pixels, None, features, frames, [source.texts[i] for i in sounds])
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, *, hearing: bool = False) -> dict[str, Tensor]:
+        """``hearing``: the audio encoder learns too, and is still asked for letters and words."""
         model = self.model
         found: dict[str, Tensor] = {}
         with mixed():
@@ -147,15 +171,16 @@ class Talks:
                 rows = _put(rows, batch.ids == AUDIO, batch.rows)
             if batch.features is not None:
                 encoder = model.model.audio_encoder
-                encoded, steps = encoder.encode(batch.features, batch.frames)
-                heard, positions = encoder.adapt(encoded, steps)
+                with torch.set_grad_enabled(hearing):
+                    encoded, steps = encoder.encode(batch.features, batch.frames)
+                    heard, positions = encoder.adapt(encoded, steps)
                 inside = torch.arange(heard.shape[1]) < positions[:, None]
                 rows = _put(rows, batch.ids == AUDIO, heard[inside])
             hidden, _ = model.model(rows, model.read(self.systems[batch.kind]))
             said = hidden[:, :-1][batch.learnt[:, 1:]]
             logits = model.lm_head(said)
         found["reply"] = F.cross_entropy(logits.float(), batch.ids[:, 1:][batch.learnt[:, 1:]])
-        if batch.features is not None:
+        if batch.features is not None and hearing:
             found |= hearing_losses(self.heads, batch.texts, encoded, steps, heard.float(), positions)
         return found
 
