@@ -11,12 +11,13 @@ import argparse
 import random
 
 import torch
+from torch import Tensor
+
 from model import new_model
 from sounds import Sounds
 from stage_hearing import HearingHeads
 from stage_pictures import Look, Pictures, shape_loss
 from talking import Talks
-from torch import Tensor
 from training import train
 from vocabulary import OUT
 
