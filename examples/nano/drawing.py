@@ -38,9 +38,9 @@ def draw(scene: Scene, rng: random.Random) -> NDArray[np.uint8]:
         shade = tuple(max(0, c - rng.randint(8, 25)) for c in ground)
         pencil.rectangle((0, y, WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING), fill=shade)
     for thing in scene:
-        x = WIDTH * (2 * PLACES.index(thing.place) + 1) / 6 + rng.uniform(-16, 16)
-        y = HEIGHT / 2 + rng.uniform(-50, 50)
-        radius = rng.uniform(26, 44)
+        x = WIDTH * (2 * PLACES.index(thing.place) + 1) / 6 + rng.uniform(-9, 9)
+        y = HEIGHT / 2 + rng.uniform(-45, 45)
+        radius = rng.uniform(34, 48)
         turn = math.radians(rng.uniform(-10, 10))
         outline = _outline(thing.shape)
         points = [

@@ -16,7 +16,7 @@ from torch import Tensor
 from model import new_model
 from sounds import Sounds
 from stage_hearing import HearingHeads
-from stage_pictures import Look, Pictures, shape_loss
+from stage_pictures import Look, Pictures, picture_losses
 from talking import Talks
 from training import train
 from vocabulary import OUT
@@ -33,7 +33,7 @@ def main() -> None:
     model = new_model()
     heard = {name: tensor for name, tensor in saved["hearing"]["model"].items() if "audio_encoder" in name}
     model.load_state_dict(saved["pictures"]["model"] | heard)
-    look = Look(model.config.llm.hidden_size)
+    look = Look(model)
     look.load_state_dict(saved["pictures"]["extra"])
     heads = HearingHeads(model)
     pictures, sounds = Pictures("training"), Sounds("questions", "babble", "noise")
@@ -44,7 +44,7 @@ def main() -> None:
     def loss_of(step: int) -> dict[str, Tensor]:
         rng.seed(f"language {step}")
         losses = talks.losses(talks.draw(rng, arguments.batch))
-        return losses | {"recoloured": shape_loss(model, look, pictures, 12, rng)}
+        return losses | picture_losses(model, look, pictures, 20, rng)
 
     def check() -> dict[str, float]:
         dice = random.Random(5)
@@ -52,7 +52,7 @@ def main() -> None:
         return {"wrong talks": 1 - sum(shares) / len(shares)}
 
     def slow(name: str) -> float:
-        return 0.0 if "audio_encoder" in name else 0.5 if "vision_tower" in name else 1.0
+        return 0.0 if "audio_encoder" in name else 1.0
 
     train(
         "language",

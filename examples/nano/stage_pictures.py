@@ -24,13 +24,15 @@ from sizes import checkpoint_config
 from training import mixed, train
 from vita_edge.engines.facts import VisionFacts
 from vita_edge.runtime.vision_frontend import VisionFrontEnd
-from vocabulary import OUT
+from vocabulary import OUT, open_tokenizer
 from world import COLOURS, PLACES, SHAPES, Scene, Thing, random_scene
 
-__all__ = ["Look", "Pictures", "front_end", "normalised_pixels", "shape_loss"]
+__all__ = ["Look", "Pictures", "front_end", "normalised_pixels", "picture_losses"]
 
 FOLDER = OUT / "pictures"
 IN_TRAINING, IN_TEST = 9000, 600
+PLACE_OF_COLUMN = [0, 1, 1, 2]
+"""Of the four columns of rows that a picture becomes."""
 
 
 def front_end() -> VisionFrontEnd:
@@ -79,17 +81,31 @@ def normalised_pixels(tiles: np.ndarray) -> Tensor:
 
 
 class Look(nn.Module):
-    """What the tower is asked while it learns: nothing, or shape and colour, for each place."""
+    """What the tower is asked while it learns: nothing, or shape and colour, in the place that a row lies in.
 
-    def __init__(self, width: int) -> None:
+    Rows are read in the directions of the words' own rows in the embedding table, so that the language model finds in
+    them what it can read already.
+    """
+
+    shapes: Tensor
+    colours: Tensor
+
+    def __init__(self, model: Vita) -> None:
         super().__init__()
-        self.out = nn.Linear(4 * width, len(PLACES) * (len(SHAPES) + len(COLOURS) + 2))
+        tokenizer = open_tokenizer()
+        table = model.model.embed_tokens.weight.detach()
+        for name, words in (("shapes", SHAPES), ("colours", COLOURS)):
+            ids = [tokenizer.encode(f" {word}") for word in words]
+            assert all(len(i) == 1 for i in ids)
+            self.register_buffer(name, table[[i[0] for i in ids]], persistent=False)
+        self.nothing = nn.Parameter(0.1 * torch.randn(2, 1, table.shape[1]))
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        n, _, width = rows.shape
-        columns = rows.view(n, 4, 4, width).mean(1).reshape(n, 4 * width)
-        scores = self.out(columns).view(n, len(PLACES), -1)
-        return scores[..., : len(SHAPES) + 1], scores[..., len(SHAPES) + 1 :]
+        """Rows [n, 16, hidden] → scores of shapes and of colours [n, 16, 9]; the first is nothing."""
+        shapes, colours = (torch.cat([none, words]) for none, words in zip(self.nothing, (self.shapes, self.colours)))
+        rows = self.sharpness * rows
+        return rows @ shapes.T, rows @ colours.T
 
 
 def recoloured(x: Tensor) -> Tensor:
@@ -98,16 +114,23 @@ def recoloured(x: Tensor) -> Tensor:
     return torch.einsum("nij,njhw->nihw", mixing, x)
 
 
-def shape_loss(model: Vita, look: Look, pictures: Pictures, count: int, rng: random.Random) -> Tensor:
-    """Of recoloured pictures."""
-    chosen = [rng.randrange(len(pictures.scenes)) for _ in range(count)]
+def picture_losses(model: Vita, look: Look, pictures: Pictures, count: int, rng: random.Random) -> dict[str, Tensor]:
+    """Shapes and colours of ``count`` pictures, and shapes of as many recoloured ones."""
+    chosen = [rng.randrange(len(pictures.scenes)) for _ in range(2 * count)]
+    x = pictures.pixels(chosen, rng)
+    x = torch.cat([x[:count], recoloured(x[count:])])
     with mixed():
-        rows = model.see(recoloured(pictures.pixels(chosen, rng)))
-    shapes, _ = look(rows.float())
-    return F.cross_entropy(shapes.flatten(0, 1), answers([pictures.scenes[i] for i in chosen])[0].flatten())
+        rows = model.see(x)
+    shapes, colours = look(rows.float())
+    right = answers([pictures.scenes[i] for i in chosen])
+    return {
+        "shape": F.cross_entropy(shapes.flatten(0, 1), right[0].flatten()),
+        "colour": F.cross_entropy(colours[:count].flatten(0, 1), right[1][:count].flatten()),
+    }
 
 
 def answers(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
+    """Numbers of shape and colour in the place of each row, [n, 16]; 0 where there is nothing."""
     shapes = torch.zeros(len(scenes), len(PLACES), dtype=torch.long)
     colours = shapes.clone()
     for i, scene in enumerate(scenes):
@@ -115,7 +138,7 @@ def answers(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
             place = PLACES.index(thing.place)
             shapes[i, place] = SHAPES.index(thing.shape) + 1
             colours[i, place] = COLOURS.index(thing.colour) + 1
-    return shapes, colours
+    return shapes[:, PLACE_OF_COLUMN].repeat(1, 4), colours[:, PLACE_OF_COLUMN].repeat(1, 4)
 
 
 def _drawn(job: tuple[str, int]) -> tuple[Scene, np.ndarray]:
@@ -139,7 +162,7 @@ def make(name: str, count: int, workers: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -147,20 +170,12 @@ def main() -> None:
     make("test", IN_TEST, arguments.threads)
     pictures, test = Pictures("training"), Pictures("test")
     model = new_model(seed=1)
-    look = Look(model.config.llm.hidden_size)
+    look = Look(model)
     rng = random.Random(3)
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        chosen = [rng.randrange(len(pictures.scenes)) for _ in range(arguments.batch)]
-        with mixed():
-            rows = model.see(pictures.pixels(chosen, rng))
-        shapes, colours = look(rows.float())
-        right = answers([pictures.scenes[i] for i in chosen])
-        return {
-            "shape": F.cross_entropy(shapes.flatten(0, 1), right[0].flatten()),
-            "colour": F.cross_entropy(colours.flatten(0, 1), right[1].flatten()),
-            "recoloured": shape_loss(model, look, pictures, arguments.batch // 2, rng),
-        }
+        rng.seed(f"pictures {step}")
+        return picture_losses(model, look, pictures, arguments.batch, rng)
 
     def check() -> dict[str, float]:
         with torch.no_grad(), mixed():
@@ -168,8 +183,9 @@ def main() -> None:
             rows = model.see(test.pixels(chosen, rng, disturbed=False))
             shapes, colours = look(rows.float())
         right = answers([test.scenes[i] for i in chosen])
-        both = (shapes.argmax(-1) == right[0]) & (colours.argmax(-1) == right[1])
-        return {"wrong pictures": 1 - both.all(1).float().mean().item()}
+        middle = slice(8, 12)
+        seen = (shapes.argmax(-1) == right[0])[:, middle], (colours.argmax(-1) == right[1])[:, middle]
+        return {"wrong shapes": 1 - seen[0].float().mean().item(), "wrong colours": 1 - seen[1].float().mean().item()}
 
     train(
         "pictures",
