@@ -19,7 +19,7 @@ from pitch_phase import FRAME, PHASES, RATE_HZ, UNVOICED, in_step
 from reply_voice import SYNTHESISER_RATE_HZ, Sentences, say_reply, sentences
 from vocabulary import OUT
 
-__all__ = ["CODES", "UNVOICED_CODES", "VOICED_SPECTRA", "Corpus", "load_corpus", "voice_folder"]
+__all__ = ["CODES", "UNVOICED_CODES", "VOICED_SPECTRA", "Corpus", "further_codes", "load_corpus", "voice_folder"]
 
 CODES = 1024
 VOICED_SPECTRA = 224
@@ -118,10 +118,29 @@ def frames_to_codes(
     return np.where(phase == UNVOICED, nearest(features, unvoiced_centres), voiced)
 
 
+def further_codes(out: Path = OUT) -> dict[str, NDArray[np.int64]]:
+    """Sentences for the speech decoder alone, with their codes int64 [n]; none until :func:`main` has made them."""
+    file = voice_folder(out) / "further.json"
+    stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {text: np.array(codes, np.int64) for text, codes in stored.items()}
+
+
 def main() -> None:
-    found: Sentences = sentences()
+    found, corpus = sentences(), voice_folder() / "corpus.npz"
+    if not corpus.exists():
+        _speak_corpus(found, corpus)
+    stored = np.load(corpus)
+    centres = stored["voiced_centres"], stored["unvoiced_centres"]
+    further = {}
+    for text in tqdm(found.further, desc="speaking more", disable=None):
+        frames = in_step(say_reply(text), SYNTHESISER_RATE_HZ)
+        further[text] = frames_to_codes(spectra(frames.wave), frames.phase, *centres).tolist()
+    (voice_folder() / "further.json").write_text(json.dumps(further), encoding="utf-8")
+
+
+def _speak_corpus(found: Sentences, file: Path) -> None:
     texts = [*found.training, *found.held_out]
-    spoken = [in_step(say_reply(text), SYNTHESISER_RATE_HZ) for text in tqdm(texts, desc="speaking")]
+    spoken = [in_step(say_reply(text), SYNTHESISER_RATE_HZ) for text in tqdm(texts, desc="speaking", disable=None)]
     training = len(found.training)
     features = [spectra(frames.wave) for frames in spoken]
     points = np.concatenate(features[:training])
@@ -131,7 +150,7 @@ def main() -> None:
     codes = [frames_to_codes(f, frames.phase, voiced, unvoiced) for f, frames in zip(features, spoken)]
     joined = np.concatenate([frames.wave for frames in spoken])
     np.savez(
-        voice_folder() / "corpus.npz",
+        file,
         wave=np.clip(32768 * joined, -32768, 32767).astype(np.int16),
         codes=np.concatenate(codes),
         frames=np.array([len(c) for c in codes]),

@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import world
 from codes import load_corpus
 from pitch_phase import RATE_HZ
 from recogniser import Recogniser, word_errors, words
-from reply_voice import SYNTHESISER_RATE_HZ, clauses, say_reply
+from reply_voice import SMALL_TALK, SYNTHESISER_RATE_HZ, kind, say_reply
 from vita_edge.runtime import Assistant, write_wav
 from vita_edge.runtime.sampling import make_speech_sampler
 from vita_edge.runtime.spoken_text import Clause, ClauseCutter
@@ -31,10 +30,6 @@ __all__ = ["spoken_by_bundle"]
 
 Spoken = Callable[[str], tuple[NDArray[np.float32], int]]
 """A sentence to its sound and the sound's rate in Hz."""
-
-
-SMALL_TALK = "small talk"
-_SMALL_TALK = {clause for text in (*world.SMALL_TALK, world.UNKNOWN, world.NO_PICTURE) for clause in clauses(text)}
 
 
 def spoken_by_bundle(assistant: Assistant, top_k: int, seed: int) -> Spoken:
@@ -51,15 +46,6 @@ def spoken_by_bundle(assistant: Assistant, top_k: int, seed: int) -> Spoken:
 
 def spoken_by_synthesiser(text: str) -> tuple[NDArray[np.float32], int]:
     return say_reply(text), SYNTHESISER_RATE_HZ
-
-
-def kind(text: str) -> str:
-    """What a sentence is about."""
-    if text.startswith("i see "):
-        return "descriptions"
-    if text in _SMALL_TALK:
-        return SMALL_TALK
-    return "sums" if " plus " in text or " minus " in text else "places"
 
 
 def score(recogniser: Recogniser, speak: Spoken, texts: list[str], folder: Path | None, name: str) -> dict[str, float]:

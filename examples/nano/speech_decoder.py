@@ -14,22 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codes import CODES, load_corpus, voice_folder
+from codes import CODES, further_codes, load_corpus, voice_folder
 from curves import Curves
+from reply_voice import kind
 from speech_model import END, PADDING, SpeechModel
 from vocabulary import open_tokenizer, read_embeddings
 
 __all__ = ["Reader", "load_speech_model"]
 
-STEPS = 5000
+STEPS = 7500
 POSITIONS = 1600
 """Of a batch: tokens and codes."""
 RATE, WARM_UP = 1.5e-3, 200
-AVERAGE = 0.998
+AVERAGE = 0.995
 WRONG = 0.1
-SHORT_SHARE = 0.5
-"""Of the batches, how many are of other sentences than descriptions, which are the most."""
-SAVE_EVERY, JUDGE_EVERY = 250, 500
+SHARES = {"small talk": 0.2, "sums": 0.3, "places": 0.15, "descriptions": 0.35}
+"""Of the batches, by what the sentences are about: of those of which there are few, each has to come often."""
+SAVE_EVERY, JUDGE_EVERY = 100, 500
 
 
 class Reader:
@@ -51,18 +52,21 @@ class Batches:
         self._sentences = [
             (reader.rows(text), torch.from_numpy(codes)) for text, codes in zip(corpus.texts, corpus.codes)
         ]
-        self._training = corpus.training
-        described = [text.startswith("i see ") for text in corpus.texts[: self._training]]
-        lengths = np.array([len(rows) for rows, _ in self._sentences[: self._training]])
-        self._groups = [np.flatnonzero(np.array(described) == kind) for kind in (False, True)]
-        self._lengths = lengths
-        counts = np.bincount(np.concatenate(list(corpus.codes[: self._training])), minlength=CODES)
+        training, count = slice(corpus.training), len(corpus.texts)
+        self._held_out = range(corpus.training, count)
+        self._sentences += [(reader.rows(text), torch.from_numpy(codes)) for text, codes in further_codes().items()]
+        kinds = np.array([kind(text) for text in corpus.texts[training]])
+        groups = {name: np.flatnonzero(kinds == name) for name in SHARES}
+        groups["descriptions"] = np.append(groups["descriptions"], np.arange(count, len(self._sentences)))
+        self._groups = list(groups.values())
+        self._lengths = np.array([len(rows) for rows, _ in self._sentences])
+        counts = np.bincount(np.concatenate(list(corpus.codes[training])), minlength=CODES)
         self._often = counts / counts.sum()
 
     def training(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """rows [b, tokens, hidden]; codes [b, n], some of them wrong; the codes that should follow [b, n + 1]."""
         rng = np.random.default_rng((11, step))
-        group = self._groups[int(rng.random() > SHORT_SHARE)]
+        group = self._groups[rng.choice(len(SHARES), p=list(SHARES.values()))]
         length = self._lengths[rng.choice(group)]
         same = group[self._lengths[group] == length]
         chosen: list[int] = []
@@ -78,7 +82,7 @@ class Batches:
         return rows, torch.where(swap & (codes != PADDING), wrong, codes), following
 
     def held_out(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        return [self._batch([i]) for i in range(self._training, len(self._sentences))]
+        return [self._batch([i]) for i in self._held_out]
 
     def _batch(self, chosen: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         rows = torch.stack([self._sentences[i][0] for i in chosen])
