@@ -2,7 +2,7 @@
 
     python examples/nano/stage_language.py
 
-The audio encoder is that of stage 2 and stays as it is; the vision tower learns on.
+The encoders are those of stages 2 and 3, and stay as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from model import new_model
 from sounds import Sounds
 from stage_hearing import HearingHeads
-from stage_pictures import Look, Pictures, picture_losses
+from stage_pictures import Pictures
 from talking import Talks
 from training import train
 from vocabulary import OUT
@@ -33,8 +33,6 @@ def main() -> None:
     model = new_model()
     heard = {name: tensor for name, tensor in saved["hearing"]["model"].items() if "audio_encoder" in name}
     model.load_state_dict(saved["pictures"]["model"] | heard)
-    look = Look(model)
-    look.load_state_dict(saved["pictures"]["extra"])
     heads = HearingHeads(model)
     pictures, sounds = Pictures("training"), Sounds("questions", "babble", "noise")
     talks = Talks(model, heads, pictures, sounds)
@@ -43,8 +41,7 @@ def main() -> None:
 
     def loss_of(step: int) -> dict[str, Tensor]:
         rng.seed(f"language {step}")
-        losses = talks.losses(talks.draw(rng, arguments.batch))
-        return losses | picture_losses(model, look, pictures, 20, rng)
+        return talks.losses(talks.draw(rng, arguments.batch))
 
     def check() -> dict[str, float]:
         dice = random.Random(5)
@@ -52,15 +49,14 @@ def main() -> None:
         return {"wrong talks": 1 - sum(shares) / len(shares)}
 
     def slow(name: str) -> float:
-        return 0.0 if "audio_encoder" in name else 1.0
+        return float(not any(part in name for part in ("audio_encoder", "vision_tower", "mm_projector")))
 
     train(
         "language",
         model,
         loss_of,
         steps=arguments.steps,
-        rate=1.5e-3,
-        extra=look,
+        rate=7e-4,
         check=check,
         check_every=250,
         slow=slow,

@@ -111,6 +111,7 @@ class Talks:
         self.model, self.heads, self.pictures, self.sounds = model, heads, pictures, sounds
         self.writer = Writer(open_tokenizer())
         self._waiting: list[Batch] = []
+        self._shown = [i for i, scene in enumerate(pictures.scenes) if len(scene) <= 2]
         self.systems = {kind: self.writer.system(kind) for kind in KINDS}
 
     def draw(self, rng: random.Random, size: int) -> Batch:
@@ -124,7 +125,7 @@ class Talks:
         source = RealSounds(self.sounds) if self.sounds else ImaginedSounds(self.heads)
         found: list[tuple[Example, int | None]] = []
         for _ in range(size * DRAWN_AT_ONCE):
-            talk, index = draw_talk(rng, kind, self.pictures.scenes, lambda: rng.randrange(len(self.pictures.scenes)))
+            talk, index = draw_talk(rng, kind, self.pictures.scenes, lambda: rng.choice(self._shown))
             found.append((self.writer.write(talk, rng, lambda drawn: source.choose(drawn, rng)), index))
         found.sort(key=lambda entry: len(entry[0].ids))
         chunks = [found[i : i + size] for i in range(0, len(found), size)]
@@ -166,7 +167,9 @@ class Talks:
         with mixed():
             rows = model.embed(batch.ids.clamp(min=0))
             if batch.pixels is not None:
-                rows = _put(rows, batch.ids == IMAGE, model.see(batch.pixels).flatten(0, 1))
+                with torch.no_grad():
+                    seen = model.see(batch.pixels).flatten(0, 1)
+                rows = _put(rows, batch.ids == IMAGE, seen)
             if batch.rows is not None:
                 rows = _put(rows, batch.ids == AUDIO, batch.rows)
             if batch.features is not None:

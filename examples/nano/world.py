@@ -1,6 +1,6 @@
 """The closed world that the nano model talks about: scenes of shapes, questions about them, small talk and sums.
 
-A scene is one to three things in three places. Every question is a sentence of a finite list, so that all of them can
+A scene is one or two things in three places. Every question is a sentence of a finite list, so that all of them can
 be spoken beforehand; every answer is one short sentence without a comma, so that it is one clause for the voice.
 """
 
@@ -35,7 +35,9 @@ NUMBERS = (
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
 LARGEST = 10
-"""Numbers to reckon with; sums go up to twice as much."""
+"""Of the numbers that are spoken."""
+RECKONED = 5
+"""Of the numbers that are added and subtracted in conversations."""
 HELD_OUT = frozenset(
     {("circle", "purple"), ("square", "yellow"), ("star", "green"), ("heart", "blue"), ("moon", "red")}
     | {("triangle", "white"), ("cross", "orange"), ("diamond", "black")}
@@ -93,7 +95,7 @@ class Thing:
 
 
 Scene = tuple[Thing, ...]
-"""One to three things from left to right, no shape, colour or place twice."""
+"""One or two things from left to right, no shape, colour or place twice."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Asked:
 def random_scene(rng: random.Random, *, held_out: bool = False, count: int | None = None) -> Scene:
     """``held_out``: with at least one of the combinations that are kept out; otherwise with none of them."""
     while True:
-        n = count or rng.choice((1, 2, 2, 3, 3))
+        n = count or rng.choice((1, 2, 2))
         shapes, colours = rng.sample(SHAPES, n), rng.sample(COLOURS, n)
         places = sorted(rng.sample(PLACES, n), key=PLACES.index)
         if any(pair in HELD_OUT for pair in zip(shapes, colours)) == held_out:
@@ -299,9 +301,10 @@ def _its(rng: random.Random, thing: Thing) -> Asked:
 
 
 def _sum(rng: random.Random) -> Asked:
-    a, b = rng.randint(0, LARGEST), rng.randint(0, LARGEST)
+    a, b = rng.randint(0, RECKONED), rng.randint(0, RECKONED)
     kind = rng.random()
-    if kind < 0.1:
+    if kind < 0.15:
+        a = rng.randint(0, LARGEST)
         return Asked(rng.choice(AFTER).format(a=NUMBERS[a]), _after(a))
     if kind < 0.65:
         question = rng.choice(PLUS).format(a=NUMBERS[a], b=NUMBERS[b])
