@@ -19,19 +19,20 @@ from codes import Corpus, load_corpus, voice_folder
 from curves import Curves
 from generator import Generator
 from pitch_phase import FRAME
+from reply_voice import kind
 
 __all__ = ["load_generator"]
 
-STEPS = 2500
+STEPS = 4200
 BATCH, SEGMENT, MARGIN = 8, 32, 3
 """Codes of a segment, and those at either end that are not judged: their neighbours are missing."""
 RATE, WARM_UP = 2e-3, 200
-AVERAGE = 0.998
+AVERAGE = 0.995
 """Weights that are used are a moving average of those that are trained."""
 SIZES = (2048, 1024, 512, 240)
-SHORT_SHARE = 0.5
-"""Of the segments, how many are of other sentences than descriptions, which are the most."""
-SAVE_EVERY = 250
+SHARES = {"small talk": 0.4, "sums": 0.3, "places": 0.1, "descriptions": 0.2}
+"""Of the segments, by what the sentences are about: small talk has words that nothing else has, each said but once."""
+SAVE_EVERY = 50
 
 
 class WaveLoss(nn.Module):
@@ -64,17 +65,17 @@ class Segments:
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
-        descriptions = [corpus.texts[i].startswith("i see ") for i in range(corpus.training)]
-        self._groups = [np.flatnonzero(np.array(descriptions) == kind) for kind in (False, True)]
-        self._short = [self._padded(i) for i in range(corpus.training)]
+        kinds = np.array([kind(text) for text in corpus.texts[: corpus.training]])
+        self._groups = [np.flatnonzero(kinds == name) for name in SHARES]
+        self._sentences = [self._padded(i) for i in range(corpus.training)]
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """codes int64 [batch, SEGMENT], waves float32 [batch, FRAME · SEGMENT]"""
         rng = np.random.default_rng((7, step))
         codes, waves = [], []
         for _ in range(BATCH):
-            group = self._groups[int(rng.random() > SHORT_SHARE)]
-            found, wave = self._short[int(rng.choice(group))]
+            group = self._groups[rng.choice(len(SHARES), p=list(SHARES.values()))]
+            found, wave = self._sentences[int(rng.choice(group))]
             start = int(rng.integers(0, len(found) - SEGMENT + 1))
             codes.append(found[start : start + SEGMENT])
             waves.append(wave[FRAME * start : FRAME * (start + SEGMENT)])
