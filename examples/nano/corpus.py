@@ -61,8 +61,13 @@ class Example:
     sounds: list[int] = field(default_factory=list)
 
 
-def draw_talk(rng: random.Random, kind: str, scenes: list[Scene], pick: Callable[[], int]) -> tuple[Talk, int | None]:
-    """A conversation that begins with the system prompt ``kind``: lang, image or video; and its picture's number."""
+def draw_talk(
+    rng: random.Random, kind: str, scenes: list[Scene], pick: Callable[[], int], spoken: float = 0.7
+) -> tuple[Talk, int | None]:
+    """A conversation that begins with the system prompt ``kind``: lang, image or video; and its picture's number.
+
+    ``spoken``: share of the questions that are.
+    """
     index = pick() if kind != "lang" else None
     scene = scenes[index] if index is not None else None
     style: Style = (
@@ -75,17 +80,17 @@ def draw_talk(rng: random.Random, kind: str, scenes: list[Scene], pick: Callable
     for number in range(rng.choice((1, 1, 2, 3))):
         shown = frames if scene is not None and (number == 0 or camera) else 0
         drawn = rng.random()
-        if drawn < 0.14:
+        if drawn < 0.2 * spoken:
             what = rng.choice(("babble", "babble", "babble", "foreign", "noise", "noise"))
             turns.append(Drawn(what, "noise", NOISE, shown))
             break  # what was not meant for the assistant leaves no trace, so nothing follows it
-        if drawn < 0.17:
+        if drawn < 0.2 * spoken + 0.03:
             turns.append(Drawn(babble(rng), "typed", TEXT + UNKNOWN, shown))
             past = None
             continue
         further = follow_up(rng, scene, past) if scene and past and rng.random() < 0.7 else None
         asked = further or any_question(rng, scene)
-        way = "spoken" if rng.random() < 0.7 else "typed"
+        way = "spoken" if rng.random() < spoken else "typed"
         hand = SPEECH if way == "spoken" else TEXT
         turns.append(Drawn(asked.question, way, hand + asked.answer, shown))
         past = asked

@@ -89,23 +89,24 @@ class Look(nn.Module):
 
     shapes: Tensor
     colours: Tensor
+    places: Tensor
 
     def __init__(self, model: Vita) -> None:
         super().__init__()
         tokenizer = open_tokenizer()
         table = model.model.embed_tokens.weight.detach()
-        for name, words in (("shapes", SHAPES), ("colours", COLOURS)):
+        for name, words in (("shapes", SHAPES), ("colours", COLOURS), ("places", ("left", "middle", "right"))):
             ids = [tokenizer.encode(f" {word}") for word in words]
             assert all(len(i) == 1 for i in ids)
             self.register_buffer(name, table[[i[0] for i in ids]], persistent=False)
         self.nothing = nn.Parameter(0.1 * torch.randn(2, 1, table.shape[1]))
         self.sharpness = nn.Parameter(torch.tensor(3.0))
 
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows [n, 16, hidden] → scores of shapes and of colours [n, 16, 9]; the first is nothing."""
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows [n, 16, hidden] → scores of shapes and colours [n, 16, 9], the first is nothing; of places [n, 16, 3]."""
         shapes, colours = (torch.cat([none, words]) for none, words in zip(self.nothing, (self.shapes, self.colours)))
         rows = self.sharpness * rows
-        return rows @ shapes.T, rows @ colours.T
+        return rows @ shapes.T, rows @ colours.T, rows @ self.places.T
 
 
 def recoloured(x: Tensor) -> Tensor:
@@ -121,9 +122,11 @@ def picture_losses(model: Vita, look: Look, pictures: Pictures, count: int, rng:
     x = torch.cat([x[:count], recoloured(x[count:])])
     with mixed():
         rows = model.see(x)
-    shapes, colours = look(rows.float())
+    shapes, colours, places = look(rows.float())
     right = answers([pictures.scenes[i] for i in chosen])
+    there = torch.tensor(PLACE_OF_COLUMN).repeat(len(chosen) * 4)
     return {
+        "place": F.cross_entropy(places.flatten(0, 1), there),
         "shape": F.cross_entropy(shapes.flatten(0, 1), right[0].flatten()),
         "colour": F.cross_entropy(colours[:count].flatten(0, 1), right[1][:count].flatten()),
     }
@@ -181,7 +184,7 @@ def main() -> None:
         with torch.no_grad(), mixed():
             chosen = list(range(300))
             rows = model.see(test.pixels(chosen, rng, disturbed=False))
-            shapes, colours = look(rows.float())
+            shapes, colours, _ = look(rows.float())
         right = answers([test.scenes[i] for i in chosen])
         middle = slice(8, 12)
         seen = (shapes.argmax(-1) == right[0])[:, middle], (colours.argmax(-1) == right[1])[:, middle]

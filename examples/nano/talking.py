@@ -107,7 +107,10 @@ class ImaginedSounds:
 class Talks:
     """Draws batches and computes their losses."""
 
-    def __init__(self, model: Vita, heads: HearingHeads, pictures: Pictures, sounds: Sounds | None) -> None:
+    def __init__(
+        self, model: Vita, heads: HearingHeads, pictures: Pictures, sounds: Sounds | None, spoken: float = 0.7
+    ) -> None:
+        self.spoken = spoken
         self.model, self.heads, self.pictures, self.sounds = model, heads, pictures, sounds
         self.writer = Writer(open_tokenizer())
         self._waiting: list[Batch] = []
@@ -121,11 +124,11 @@ class Talks:
         return self._waiting.pop()
 
     def _draw(self, rng: random.Random, size: int) -> list[Batch]:
-        kind = rng.choices(KINDS, (3, 4, 4))[0]
+        kind = rng.choices(KINDS, (1, 2, 2))[0]
         source = RealSounds(self.sounds) if self.sounds else ImaginedSounds(self.heads)
         found: list[tuple[Example, int | None]] = []
         for _ in range(size * DRAWN_AT_ONCE):
-            talk, index = draw_talk(rng, kind, self.pictures.scenes, lambda: rng.choice(self._shown))
+            talk, index = draw_talk(rng, kind, self.pictures.scenes, lambda: rng.choice(self._shown), self.spoken)
             found.append((self.writer.write(talk, rng, lambda drawn: source.choose(drawn, rng)), index))
         found.sort(key=lambda entry: len(entry[0].ids))
         chunks = [found[i : i + size] for i in range(0, len(found), size)]
