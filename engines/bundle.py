@@ -23,6 +23,7 @@ from .errors import BadBundle
 from .facts import ModelFacts
 from .onnx_cpu import OnnxCpuSession
 from .session import Session
+from .work import ModelWork
 
 __all__ = ["COMPONENTS", "FORMAT", "FORMAT_VERSION", "PREFILL", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
 
@@ -59,6 +60,8 @@ class Bundle:
 
     path: Path
     precision: str
+    target: str
+    """The backend whose operators the graphs use: onnxruntime, tensorrt or tensorrt-10.3."""
     producer: str
     model: ModelFacts
     prompts: Mapping[str, Mapping[str, str]]
@@ -69,6 +72,8 @@ class Bundle:
     embeddings: Mapping[str, Any]
     notice: str
     """What the user should know about these weights (licence, or that they are random)."""
+    work: ModelWork | None = None
+    """How much its graphs have to do; None in bundles whose export did not say it yet."""
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -94,6 +99,7 @@ class Bundle:
             bundle = cls(
                 path=folder,
                 precision=manifest["precision"],
+                target=str(manifest.get("target", "onnxruntime")),  # bundles from before targets
                 producer=manifest["producer"],
                 model=ModelFacts.from_json(manifest["model"]),
                 prompts=manifest["prompts"],
@@ -101,6 +107,7 @@ class Bundle:
                 files={name: (int(f["bytes"]), str(f["sha256"])) for name, f in manifest["files"].items()},
                 embeddings=manifest["embeddings"],
                 notice=manifest["notice"],
+                work=ModelWork.from_json(manifest["work"]) if "work" in manifest else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)

@@ -8,6 +8,7 @@ VitaEdgeError
 ├── ContextOverflow     the conversation does not fit into the KV cache      exit 1
 ├── InferenceFailed     the backend gave up while a graph ran                exit 1
 ├── DeviceFailed        a microphone, speaker or camera cannot be used       exit 1
+├── EngineUnavailable   the backend that was asked for cannot run here       exit 1
 ├── MissingPackage      an optional library is not installed                 exit 1
 └── OutputFailed        a result could not be written                        exit 1
 """
@@ -22,6 +23,7 @@ __all__ = [
     "BadInput",
     "ContextOverflow",
     "DeviceFailed",
+    "EngineUnavailable",
     "InferenceFailed",
     "MissingPackage",
     "Misuse",
@@ -73,6 +75,13 @@ class InferenceFailed(VitaEdgeError):
 
 class DeviceFailed(VitaEdgeError):
     """A microphone, a speaker or a camera is not there, cannot be told from another, or refuses."""
+
+
+class EngineUnavailable(VitaEdgeError):
+    """The backend that was asked for cannot run here: its library, driver, GPU or plan is missing or does not fit.
+
+    Where another backend would do, this is the error to fall back from.
+    """
 
 
 class MissingPackage(VitaEdgeError):

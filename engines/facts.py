@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["AudioFacts", "CodecFacts", "LlmFacts", "ModelFacts", "SpeechFacts", "TokenFacts", "VisionFacts"]
+__all__ = [
+    "AudioFacts",
+    "CodecFacts",
+    "LlmFacts",
+    "ModelFacts",
+    "SpeechFacts",
+    "TokenFacts",
+    "VisionFacts",
+    "build_facts",
+]
 
 T = TypeVar("T")
 
@@ -171,10 +180,15 @@ class ModelFacts:
         Raises:
             ValueError: a field is missing or has the wrong type; the message names it.
         """
-        return _build(cls, data, "model")
+        return build_facts(cls, data, "model")
 
 
-def _build(kind: type[T], data: Any, where: str) -> T:
+def build_facts(kind: type[T], data: Any, where: str) -> T:
+    """A frozen dataclass of scalars, tuples and further dataclasses, from what JSON holds of it.
+
+    Raises:
+        ValueError: a field is missing or has the wrong type; the message names it, with ``where`` in front.
+    """
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} is not an object")
     hints = typing.get_type_hints(kind)
@@ -182,7 +196,7 @@ def _build(kind: type[T], data: Any, where: str) -> T:
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         path = f"{where}.{field.name}"
         if field.name not in data:
-            if field.default is dataclasses.MISSING:
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 raise ValueError(f"{path} is missing")
             continue
         values[field.name] = _convert(hints[field.name], data[field.name], path)
@@ -191,7 +205,7 @@ def _build(kind: type[T], data: Any, where: str) -> T:
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        return _build(hint, value, path)  # type: ignore[arg-type]
+        return build_facts(hint, value, path)  # type: ignore[arg-type]
     origin = typing.get_origin(hint)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from .bundle import Bundle
+from .bundle import Bundle, Component
 
-__all__ = ["footprint"]
+__all__ = ["bytes_on_disk", "footprint", "resident_weights"]
 
 KV_BYTES = 4
 """The caches are float32 on the CPU."""
 WIDENED = 2.3
 """Resident bytes for each byte of an fp16 component's file: its weights become float32 when it is opened. Measured on
 the practice model of size half, onnxruntime on x86-64: 2.2 to 2.6 a component, 2.3 together."""
+
+
+def bytes_on_disk(component: Component) -> int:
+    """Bytes of a component's weights in their files."""
+    return sum(file.stat().st_size for file in component.weights)
+
+
+def resident_weights(component: Component) -> int:
+    """Bytes of a component's weights once it has run, on the CPU."""
+    return int(bytes_on_disk(component) * (WIDENED if component.precision == "fp16" else 1))
 
 
 def footprint(bundle: Bundle) -> dict[str, int]:
@@ -22,11 +32,7 @@ def footprint(bundle: Bundle) -> dict[str, int]:
     not count.
     """
     llm, speech = bundle.model.llm, bundle.model.speech
-    weights = sum(
-        int(file.stat().st_size * (WIDENED if component.precision == "fp16" else 1))
-        for component in bundle.components.values()
-        for file in component.weights
-    )
+    weights = sum(map(resident_weights, bundle.components.values()))
     per_token = 2 * llm.layers * llm.kv_heads * llm.head_dim * KV_BYTES
     speech_per_position = 2 * speech.layers * speech.heads * speech.head_dim * KV_BYTES
     return {

@@ -10,7 +10,17 @@ from pathlib import Path
 
 __all__ = ["machine_facts"]
 
-PACKAGES = ("vita-edge", "onnxruntime", "numpy", "tokenizers", "kaldi-native-fbank")
+PACKAGES = (
+    "vita-edge",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda-python",
+    "numpy",
+    "tokenizers",
+    "kaldi-native-fbank",
+)
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 CLOCK = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq")
 BOARD = Path("/proc/device-tree/model")

@@ -1,8 +1,8 @@
 """What an engine session is, whatever runs it.
 
 A session is opened by ``with``, fed by name, timed by nobody inside. Arrays that it returns are valid until its next
-call. A graph with a KV cache is run over a :class:`KvCache`: the cache lives where the engine wants it, is updated in
-place, and is rewound by setting its length.
+call, and have to be looked at before it. A graph with a KV cache is run over a :class:`KvCache`: the cache lives where
+the engine wants it, is updated in place, and is rewound by setting its length.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class KvCache(Protocol):
 
     def fill(self, prefix: Mapping[str, Array]) -> None:
         """Replace the contents by ``prefix``, the outputs of a prefill graph: ``present.{layer}.key`` and ``.value``
-        float32 [1, heads, tokens, head_dim] of every layer.
+        [1, heads, tokens, head_dim] of every layer.
 
         Raises:
             ValueError: layers are missing, or are not those of the cache (a bug of the caller).
@@ -62,8 +62,15 @@ class Session(Protocol):
     @property
     def outputs(self) -> Mapping[str, TensorSpec]: ...
 
-    def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> dict[str, Array]:
+    @property
+    def most_tokens(self) -> int | None:
+        """Positions of the largest cache that :meth:`new_cache` can make; None when memory alone is the limit."""
+        ...
+
+    def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
         """Run the graph once; with a cache, append the positions of ``feeds`` to it.
+
+        What is returned may still lie on a device: an array is copied from there when it is looked at.
 
         Raises:
             ValueError: the feeds do not fit the inputs (a bug of the caller).

@@ -13,6 +13,7 @@ import numpy as np
 from vita_edge import __version__
 from vita_edge.engines.bundle import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.errors import Misuse
+from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .checkpoint import Checkpoint
 from .facts import model_facts
@@ -24,7 +25,7 @@ from .graphs.speech import speech_decoder_graph, speech_prefill_graph
 from .graphs.vision import vision_graph
 from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
-from .whole_folder import free_place, whole_folder
+from .work import model_work
 
 __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
 
@@ -55,6 +56,7 @@ def export_bundle(
     *,
     vision_tower: str | Path | None = None,
     precision: str | PrecisionPlan = "fp32",
+    target: str = "onnxruntime",
     prompts: Mapping[str, Mapping[str, str]] | None = None,
     notice: str | None = None,
     force: bool = False,
@@ -68,6 +70,7 @@ def export_bundle(
 
     Args:
         precision: a name, or a plan of your own.
+        target: the backend that will run it: onnxruntime, tensorrt or tensorrt-10.3; a plan has its own.
         vision_tower: folder of the vision tower's two config files, when it is not beside the checkpoint.
         prompts: system prompts to carry instead of our own.
         notice: what users of these weights should know; None says the licence of the release, or that practice
@@ -80,9 +83,9 @@ def export_bundle(
         Misuse: something is in the way at ``bundle_path``, or its name cannot be taken.
         OutputFailed: no space or no permission.
     """
-    plan = precision_plan(precision) if isinstance(precision, str) else precision
-    target = free_place(bundle_path, lambda target: _refusal(target, force))
-    replace = force and (target / MANIFEST).is_file()
+    plan = precision_plan(precision, target=target) if isinstance(precision, str) else precision
+    place = free_place(bundle_path, lambda place: _refusal(place, force))
+    replace = force and (place / MANIFEST).is_file()
     checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower)
     facts = model_facts(checkpoint)
     table = checkpoint.main["model.embed_tokens.weight"]
@@ -105,7 +108,7 @@ def export_bundle(
 
     if told:
         told(notice)
-    with whole_folder(target, needed, what="bundle", replace=replace) as folder:
+    with whole_folder(place, needed, what="bundle", replace=replace) as folder:
         files = [_write_text(folder / "tokenizer.json", checkpoint.tokenizer_json())]
         files.append(
             _write_embeddings(folder / "embeddings.bin", checkpoint, facts.llm.vocab_size, advance("embeddings"))
@@ -127,8 +130,10 @@ def export_bundle(
             "format_version": FORMAT_VERSION,
             "producer": f"vita-edge {__version__}",
             "precision": plan.name,
+            "target": plan.target,
             "notice": notice,
             "model": facts.to_json(),
+            "work": model_work(checkpoint.config, facts.llm.vocab_size).to_json(),
             "prompts": prompts or DEFAULT_PROMPTS,
             "embeddings": {
                 "file": "embeddings.bin",
@@ -155,12 +160,12 @@ def export_bundle(
 def _graphs(checkpoint: Checkpoint, vocab_size: int, plan: PrecisionPlan) -> list[GraphBuilder]:
     """All components, weights not yet read."""
     graphs = [
-        vision_graph(checkpoint, plan.encoders),
-        audio_graph(checkpoint, plan.encoders),
-        llm_graph(checkpoint, vocab_size, plan.llm, plan.head, first=plan.llm_first),
-        speech_prefill_graph(checkpoint, plan.encoders),
-        speech_decoder_graph(checkpoint, plan.speech_decoder, plan.head),
-        codec_graph(checkpoint),
+        vision_graph(checkpoint, plan.encoders, plan.dialect),
+        audio_graph(checkpoint, plan.encoders, plan.dialect),
+        llm_graph(checkpoint, vocab_size, plan.llm, plan.head, first=plan.llm_first, dialect=plan.dialect),
+        speech_prefill_graph(checkpoint, plan.encoders, plan.dialect),
+        speech_decoder_graph(checkpoint, plan.speech_decoder, plan.head, plan.dialect),
+        codec_graph(checkpoint, plan.dialect),
     ]
     if tuple(graph.name for graph in graphs) != COMPONENTS:
         raise AssertionError("the graphs are not the components of a bundle")

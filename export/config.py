@@ -154,3 +154,13 @@ class CheckpointConfig:
     audio: AudioConfig
     speech: SpeechConfig
     codec: CodecConfig
+
+    @property
+    def vectors_per_token(self) -> int:
+        """Vectors of the speech decoder that a row of the token table is cut into."""
+        return self.llm.hidden_size // self.speech.width
+
+    @property
+    def speech_context(self) -> int:
+        """Positions of the speech decoder: a reply of 1024 tokens without a single full stop, and 1000 codes."""
+        return 1024 * (self.vectors_per_token + 1)

@@ -16,7 +16,6 @@ from vita_edge.engines.facts import (
 )
 
 from .checkpoint import Checkpoint
-from .graphs.speech import SPEECH_CONTEXT
 from .receptive_field import receptive_field
 from .weights import padded_head_dim
 
@@ -81,12 +80,12 @@ def model_facts(checkpoint: Checkpoint) -> ModelFacts:
         ),
         speech=SpeechFacts(
             width=config.speech.width,
-            vectors_per_token=config.llm.hidden_size // config.speech.width,
+            vectors_per_token=config.vectors_per_token,
             layers=config.speech.layers,
             heads=config.speech.heads,
             head_dim=padded_head_dim(config.speech.head_dim),
             codes=config.speech.codes,
-            context_tokens=SPEECH_CONTEXT,
+            context_tokens=config.speech_context,
         ),
         codec=CodecFacts(
             sample_rate_hz=config.codec.sample_rate_hz,

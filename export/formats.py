@@ -14,17 +14,32 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_edge.engines.errors import BadCheckpoint
+
 from .weights import Floats, Weight, transposed
 
 if TYPE_CHECKING:
     from .graph import GraphBuilder
 
-__all__ = ["Blob", "Blocks", "Float16", "Float32", "Int8Rows", "LinearFormat", "float_blob"]
+__all__ = [
+    "Blob",
+    "Blocks",
+    "Float16",
+    "Float32",
+    "Int8Rows",
+    "LinearFormat",
+    "float_blob",
+    "half_blob",
+    "half_columns",
+    "in_half",
+    "in_parallel",
+]
 
 TINY = 1e-20
 """Keeps a row of zeros from dividing by zero."""
 HALF_BLOCK_BYTES = 64 << 20
 """Half-precision values that are turned at once."""
+LARGEST_HALF = 65504.0
 CLIPS = (1.0, 0.9)
 """Parts of a block's range that its 4-bit steps may span. Rounding a few outer values further can serve the many
 others: the part with the smallest squared error is taken, block by block."""
@@ -42,12 +57,34 @@ class Blob:
     """Learned numbers that it stands for; scales and zero points are none."""
 
     @property
+    def stored(self) -> str:
+        """dtype of the pieces: two values of 4 bits share a byte, the first low."""
+        return "uint8" if self.dtype == "int4" else self.dtype
+
+    @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        values = int(np.prod(self.shape, dtype=np.int64))
+        return -(-values // 2) if self.dtype == "int4" else values * np.dtype(self.dtype).itemsize
 
 
 def float_blob(name: str, weight: Weight) -> Blob:
     return Blob(name, "float32", weight.shape, weight.pieces, weight.size)
+
+
+def half_blob(name: str, weight: Weight) -> Blob:
+    """In half precision; BadCheckpoint while it is written when a value is too large for that."""
+    return Blob(name, "float16", weight.shape, lambda: (in_half(piece, name) for piece in weight.pieces()), weight.size)
+
+
+def in_half(values: Floats, name: str) -> NDArray[np.float16]:
+    largest = float(np.abs(values).max(initial=0))
+    if largest > LARGEST_HALF:
+        raise BadCheckpoint(
+            f"{name} holds {largest:g}, which half precision cannot.",
+            why=f"Its largest number is {LARGEST_HALF:g}.",
+            fix="Export at --precision fp32.",
+        )
+    return values.astype(np.float16)
 
 
 class LinearFormat(Protocol):
@@ -81,7 +118,9 @@ class Float16:
     def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
         # transposed here and not in the graph, where it would be one copy more in memory
-        kept = Blob(f"{name}.weight", "float16", (width, rows), lambda: _half_columns(weight), weight.size)
+        kept = Blob(
+            f"{name}.weight", "float16", (width, rows), lambda: half_columns(weight, f"{name}.weight"), weight.size
+        )
         return g.op("MatMul", x, g.op("Cast", g.blob(kept), to=1))
 
 
@@ -164,7 +203,7 @@ class _Int8Columns:
         rows, width = self.weight.shape
         turned = np.empty((width, rows), np.int8)
         self._scales, start = [], 0
-        for quantised, scale in _in_parallel(_int8_rows, self.weight.pieces()):
+        for quantised, scale in in_parallel(_int8_rows, self.weight.pieces()):
             turned[:, start : start + len(quantised)] = quantised.T
             start += len(quantised)
             self._scales.append(scale)
@@ -188,7 +227,7 @@ class _BlockQuantiser:
     def values(self) -> Iterator[NDArray[np.uint8]]:
         self._scales, self._zeros = [], []
         quantise = _four_bits if self.bits == 4 else _eight_bits
-        for values, scales, zeros in _in_parallel(lambda rows: quantise(rows, self.block), self.weight.pieces()):
+        for values, scales, zeros in in_parallel(lambda rows: quantise(rows, self.block), self.weight.pieces()):
             self._scales.append(scales)
             self._zeros.append(zeros)
             yield values
@@ -202,7 +241,7 @@ class _BlockQuantiser:
         self._zeros = []
 
 
-def _half_columns(weight: Weight) -> Iterator[NDArray[np.float16]]:
+def half_columns(weight: Weight, name: str) -> Iterator[NDArray[np.float16]]:
     """[out, in] → float16 [in, out], a block of columns at a time and all rows read for each: the head of a large
     vocabulary would be gigabytes at once."""
     rows, width = weight.shape
@@ -211,7 +250,7 @@ def _half_columns(weight: Weight) -> Iterator[NDArray[np.float16]]:
         block = np.empty((min(step, width - first), rows), np.float16)
         done = 0
         for piece in weight.pieces():
-            block[:, done : done + len(piece)] = piece[:, first : first + step].T
+            block[:, done : done + len(piece)] = in_half(piece[:, first : first + step], name).T
             done += len(piece)
         yield block
 
@@ -275,7 +314,7 @@ def _nibbles(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.bitwise_or(values[..., 0::2], np.left_shift(values[..., 1::2], 4, dtype=np.uint8))
 
 
-def _in_parallel(work: Callable[[Floats], Any], pieces: Iterator[Floats], workers: int = 2) -> Iterator[Any]:
+def in_parallel(work: Callable[[Floats], Any], pieces: Iterator[Floats], workers: int = 2) -> Iterator[Any]:
     """``work`` on every piece in order, a few at a time: numpy lets go of the interpreter while it computes."""
     with ThreadPoolExecutor(workers) as pool:
         waiting = []

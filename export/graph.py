@@ -17,14 +17,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from .formats import Blob, Float32, LinearFormat, float_blob
-from .weights import Weight, computed
+from .dialect import Dialect
+from .dialects.onnx_runtime import OnnxRuntime
+from .formats import Blob, Float32, LinearFormat, float_blob, half_blob
+from .weight_only import Plain
+from .weights import Weight, computed, joined_rows
 
 __all__ = ["GraphBuilder", "table"]
 
-OPSET = 23
-"""The first with RMSNormalization; ONNX Runtime has its kernels since 1.23."""
-IR_VERSION = 11
 PAGE = 4096
 """Large weights begin on a page, so that they are mapped and not copied."""
 
@@ -34,6 +34,7 @@ _TYPES = {
     "int32": TensorProto.INT32,
     "float16": TensorProto.FLOAT16,
     "int8": TensorProto.INT8,
+    "int4": TensorProto.INT4,
     "uint8": TensorProto.UINT8,
     "bool": TensorProto.BOOL,
 }
@@ -48,11 +49,21 @@ class GraphBuilder:
     Args:
         linear: how the matrices of linear layers are kept and multiplied.
         head: the same for a matrix that only ever meets one row: the last layer of a decoder.
+        dialect: of the backend that will run the graph.
     """
 
-    def __init__(self, name: str, linear: LinearFormat | None = None, head: LinearFormat | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        linear: LinearFormat | None = None,
+        head: LinearFormat | None = None,
+        dialect: Dialect | None = None,
+    ) -> None:
         self.name = name
-        self.format = linear or Float32()
+        self.dialect = dialect or OnnxRuntime()
+        self.floats = self.dialect.floats
+        """Type of the weights and of the tensors between the graph's inputs and outputs: float32 or float16."""
+        self.format = linear or (Float32() if self.floats == "float32" else Plain())
         self._linear = self.format
         self._head = head or self.format
         self.taps: list[str] = []
@@ -89,6 +100,17 @@ class GraphBuilder:
         self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(axes)))
         return name
 
+    def inner(self, x: str) -> str:
+        """A float32 tensor in the type that the graph computes in."""
+        return x if self.floats == "float32" else self.cast(x, self.floats)
+
+    def cast(self, x: str, dtype: str) -> str:
+        return str(self.op("Cast", x, to=_TYPES[dtype]))
+
+    def result(self, tensor: str, name: str, axes: Sequence[int | str]) -> None:
+        """Hand ``tensor`` out as ``name``, in float32."""
+        self.output(tensor if self.floats == "float32" else self.cast(tensor, "float32"), name, "float32", axes)
+
     def output(self, tensor: str, name: str, dtype: str, axes: Sequence[int | str]) -> None:
         """Hand ``tensor`` out as ``name``."""
         self._rename(tensor, name)
@@ -100,9 +122,15 @@ class GraphBuilder:
         self.taps.append(name)
         return name
 
-    def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """Add a node; returns the name of its output, or a list of names when it has several."""
-        name = self._fresh(kind)
+    def op(
+        self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", called: str | None = None, **attributes: Any
+    ) -> Any:
+        """Add a node; returns the name of its output, or a list of names when it has several.
+
+        Args:
+            called: its name, where later work has to find it; else that of the operator.
+        """
+        name = self._fresh(called or kind)
         names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
         self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, domain=domain, **attributes))
         return names[0] if outputs == 1 else names
@@ -127,9 +155,11 @@ class GraphBuilder:
         self._constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def weight(self, name: str, weight: Weight, *, learned: bool = True) -> str:
-        """A float32 weight in the file beside the graph; a table that was not ``learned`` is no parameter."""
-        return self.blob(replace(float_blob(name, weight), parameters=weight.size if learned else 0))
+    def weight(self, name: str, weight: Weight, *, learned: bool = True, dtype: str | None = None) -> str:
+        """A weight in the file beside the graph, in the graph's own type or in ``dtype``; a table that was not
+        ``learned`` is no parameter."""
+        blob = half_blob(name, weight) if (dtype or self.floats) == "float16" else float_blob(name, weight)
+        return self.blob(replace(blob, parameters=weight.size if learned else 0))
 
     def blob(self, blob: Blob) -> str:
         """Values of any type in the file beside the graph."""
@@ -154,6 +184,15 @@ class GraphBuilder:
         product = (self._head if head else self._linear).multiply(self, x, weight, name)
         return self.op("Add", product, self.weight(f"{name}.bias", bias)) if bias else product
 
+    def linears(self, x: str, weights: dict[str, Weight], name: str) -> list[str]:
+        """The products of the same rows with several matrices: one with all of them, called ``name``, where the dialect
+        joins them."""
+        if not self.dialect.joins_products:
+            return [self.linear(x, weight, None, part) for part, weight in weights.items()]
+        product = self.linear(x, joined_rows(*weights.values()), None, name)
+        sizes = self.constant([weight.shape[0] for weight in weights.values()])
+        return list(self.op("Split", product, sizes, axis=-1, outputs=len(weights)))
+
     def layer_norm(self, x: str, weight: Weight, bias: Weight, eps: float, name: str) -> str:
         """One operator: decomposed, its squares overflow half precision."""
         gain, shift = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
@@ -161,13 +200,13 @@ class GraphBuilder:
 
     def rms_norm(self, x: str, weight: Weight, eps: float, name: str) -> str:
         """x / sqrt(mean(x²) + eps) · weight over the last axis."""
-        return self.op("RMSNormalization", x, self.weight(f"{name}.weight", weight), axis=-1, epsilon=eps)
+        return self.dialect.rms_norm(self, x, self.weight(f"{name}.weight", weight), eps)
 
     def reshape(self, x: str, shape: Sequence[int]) -> str:
         return self.op("Reshape", x, self.constant(shape))
 
     def scale(self, x: str, factor: float) -> str:
-        return self.op("Mul", x, self.constant(factor, "float32"))
+        return self.op("Mul", x, self.constant(factor, self.floats))
 
     def take(self, x: str, start: int, stop: int, axis: int) -> str:
         """x[start:stop] along ``axis``."""
@@ -187,8 +226,10 @@ class GraphBuilder:
                 initializers.append(_stream(file, blob, weight_file.name, progress))
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, initializers)
         domains = sorted({node.domain for node in self._nodes} | {""})
-        opsets = [helper.make_opsetid(domain, 1 if domain else OPSET) for domain in domains]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="vita-edge")
+        opsets = [helper.make_opsetid(domain, 1 if domain else self.dialect.opset) for domain in domains]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=self.dialect.ir_version, producer_name="vita-edge"
+        )
         graph_file.write_bytes(model.SerializeToString(deterministic=True))
         return [graph_file, weight_file]
 
@@ -216,7 +257,7 @@ def _stream(file: BinaryIO, blob: Blob, location: str, progress: Callable[[int],
     file.write(b"\0" * (-file.tell() % align))
     offset, written, told = file.tell(), 0, 0
     for piece in blob.pieces():
-        written += file.write(np.ascontiguousarray(piece, blob.dtype).data)
+        written += file.write(np.ascontiguousarray(piece, blob.stored).data)
         if progress:
             done = blob.parameters * written // max(blob.nbytes, 1)
             progress(done - told)

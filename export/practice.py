@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vita_edge.engines.errors import Misuse
+from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .config import CheckpointConfig
 from .layout import AUDIO, expected_tensors
@@ -21,7 +22,6 @@ from .practice_weights import practice_tensor
 from .safetensors_file import write_safetensors
 from .tensor import StreamedTensor
 from .torch_writer import StreamedTree, write_torch_file
-from .whole_folder import free_place, whole_folder
 
 __all__ = ["Progress", "write_checkpoint", "write_practice_checkpoint"]
 

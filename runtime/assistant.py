@@ -8,9 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeAlias, get_args
 
+from vita_edge.engines.backends import open_backend
 from vita_edge.engines.bundle import COMPONENTS, PREFILL, Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.memory import available_memory
+from vita_edge.engines.opened_beside import OpenedBeside
+from vita_edge.engines.recording import FeedRecorder
 from vita_edge.engines.session import Session
 
 from .conversation import Conversation
@@ -26,6 +29,7 @@ Opening: TypeAlias = Literal["quick", "thorough"]
 """quick: int8 graphs that read many rows use their weights as they lie on the disk. thorough: all weights are copied
 into the order of the kernels first (docs/decisions/0012)."""
 
+LLM = "llm"
 MANY_ROWS = ("vision", "audio", PREFILL)
 
 MEMORY_RESERVE_BYTES = 2 << 30
@@ -40,6 +44,9 @@ def demo_folder() -> Path:
 class Assistant:
     """Opens a bundle and holds conversations over it, one at a time.
 
+    Where prompts have a graph of their own, the one that decodes, which takes longest to open, is opened beside: a
+    prompt can be heard, seen and read meanwhile, and only the first token of a reply waits for it.
+
     ::
 
         with Assistant("bundle") as assistant:
@@ -53,9 +60,14 @@ class Assistant:
         fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
             opens it when there is memory for it.
         opening: ``thorough`` opens more slowly, takes more memory, and then reads prompts faster.
+        backend: ``cpu``, ``cuda`` or ``tensorrt`` (docs/decisions/0021).
+        plans: folder of the plans that `vita-edge build` has made; None is that of the user.
+        record: a folder for what every graph is fed, to calibrate with; it is there once the assistant is closed.
 
     Raises:
         BadBundle: the bundle is damaged, incomplete, or of another version.
+        Misuse: the backend does not run bundles of this target.
+        EngineUnavailable: the backend cannot run here.
     """
 
     def __init__(
@@ -65,6 +77,9 @@ class Assistant:
         threads: int = 0,
         fast_prefill: bool | None = None,
         opening: Opening = "quick",
+        backend: str = "cpu",
+        plans: str | Path | None = None,
+        record: str | Path | None = None,
     ) -> None:
         if threads < 0:
             raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
@@ -76,16 +91,28 @@ class Assistant:
         self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
         self.embeddings = self.bundle.embedding_table()
         with ExitStack() as stack:
+            recorder = stack.enter_context(FeedRecorder(record, self.bundle)) if record else None
+            self.backend = stack.enter_context(
+                open_backend(self.bundle, backend, threads=threads, plans=Path(plans) if plans else None)
+            )
+            int8_as_it_lies = self.bundle.target == "onnxruntime"  # elsewhere int8 weights are widened before a product
+
+            def session_of(name: str) -> Session:
+                int8 = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
+                rearrange = opening == "thorough" or not (int8 and int8_as_it_lies)
+                session = self.backend.session(name, rearrange=rearrange)
+                return recorder.watch(LLM if name == PREFILL else name, session) if recorder else session
 
             def opened(name: str) -> Session:
-                as_it_lies = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
-                rearrange = opening == "thorough" or not as_it_lies
-                return stack.enter_context(self.bundle.session(name, threads=threads, rearrange=rearrange))
+                return stack.enter_context(session_of(name))
 
-            session = {name: opened(name) for name in COMPONENTS}
             self._prefill: Session | None = None
             if PREFILL in self.bundle.components and self._wants_prefill(fast_prefill):
                 self._prefill = opened(PREFILL)
+                self._llm: Session = stack.enter_context(OpenedBeside(LLM, lambda: session_of(LLM)))
+            else:
+                self._llm = opened(LLM)
+            session = {name: opened(name) for name in COMPONENTS if name != LLM}
             self.senses = Senses(session["audio"], session["vision"], facts)
             self.voice = Voice(
                 session["speech_prefill"],
@@ -95,7 +122,6 @@ class Assistant:
                 self.embeddings,
                 self.tokenizer,
             )
-            self._llm = session["llm"]
             self._stack = stack.pop_all()
 
     def language_model(self, context_tokens: int | None = None) -> LanguageModel:
@@ -105,7 +131,8 @@ class Assistant:
     def context_tokens(self, wanted: int | None, max_new_tokens: int) -> int:
         """Positions of a KV cache: as many as are ``wanted``, or room for the longest prompt and the longest reply."""
         llm = self.bundle.model.llm
-        return wanted or min(llm.context_tokens, llm.prompt_limit_tokens + max_new_tokens)
+        most = (self._prefill or self._llm).most_tokens or llm.context_tokens
+        return wanted or min(llm.context_tokens, most, llm.prompt_limit_tokens + max_new_tokens)
 
     @property
     def fast_prefill(self) -> bool:

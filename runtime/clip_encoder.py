@@ -88,7 +88,7 @@ class ClipEncoder:
     def _hidden(self) -> int:
         return int(self._session.outputs["audio_embeds"].axes[2])
 
-    def _encode(self, end_frame: int, *, last: bool) -> dict[str, Array]:
+    def _encode(self, end_frame: int, *, last: bool) -> Mapping[str, Array]:
         """From the first step that is not encoded for good up to a frame."""
         fbank = self._bank.frames(self._steps * STEP_FRAMES, end_frame)
         return self._session.infer(piece_feeds(self._session, fbank, self._past, begin=self._steps, last=last))

@@ -12,7 +12,8 @@ from vita_edge.engines.errors import ContextOverflow
 from vita_edge.engines.facts import LlmFacts
 from vita_edge.engines.session import Session
 
-from .sampling import Logits, Sampler
+from .sampling import Sampler
+from .short_list import Logits, logits_of
 
 __all__ = ["LanguageModel"]
 
@@ -50,7 +51,7 @@ class LanguageModel:
                 fix=f"Ask for {facts.context_tokens} or fewer.",
             )
         self.embeddings = embeddings
-        self.cache = session.new_cache(capacity)
+        self.cache = (prefill or session).new_cache(capacity)
         self._session, self._prefill = session, prefill
         self._row = np.zeros((1, 1, facts.hidden_size), np.float32)
 
@@ -93,7 +94,7 @@ class LanguageModel:
                 self._prefill.infer({"inputs_embeds": _block(rows[start : min(start + chunk, ahead)])}, self.cache)
         for start in range(ahead, len(rows), chunk):
             result = self._session.infer({"inputs_embeds": _block(rows[start : start + chunk])}, self.cache)
-        return result["logits"][0, 0]
+        return logits_of(result)
 
     def read(self, rows: NDArray[np.float32], chunk: int = PREFILL_CHUNK) -> None:
         """Append ``rows`` as :meth:`prefill` does, when nobody asks what follows them yet.
@@ -109,7 +110,7 @@ class LanguageModel:
     def step(self, token: int) -> Logits:
         """Append one token; returns the logits [vocab] that follow it (valid until the next call)."""
         self._row[0, 0] = self.embeddings.rows([token])[0]
-        return self._session.infer({"inputs_embeds": self._row}, self.cache)["logits"][0, 0]
+        return logits_of(self._session.infer({"inputs_embeds": self._row}, self.cache))
 
     def generate(self, logits: Logits, sample: Sampler, max_new_tokens: int) -> Iterator[int]:
         """Yield token ids, beginning with the one that ``logits`` asks for; stop by not asking for more.

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 from vita_edge.engines.facts import SpeechFacts
 
+from .short_list import Logits, Row, ShortList, penalise
+
 __all__ = ["Logits", "Sampler", "make_sampler", "make_speech_sampler", "repetition_penalty", "speech_penalty"]
 
-Logits: TypeAlias = NDArray[np.float32]
-"""float32 [vocab]"""
 Sampler: TypeAlias = Callable[[Logits], int]
 """Logits in, token id out. The logits are not changed."""
 
@@ -49,9 +49,9 @@ def make_sampler(
         )
     out = np.asarray(banned, dtype=np.intp)
     if top_k == 1 or temperature == 0:
-        return lambda logits: _greedy(_masked(logits, out))
+        return _sampler(_greedy, out, 1)
     random = np.random.default_rng(seed)
-    return lambda logits: _draw(_masked(logits, out), top_k, temperature, random)
+    return _sampler(lambda row: _draw(row, top_k, temperature, random), out, top_k)
 
 
 def make_speech_sampler(facts: SpeechFacts, top_k: int = 1, seed: int | None = None) -> Sampler:
@@ -69,14 +69,13 @@ def repetition_penalty(logits: Logits, generated: Sequence[int], factor: float) 
     A positive logit is divided by ``factor`` and a negative one multiplied, once however often the id occurs. The
     prompt does not count: the reference hands it over as embeddings, where the rule cannot see it.
     """
-    if factor == 1 or not generated:
-        return
-    ids = np.unique(np.asarray(generated, dtype=np.intp))
-    chosen = logits[ids]
-    logits[ids] = np.where(chosen > 0, chosen / np.float32(factor), chosen * np.float32(factor))
+    if isinstance(logits, ShortList):
+        logits.penalise(generated, factor)
+    elif factor != 1 and generated:
+        penalise(logits, np.unique(np.asarray(generated, dtype=np.intp)), factor)
 
 
-def speech_penalty(logits: Logits, history: Sequence[int], window: int, factor: float) -> None:
+def speech_penalty(logits: Row, history: Sequence[int], window: int, factor: float) -> None:
     """The speech decoder's own penalty (spec 8.3), in place; a ``window`` of 0 or less is off, as in the demo.
 
     For each of the last ``window`` entries of ``history``, which begins with sos, its logit is divided by ``factor``:
@@ -86,20 +85,34 @@ def speech_penalty(logits: Logits, history: Sequence[int], window: int, factor: 
         np.divide.at(logits, np.asarray(history[-window:], dtype=np.intp), np.float32(factor))
 
 
-def _masked(logits: Logits, banned: NDArray[np.intp]) -> Logits:
+def _sampler(pick: Callable[[Row], int], banned: NDArray[np.intp], best: int) -> Sampler:
+    """``pick`` without the ``banned`` ids; it looks at the ``best`` largest logits only, or at all of them if 0."""
+
+    def sample(logits: Logits) -> int:
+        if isinstance(logits, ShortList):
+            values = logits.without(banned)
+            if logits.decides(values, best):
+                return int(logits.ids[pick(values)])
+            logits = logits.row()
+        return pick(_masked(logits, banned))
+
+    return sample
+
+
+def _masked(logits: Row, banned: NDArray[np.intp]) -> Row:
     if banned.size:
         logits = logits.copy()
         logits[banned] = -np.inf
     return logits
 
 
-def _greedy(logits: Logits) -> int:
+def _greedy(logits: Row) -> int:
     token = int(np.argmax(logits))  # argmax takes NaN for the largest, so that looking at the best finds any NaN
     _check(logits[token])
     return token
 
 
-def _draw(logits: Logits, top_k: int, temperature: float, random: np.random.Generator) -> int:
+def _draw(logits: Row, top_k: int, temperature: float, random: np.random.Generator) -> int:
     ids = _candidates(logits, top_k)
     values = logits if ids is None else logits[ids]
     cut = max(len(values) - top_k, 0) if top_k else 0
@@ -114,7 +127,7 @@ def _draw(logits: Logits, top_k: int, temperature: float, random: np.random.Gene
     return int(chosen[np.searchsorted(edges, random.random() * edges[-1], side="right")])
 
 
-def _candidates(logits: Logits, top_k: int) -> NDArray[np.intp] | None:
+def _candidates(logits: Row, top_k: int) -> NDArray[np.intp] | None:
     """Ids, in order, among which the ``top_k`` best are; None when that would spare nothing.
 
     Only parts with a large best logit can hold one of them, so that the logits of a large vocabulary are looked at once

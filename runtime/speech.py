@@ -11,7 +11,8 @@ from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.facts import SpeechFacts
 from vita_edge.engines.session import Session
 
-from .sampling import Logits, Sampler
+from .sampling import Sampler
+from .short_list import Logits, logits_of
 
 __all__ = ["MAX_CODES", "SpeechDecoder"]
 
@@ -28,13 +29,14 @@ class SpeechDecoder:
 
     def __init__(self, prefill: Session, decoder: Session, facts: SpeechFacts) -> None:
         self._prefill, self._decoder, self._facts = prefill, decoder, facts
-        self._cache = decoder.new_cache(facts.context_tokens)
+        self._positions = decoder.most_tokens or facts.context_tokens
+        self._cache = decoder.new_cache(self._positions)
         self._code = np.zeros((1, 1), np.int64)
 
     @property
     def max_tokens(self) -> int:
         """Longest sentence, in tokens, that leaves room for ``MAX_CODES``."""
-        return (self._facts.context_tokens - MAX_CODES - 2) // self._facts.vectors_per_token
+        return (self._positions - MAX_CODES - 2) // self._facts.vectors_per_token
 
     def start(self, embeddings: NDArray[np.float32]) -> Logits:
         """Read a sentence: ``embeddings`` float32 [tokens, hidden] of its tokens.
@@ -51,7 +53,7 @@ class SpeechDecoder:
     def step(self, code: int) -> Logits:
         """Append one code; returns the logits [codes + 4] that follow it, valid until the next call."""
         self._code[0, 0] = code
-        return self._decoder.infer({"code": self._code}, self._cache)["logits"][0, 0]
+        return logits_of(self._decoder.infer({"code": self._code}, self._cache))
 
     def codes(
         self,

@@ -55,7 +55,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(capsys, "--help")
     assert result.code == 0
     for command in COMMANDS:
-        assert re.search(rf"^ +{command} +\w", result.out, re.MULTILINE)
+        assert re.search(rf"^ +{command}\s+\w", result.out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["ask", "demo"])
@@ -177,6 +177,7 @@ def test_json_of_every_command_is_one_object_and_nothing_else(
         ("export", golden / "checkpoint", "-o", bundle): {"bundle", "bytes", "precision", "parameters", "notes"},
         ("inspect", bundle): {"bundle", "components", "memory_bytes", "notice", "checksums"},
         ("inspect", bundle, "--check"): {"checksums"},
+        ("plan", bundle): {"model", "bundle", "context_tokens", "turn", "plans", "yardsticks"},
         ("ask", bundle, "--text", "a", "--max-new-tokens", 3): {"state", "text", "token_ids", "audio", "latency_ms"},
         ("demo", "-o", tmp_path / "r.wav", "--max-new-tokens", 3): {"audio", "turns"},
     }
@@ -187,6 +188,9 @@ def test_json_of_every_command_is_one_object_and_nothing_else(
     assert set(COMMANDS) == {arguments[0] for arguments in keys} | {
         "verify",
         "bench",
+        "build",
+        "calibrate",
+        "record",
         "chat",
         "devices",
     }  # tested apart

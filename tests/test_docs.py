@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -217,6 +218,15 @@ def test_the_reference_lists_the_json_keys_of_practice_export_and_inspect(
         assert set(printed_keys(facts, told)) == told, command
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
+def test_the_reference_lists_the_json_keys_of_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = ROOT / "tests" / "golden" / "tiny-a"
+    bundle, what = tmp_path / "bundle", ("--component", "speech_decoder", "--device", "sm86")
+    printed(capsys, "export", golden / "checkpoint", "-o", bundle, "--target", "tensorrt", "--json")
+    told = documented_keys("build")
+    assert set(printed_keys(printed(capsys, "build", bundle, *what, "--cache", tmp_path, "--json"), told)) == told
+
+
 @needs_demo
 def test_the_reference_lists_the_json_keys_of_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     question = ["--audio", DEMO / "question.wav", "--image", DEMO / "picture.png", "--max-new-tokens", 12]
@@ -236,6 +246,20 @@ def test_the_reference_lists_the_json_keys_of_verify(tmp_path: Path, capsys: pyt
     printed(capsys, "export", golden / "checkpoint", "-o", tmp_path / "bundle", "--json")
     told = documented_keys("verify")
     assert set(printed_keys(printed(capsys, "verify", tmp_path / "bundle", "--golden", golden, "--json"), told)) == told
+
+
+def test_the_reference_lists_the_json_keys_of_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "how-to" / "plan-a-device.md").read_text("utf-8")
+    (described,) = blocks(page, "json")
+    device = json.loads(described)
+    device["devices"]["my-board"]["measured"].append(
+        {"model": "qwen3-8b-int4-awq", "what": "decode_tokens_per_s", "value": 12, "source": "for this test"}
+    )
+    file = tmp_path / "devices.json"
+    file.write_text(json.dumps(device))
+    words = ["--model", "half", "--precision", "int4", "--devices", file, "--device", "my-board"]
+    told = documented_keys("plan")
+    assert set(printed_keys(printed(capsys, "plan", *words, "--json"), told)) == told
 
 
 def test_the_reference_lists_the_fields_of_events_and_errors() -> None:

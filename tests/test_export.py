@@ -17,7 +17,8 @@ from vita_edge.engines.bundle import COMPONENTS, Bundle, sha256_of
 from vita_edge.engines.errors import BadCheckpoint, Misuse, OutputFailed
 from vita_edge.engines.tensors import TensorSpec
 from vita_edge.export.bundle import LICENCE_NOTICE, export_bundle
-from vita_edge.export.graph import OPSET, GraphBuilder
+from vita_edge.export.dialects.onnx_runtime import OnnxRuntime
+from vita_edge.export.graph import GraphBuilder
 from vita_edge.export.prompts import DEFAULT_PROMPTS
 
 
@@ -194,7 +195,7 @@ def test_a_graph_is_valid_and_uses_one_foreign_operator_at_most(name: str, tiny_
     model = onnx.load(graph, load_external_data=False)
     foreign = {node.op_type for node in model.graph.node if node.domain}
     assert foreign == ({"GroupQueryAttention"} if name in CACHE else set())
-    assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == OnnxRuntime().opset
     if not foreign:
         onnx.checker.check_model(str(graph), full_check=True)
     else:  # shapes behind a foreign operator cannot be inferred

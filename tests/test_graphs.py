@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from vita_edge.engines.bundle import Bundle
 from vita_edge.export import weights
 from vita_edge.export.checkpoint import Checkpoint
+from vita_edge.export.dialects.primitives import rotary_tables
 from vita_edge.export.graph import GraphBuilder
-from vita_edge.export.graphs.attention import rotary_tables
 from vita_edge.export.tensor import LazyTensor, fetch_from_array
 from vita_edge.export.weights import (
     Weight,

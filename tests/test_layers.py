@@ -29,6 +29,9 @@ HEAVY = (
     "rich",
     "matplotlib",
     "pywebrtc_audio",
+    "tensorrt",
+    "tensorrt_rtx",
+    "cuda",
 )
 """Not at run time: of export, or of one optional task, or not at all."""
 
@@ -78,7 +81,7 @@ def test_help_answers_without_loading_anything_heavy(arguments: list[str]) -> No
 
 
 def product_files() -> list[Path]:
-    folders = ("engines", "export", "runtime", "src/vita_edge")
+    folders = ("engines", "export", "calibration", "runtime", "src/vita_edge")
     return sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
 
 
@@ -90,7 +93,7 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 def test_the_names_that_a_module_hands_out_exist() -> None:
-    names = [name for folder in ("engines", "export", "runtime", "cli") for name in modules_of(folder)]
+    names = [name for folder in ("engines", "export", "calibration", "runtime", "cli") for name in modules_of(folder)]
     code = (
         "import importlib\n"
         f"for name in {names!r}:\n"

@@ -5,33 +5,36 @@ from __future__ import annotations
 import numpy as np
 
 from ..checkpoint import Checkpoint
+from ..dialect import Dialect, EncoderHeads
 from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
 from ..layout import AUDIO, CMVN
 from ..weights import as_is, computed
-from .attention import heads_first, scaled_attention
-from .audio_piece import TO_THE_END, AudioPiece
+from .audio_piece import AudioPiece, Heard, WholeClip
 
 __all__ = ["audio_graph"]
 
 
-def audio_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
+def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect | None = None) -> GraphBuilder:
     """fbank float32 [1, frames, mel_bins] (raw: CMVN is inside) → audio_embeds float32 [1, audio_tokens, hidden].
 
     The clip is fed whole, or in pieces of whole attention chunks: each ``present.*`` of a piece is the ``past.*`` of
-    the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on.
+    the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on. Some
+    dialects take whole clips only.
     """
     config, hidden, tensor = checkpoint.config.audio, checkpoint.config.llm.hidden_size, checkpoint.main
-    g = GraphBuilder("audio", linear)
+    g = GraphBuilder("audio", linear, dialect=dialect)
     fbank = g.input("fbank", "float32", [1, "frames", config.mel_bins])
 
     with g.scope("cmvn"):
-        centred = g.op("Sub", fbank, g.weight("mean", as_is(tensor[f"{AUDIO}{CMVN}mean"])))
-        x = g.tap(g.op("Mul", centred, g.weight("istd", as_is(tensor[f"{AUDIO}{CMVN}istd"]))), "cmvn")
+        mean, istd = (  # in float32 for every backend: features lie near one another, far from zero
+            g.weight(name, as_is(tensor[f"{AUDIO}{CMVN}{name}"]), dtype="float32") for name in ("mean", "istd")
+        )
+        x = g.inner(g.tap(g.op("Mul", g.op("Sub", fbank, mean), istd), "cmvn"))
     with g.scope("subsampling"):
         x = g.tap(_subsampling(g, checkpoint, x), "sub")
     with g.scope("piece"):
-        piece = AudioPiece(g, config, _length(g, x))
+        piece = (AudioPiece if g.dialect.hears_pieces else WholeClip)(g, config, _length(g, x))
     with g.scope("transformer"):
         x = g.tap(_transformer(g, checkpoint, x, piece), "enc")
     with g.scope("adapter"):
@@ -43,7 +46,7 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
             x = g.op("Concat", rows, x, axis=1)
         else:
             x = g.op("Identity", x)
-    g.output(x, "audio_embeds", "float32", [1, "audio_tokens", hidden])
+    g.result(x, "audio_embeds", [1, "audio_tokens", hidden])
     return g
 
 
@@ -71,18 +74,18 @@ def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
     return _linear(g, checkpoint, flat, "encoder.enc.0.core.out.0", "out")
 
 
-def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece) -> str:
+def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> str:
     config = checkpoint.config.audio
     width = config.hidden_size
     embedded = _linear(g, checkpoint, x, "encoder.enc.1.embed.0", "embed.0")
     embedded = g.op("Relu", _norm(g, checkpoint, embedded, "encoder.enc.1.embed.1", "embed.1"))
     x = g.scale(g.tap(embedded, "embed"), width**0.5)
-    positions, mask = _sinusoids(g, piece.steps, width), piece.mask()
+    positions, visible = g.inner(_sinusoids(g, piece.steps, width)), piece.visible()
     for i in range(config.layers):
         with g.scope(f"layers.{i}"):
             source = f"encoder.enc.1.encoders.{i}"
             y = _norm(g, checkpoint, x, f"{source}.norm1", "norm1")
-            x = g.op("Add", x, _attention(g, checkpoint, y, positions, mask, piece, i))
+            x = g.op("Add", x, _attention(g, checkpoint, y, positions, visible, piece, i))
             y = _norm(g, checkpoint, x, f"{source}.norm2", "norm2")
             y = g.op("Relu", _linear(g, checkpoint, y, f"{source}.feed_forward.w_1", "feed_forward.w_1"))
             x = g.op("Add", x, _linear(g, checkpoint, y, f"{source}.feed_forward.w_2", "feed_forward.w_2"))
@@ -90,7 +93,7 @@ def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPi
 
 
 def _attention(
-    g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, mask: str | None, piece: AudioPiece, layer: int
+    g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, visible: str | None, piece: Heard, layer: int
 ) -> str:
     """Relative attention without shift: score = (q + u)·k + (q + v)·p, with p of the key's absolute position.
 
@@ -101,15 +104,15 @@ def _attention(
     q = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_q", "q"), [0, 0, heads, head_dim])
     with_u = g.op("Add", q, g.weight("pos_bias_u", as_is(tensor[f"{AUDIO}{source}.pos_bias_u"])))
     with_v = g.op("Add", q, g.weight("pos_bias_v", as_is(tensor[f"{AUDIO}{source}.pos_bias_v"])))
-    queries = g.op("Transpose", g.op("Concat", with_u, with_v, axis=-1), perm=[0, 2, 1, 3])
+    queries = g.op("Concat", with_u, with_v, axis=-1)
     k = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_k", "k"), [0, 0, heads, head_dim])
     p = g.linear(positions, as_is(tensor[f"{AUDIO}{source}.linear_pos.weight"]), None, "pos")
     p = g.reshape(p, [0, 0, heads, head_dim])
     keys = piece.with_past(g.op("Concat", k, p, axis=-1), f"{layer}.key", [heads, 2 * head_dim])
-    keys = g.op("Transpose", keys, perm=[0, 2, 3, 1])
     values = _linear(g, checkpoint, x, f"{source}.linear_v", "v")
-    values = heads_first(g, piece.with_past(values, f"{layer}.value", [heads * head_dim]), heads, head_dim)
-    mixed = scaled_attention(g, queries, keys, values, config.hidden_size, head_dim**-0.5, mask)
+    values = g.reshape(piece.with_past(values, f"{layer}.value", [heads * head_dim]), [0, 0, heads, head_dim])
+    shape = EncoderHeads(heads, 2 * head_dim, head_dim, head_dim**-0.5)
+    mixed = g.dialect.attention(g, queries, keys, values, shape, visible)
     return _linear(g, checkpoint, mixed, f"{source}.linear_out", "out")
 
 
@@ -125,14 +128,14 @@ def _sinusoids(g: GraphBuilder, steps: str, width: int) -> str:
     angle = g.op(
         "Mul",
         g.op("Unsqueeze", g.op("Cast", steps, to=1), g.constant([1])),
-        g.weight("frequency", table(np.exp(exponent)), learned=False),
+        g.weight("frequency", table(np.exp(exponent)), learned=False, dtype="float32"),
     )
     last = g.constant([-1])
     pairs = [g.op("Unsqueeze", g.op(function, angle), last) for function in ("Sin", "Cos")]
     return g.reshape(g.op("Concat", *pairs, axis=-1), [1, -1, width])
 
 
-def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece) -> str:
+def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> str:
     """Halve the rate and widen to the language model: [1, steps, D] → [1, (steps - 1) // 2 + 1, hidden].
 
     A piece that is not the last begins with the rows that were left of the one before, and leaves those that are under
@@ -141,8 +144,8 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece)
     config, tensor, width = checkpoint.config.audio, checkpoint.main, checkpoint.config.audio.hidden_size
     # all padding at the end, although the reference's variable says left
     shape = g.op("Concat", g.constant([1]), piece.if_last(config.adapter_kernel - 1), g.constant([width]), axis=0)
-    x = g.op("Concat", g.input("past.encoded", "float32", [1, "carried", width]), x, axis=1)
-    padded = g.op("Concat", x, g.op("ConstantOfShape", shape), axis=1)
+    x = piece.with_carried(x, width)
+    padded = g.op("Concat", x, g.inner(g.op("ConstantOfShape", shape)), axis=1)
     y = g.op(
         "Conv",
         g.op("Transpose", padded, perm=[0, 2, 1]),
@@ -151,9 +154,7 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece)
         strides=[2],
     )
     y = g.op("Transpose", y, perm=[0, 2, 1])
-    used = g.op("Mul", g.op("Shape", y, start=1, end=2), g.constant(2))
-    left = g.op("Slice", x, used, g.constant([TO_THE_END]), g.constant([1]))
-    g.output(left, "present.encoded", "float32", [1, "left", width])
+    piece.hand_on(x, g.op("Mul", g.op("Shape", y, start=1, end=2), g.constant(2)), width)
     if config.adapter_norm == "batch":
         part = {name: tensor[f"{AUDIO}adpter.bn2.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
         shape = part["weight"].shape
@@ -169,5 +170,5 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece)
         )
     else:
         y = _norm(g, checkpoint, y, "adpter.bn2", "norm", eps=1e-3)
-    y = g.op("Gelu" if config.adapter_gelu else "Relu", y)
+    y = g.dialect.gelu(g, y) if config.adapter_gelu else g.op("Relu", y)
     return _linear(g, checkpoint, y, "adpter.project", "project")

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
+from ..dialect import Dialect
 from ..graph import GraphBuilder
 from ..weights import Weight, as_is, computed
 
@@ -15,10 +16,10 @@ SLOPE = 0.1
 """Of every leaky ReLU, the one before conv_post included."""
 
 
-def codec_graph(checkpoint: Checkpoint) -> GraphBuilder:
+def codec_graph(checkpoint: Checkpoint, dialect: Dialect | None = None) -> GraphBuilder:
     """codes int64 [streams, n] (streams is 1 in the release) → waveform float32 [1, samples_per_code · n]."""
     config = checkpoint.config.codec
-    g = GraphBuilder("codec")
+    g = GraphBuilder("codec", dialect=dialect)
     codes = g.input("codes", "int64", [config.streams, "frames"])
     with g.scope("quantizer"):
         quantized = g.tap(_dequantise(g, checkpoint, codes), "quant")
@@ -41,7 +42,7 @@ def codec_graph(checkpoint: Checkpoint) -> GraphBuilder:
                 if config.channels(i + 1) == voice_width:  # the reference adds the voice wherever it happens to fit
                     x = g.op("Add", x, voice_name)
         y = g.op("Tanh", _conv(g, checkpoint, _leaky(g, x), "conv_post", kernel=7))
-    g.output(g.reshape(y, [1, -1]), "waveform", "float32", [1, "samples"])
+    g.result(g.reshape(y, [1, -1]), "waveform", [1, "samples"])
     return g
 
 

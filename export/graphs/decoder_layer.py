@@ -8,7 +8,7 @@ from ..graph import GraphBuilder
 from ..tensor import LazyTensor
 from ..weights import Weight, as_is, head_padded, head_padded_columns, joined_rows
 
-__all__ = ["after_attention", "packed_heads"]
+__all__ = ["after_attention", "hand_out", "packed_heads"]
 
 
 def packed_heads(tensor: Mapping[str, LazyTensor], prefix: str, head_dim: int, part: str = "weight") -> Weight:
@@ -28,7 +28,17 @@ def after_attention(
     out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), head_dim)
     x = g.op("Add", x, g.linear(mixed, out, None, "attn.out"))
     y = g.rms_norm(x, as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), eps, "post_norm")
-    gate = g.linear(y, as_is(tensor[f"{prefix}mlp.gate_proj.weight"]), None, "mlp.gate")
-    up = g.linear(y, as_is(tensor[f"{prefix}mlp.up_proj.weight"]), None, "mlp.up")
+    both = {f"mlp.{part}": as_is(tensor[f"{prefix}mlp.{part}_proj.weight"]) for part in ("gate", "up")}
+    gate, up = g.linears(y, both, "mlp.gate_up")
     y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
     return g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))
+
+
+def hand_out(g: GraphBuilder, logits: str, size: int) -> None:
+    """``logits`` float32 [1, 1, size]; and, where the dialect wants them, the best of them: ``top_values`` float32 and
+    ``top_ids`` int64 [1, 1, k], so that a token is chosen without a copy of all."""
+    g.result(logits, "logits", [1, 1, size])
+    if best := min(g.dialect.best_logits, size):
+        values, ids = g.op("TopK", "logits", g.constant([best]), axis=-1, largest=1, sorted=1, outputs=2)
+        g.output(values, "top_values", "float32", [1, 1, best])
+        g.output(ids, "top_ids", "int64", [1, 1, best])

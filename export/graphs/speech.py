@@ -7,29 +7,28 @@ codes are decoded one by one.
 from __future__ import annotations
 
 from ..checkpoint import Checkpoint
+from ..config import CheckpointConfig
+from ..dialect import DecoderHeads, Dialect, EncoderHeads
+from ..dialects.primitives import heads_first, rotary_weights
 from ..formats import LinearFormat
-from ..graph import GraphBuilder, table
+from ..graph import GraphBuilder
 from ..weights import as_is, computed, padded_head_dim
-from .attention import rotary_tables, scaled_attention
-from .decoder_layer import after_attention, packed_heads
-from .llm import cached_attention
+from .decoder_layer import after_attention, hand_out, packed_heads
 
-__all__ = ["SPEECH_CONTEXT", "speech_decoder_graph", "speech_prefill_graph"]
+__all__ = ["speech_decoder_graph", "speech_prefill_graph"]
 
 EPS, THETA = 1e-6, 10_000.0
-SPEECH_CONTEXT = 8192
-"""Positions: a reply of 1024 tokens without a single full stop (4 vectors each), and 1000 codes, and room."""
 FAR = 2**31
 
 
-def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuilder:
-    """text_embeds float32 [1, vectors, width] → present.{layer}.key/value float32 [1, heads, vectors + 1, head_dim]."""
+def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect | None = None) -> GraphBuilder:
+    """text_embeds float32 [1, vectors, width] → present.{layer}.key/value [1, heads, vectors + 1, head_dim], in the
+    type of the cache."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
     padded = padded_head_dim(config.head_dim)
-    g = GraphBuilder("speech_prefill", linear)
-    x = g.input("text_embeds", "float32", [1, "vectors", config.width])
-    tables = [table(values) for values in rotary_tables(SPEECH_CONTEXT, config.head_dim, THETA)]
-    rotary = [g.weight(f"rotary.{name}", values, learned=False) for name, values in zip(("cos", "sin"), tables)]
+    g = GraphBuilder("speech_prefill", linear, dialect=dialect)
+    x = g.inner(g.input("text_embeds", "float32", [1, "vectors", config.width]))
+    rotary = rotary_weights(g, _heads(checkpoint.config))
 
     with g.scope("pre_nn"):
         for i in range(config.pre_layers):
@@ -45,30 +44,37 @@ def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphB
             last = i == config.layers - 1  # of the last layer only keys and values are of use
             x, k, v = _prefix_layer(g, checkpoint, x, f"layers.{i}.", rotary, cache_only=last)
         for part, value in (("key", k), ("value", v)):
-            g.output(value, f"present.{i}.{part}", "float32", [1, config.heads, "vectors_and_bos", padded])
+            g.output(
+                heads_first(g, value), f"present.{i}.{part}", g.floats, [1, config.heads, "vectors_and_bos", padded]
+            )
     return g
 
 
-def speech_decoder_graph(checkpoint: Checkpoint, linear: LinearFormat, head: LinearFormat) -> GraphBuilder:
+def speech_decoder_graph(
+    checkpoint: Checkpoint, linear: LinearFormat, head: LinearFormat, dialect: Dialect | None = None
+) -> GraphBuilder:
     """code int64 [1, tokens], KV cache, lengths → logits float32 [1, 1, codes + 4] of the last code."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
-    g = GraphBuilder("speech_decoder", linear, head)
+    g = GraphBuilder("speech_decoder", linear, head, dialect)
     code = g.input("code", "int64", [1, "tokens"])
-    lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
-    cos, sin = rotary_tables(SPEECH_CONTEXT, config.head_dim, THETA)
-    tables = [g.weight(f"rotary.{name}", table(t), learned=False) for name, t in (("cos", cos), ("sin", sin))]
+    cache = g.dialect.kv_cache(g, _heads(checkpoint.config), code)
     x = g.op("Gather", g.weight("embedding", as_is(tensor["embedding.weight"])), code)
     for i in range(config.layers):
         prefix = f"layers.{i}."
         with g.scope(f"layers.{i}"):
             y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), EPS, "input_norm")
             y = g.linear(y, packed_heads(tensor, prefix, config.head_dim), None, "attn.qkv")
-            y = cached_attention(g, i, y, lengths, tables, config.heads, config.heads, config.head_dim)
+            y = cache.attend(g, i, y)
             x = after_attention(g, tensor, prefix, x, y, config.head_dim, EPS)
     y = g.rms_norm(g.take(x, -1, FAR, 1), as_is(tensor["norm.weight"]), EPS, "norm")
     logits = g.linear(y, as_is(tensor["out_fnn.weight"]), as_is(tensor["out_fnn.bias"]), "out", head=True)
-    g.output(logits, "logits", "float32", [1, 1, config.codes + 4])
+    hand_out(g, logits, config.codes + 4)
     return g
+
+
+def _heads(config: CheckpointConfig) -> DecoderHeads:
+    speech = config.speech
+    return DecoderHeads(speech.layers, speech.heads, speech.heads, speech.head_dim, config.speech_context, THETA)
 
 
 def _prefix_layer(
@@ -79,20 +85,20 @@ def _prefix_layer(
     heads, padded = config.heads, padded_head_dim(config.head_dim)
     y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), EPS, "input_norm")
     qkv = g.linear(y, packed_heads(tensor, prefix, config.head_dim), None, "attn.qkv")
-    split = g.op("Transpose", g.reshape(qkv, [0, 0, 3 * heads, padded]), perm=[0, 2, 1, 3])
-    q, k, v = g.op("Split", split, axis=1, num_outputs=3, outputs=3)
+    q, k, v = g.op("Split", g.reshape(qkv, [0, 0, 3 * heads, padded]), axis=2, num_outputs=3, outputs=3)
     length = g.op("Shape", x, start=1, end=2)
-    cos, sin = (g.op("Slice", name, g.constant([0]), length, g.constant([0])) for name in rotary)
+    first = [g.op("Slice", name, g.constant([0]), length, g.constant([0])) for name in rotary]
+    cos, sin = (g.op("Unsqueeze", rows, g.constant([1])) for rows in first)
     k = _rotated(g, k, cos, sin, padded)
     if cache_only:
         return x, k, v
-    keys = g.op("Transpose", k, perm=[0, 1, 3, 2])
-    y = scaled_attention(g, _rotated(g, q, cos, sin, padded), keys, v, heads * padded, config.head_dim**-0.5)
+    q = _rotated(g, q, cos, sin, padded)
+    y = g.dialect.attention(g, q, k, v, EncoderHeads(heads, padded, padded, config.head_dim**-0.5))
     return after_attention(g, tensor, prefix, x, y, config.head_dim, EPS), k, v
 
 
 def _rotated(g: GraphBuilder, x: str, cos: str, sin: str, head_dim: int) -> str:
-    """Rotate the two halves of every head: x float32 [1, heads, n, head_dim]."""
+    """Rotate the two halves of every head: x [1, n, heads, head_dim]; cos, sin [n, 1, head_dim / 2]."""
     first, second = g.take(x, 0, head_dim // 2, -1), g.take(x, head_dim // 2, FAR, -1)
     left = g.op("Sub", g.op("Mul", first, cos), g.op("Mul", second, sin))
     right = g.op("Add", g.op("Mul", second, cos), g.op("Mul", first, sin))

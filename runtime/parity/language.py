@@ -26,11 +26,12 @@ from ..prompt import (
     system_prompt,
 )
 from ..sampling import repetition_penalty
+from ..short_list import Logits, row_of
 from ..sound import read_sound
 from ..splice import splice
 from ..spoken_text import FIRST_SENTENCE_MARK
 from ..vision_frontend import read_image
-from .compare import Check, Comparison
+from .compare import LIMITS, Check, Comparison, judged_as
 from .folder import GoldenFolder
 from .senses import clip_tiles
 
@@ -59,8 +60,8 @@ class _Case:
 
 def language_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
     """Every recorded conversation: prompt ids, spliced rows, prefill logits, step logits, greedy tokens."""
-    precision = bundle.components["llm"].precision
-    encoders = max((bundle.components[name].precision for name in ("audio", "vision")), key=_coarseness)
+    precision = judged_as(bundle, "llm")
+    encoders = max((judged_as(bundle, name) for name in ("audio", "vision")), key=_coarseness)
     prompt, rows = Comparison("prompt ids"), Comparison("prompt rows", encoders)
     recorded, whole = (
         Comparison("llm", precision),
@@ -114,7 +115,7 @@ def _logits_checks(
     ends = sorted({*(mark + 1 for mark in marks), len(embeds)})
     after: dict[int, NDArray[np.float32]] = {}
     for start, stop in zip([0, *ends], ends):
-        after[stop - 1] = model.prefill(embeds[start:stop]).copy()
+        after[stop - 1] = row_of(model.prefill(embeds[start:stop]))
     logits = after[len(embeds) - 1]
     want = golden.get(FILE, f"{name}.prefill_logits")
     if want is not None and marks:
@@ -124,7 +125,7 @@ def _logits_checks(
         return
     got = [logits]
     for token in tokens[: len(steps) - 1]:
-        got.append(model.step(int(token)).copy())
+        got.append(row_of(model.step(int(token))))
     ours = np.stack(got)
     yield judge.close(f"{name}.logits", ours, steps, "logits")
     yield _tokens_check(judge, f"{name}.tokens", ours, steps, tokens, penalty)
@@ -172,17 +173,18 @@ def _whole_checks(
     logits = model.prefill(rows)
     last = golden.get(FILE, f"{name}.prefill_logits")
     if last is not None:
-        yield judge.close(f"{name}.prefill_logits[-1]", logits.copy(), last[-1], "whole")
+        yield judge.close(f"{name}.prefill_logits[-1]", row_of(logits), last[-1], "whole")
     tokens, steps = golden.get(FILE, f"{name}.tokens"), golden.get(FILE, f"{name}.logits")
     if tokens is None or steps is None:
         return
     ours: list[NDArray[np.float32]] = []
     chosen: list[int] = []
 
-    def greedy(current: NDArray[np.float32]) -> int:
-        ours.append(current.copy())
-        repetition_penalty(current, chosen, penalty)
-        return int(current.argmax())
+    def greedy(current: Logits) -> int:
+        row = row_of(current)
+        ours.append(row.copy())
+        repetition_penalty(row, chosen, penalty)
+        return int(row.argmax())
 
     stopped = golden.get(FILE, f"{name}.stop_tokens")
     for token in model.generate(logits, greedy, max(len(tokens), len(stopped) if stopped is not None else 0)):
@@ -264,4 +266,4 @@ def _entries(golden: GoldenFolder) -> list[dict[str, Any]]:
 
 
 def _coarseness(precision: str) -> int:
-    return ("fp32", "fp16", "int8", "int4").index(precision)
+    return list(LIMITS).index(precision)

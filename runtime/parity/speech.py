@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_edge.engines.backends import Backend
 from vita_edge.engines.bundle import Bundle
 
 from ..assistant import Assistant
 from ..codec_stream import WINDOW, Cut, DecodeCodes, ExactCodecStream, ReferenceCodecStream, Samples
 from ..pcm import to_pcm16, trim_leading_silence
 from ..sampling import make_speech_sampler, speech_penalty
+from ..short_list import Logits, row_of
 from ..spoken_text import ClauseCutter
 from ..tokenizer import StreamDecoder
-from .compare import Check, Comparison
+from .compare import Check, Comparison, judged_as
 from .folder import GoldenFolder
+from .senses import NO_TAPS
 
 __all__ = ["fixed_checks", "speech_checks", "talk_checks"]
 
@@ -36,13 +39,14 @@ TIE = 3e-6
 def speech_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
     """From sentences to codes, from codes to sound, and the stream with its cuts."""
     parts = bundle.components
-    text, prefix = Comparison("speech text"), Comparison("speech prefix", parts["speech_prefill"].precision)
+    text, prefix = Comparison("speech text"), Comparison("speech prefix", judged_as(bundle, "speech_prefill"))
     decoder, codec = (
-        Comparison("speech decoder", parts["speech_decoder"].precision),
-        Comparison("codec", parts["codec"].precision),
+        Comparison("speech decoder", judged_as(bundle, "speech_decoder")),
+        Comparison("codec", judged_as(bundle, "codec")),
     )
     sentences = golden.cases.get("speech", {})
-    with bundle.session("speech_prefill", taps=parts["speech_prefill"].taps) as tapped:
+    engines = assistant.backend
+    with engines.session("speech_prefill", taps=parts["speech_prefill"].taps if engines.taps else ()) as tapped:
         for name in golden.names(FILE, "ids"):
             ids = golden.get(FILE, f"{name}.ids")
             assert ids is not None
@@ -52,7 +56,9 @@ def speech_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) ->
             vectors = rows.reshape(-1, bundle.model.speech.width)
             if (want := golden.get(FILE, f"{name}.hidden")) is not None:
                 yield text.close(f"{name}.hidden", vectors, want)
-            if (want := golden.get(FILE, f"{name}.pre_nn")) is not None:
+            if (want := golden.get(FILE, f"{name}.pre_nn")) is not None and not engines.taps:
+                yield prefix.skip(f"{name}.pre_nn", NO_TAPS)
+            elif want is not None:
                 got = tapped.infer({"text_embeds": vectors[None]})["pre_nn"][0]
                 yield prefix.close(f"{name}.pre_nn", got, want)
             yield from _code_checks(golden, decoder, name, rows, bundle, assistant)
@@ -65,10 +71,10 @@ def speech_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) ->
                 yield from _stream_checks(golden, codec, f"{name}.{kind}", codes, chunk, threshold, bundle, assistant)
 
 
-def fixed_checks(golden: GoldenFolder, bundle: Bundle) -> Iterator[Check]:
+def fixed_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iterator[Check]:
     """The codec's stages on fixed codes, and that its exact stream equals the whole."""
     component = bundle.components["codec"]
-    judge = Comparison("codec", component.precision)
+    judge = Comparison("codec", judged_as(bundle, "codec"))
     codes = golden.get(FILE, "fixed.codes")
     if codes is None:
         return
@@ -76,7 +82,7 @@ def fixed_checks(golden: GoldenFolder, bundle: Bundle) -> Iterator[Check]:
     codes = codes[0] if codes.ndim == 3 else codes
     stacked = codes.reshape(1, -1) if codes.ndim == 1 else codes if codes.shape[0] == streams else codes.T
     stacked = np.ascontiguousarray(stacked, np.int64)
-    with bundle.session("codec", taps=component.taps) as session:
+    with engines.session("codec", taps=component.taps if engines.taps else ()) as session:
         got = {name: array.copy() for name, array in session.infer({"codes": stacked}).items()}
 
         def decode(window: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -84,7 +90,10 @@ def fixed_checks(golden: GoldenFolder, bundle: Bundle) -> Iterator[Check]:
 
         for name in [*component.taps, "wave"]:
             if (want := golden.get(FILE, f"fixed.{name}")) is not None:
-                ours = got["waveform" if name == "wave" else name]
+                ours = got.get("waveform" if name == "wave" else name)
+                if ours is None:
+                    yield judge.skip(f"fixed.{name}", NO_TAPS)
+                    continue
                 yield judge.close(f"fixed.{name}", ours.reshape(want.shape) if ours.size == want.size else ours, want)
         if streams == 1:
             yield _whole_check(judge, stacked[0].tolist(), decode, bundle)
@@ -133,8 +142,8 @@ def _code_checks(
     decoder, sample = assistant.voice.decoder, make_speech_sampler(bundle.model.speech)
     codes, logits = golden.get(FILE, f"{name}.codes"), golden.get(FILE, f"{name}.logits")
     if codes is not None and logits is not None:
-        got = [decoder.start(rows).copy()]
-        got += [decoder.step(int(code)).copy() for code in codes[: len(logits) - 1]]
+        got = [row_of(decoder.start(rows))]
+        got += [row_of(decoder.step(int(code))) for code in codes[: len(logits) - 1]]
         yield judge.close(f"{name}.logits", np.stack(got), logits)
     if judge.precision != "fp32":
         yield judge.skip(f"{name}.codes", "codes of a quantised decoder are not judged, its logits are")
@@ -146,7 +155,8 @@ def _code_checks(
     if (want := golden.get(FILE, f"{name}.codes_penalty")) is not None:
         history = [bundle.model.speech.sos]
 
-        def penalised(row: NDArray[np.float32]) -> int:
+        def penalised(logits: Logits) -> int:
+            row = row_of(logits)
             speech_penalty(row, history, PENALTYWINDOW, PENALTY_FACTOR)
             history.append(sample(row))
             return history[-1]

@@ -18,22 +18,34 @@ from .speech import fixed_checks, speech_checks, talk_checks
 __all__ = ["verify"]
 
 
-def verify(bundle: Bundle, golden: GoldenFolder | str | Path, *, threads: int = 0) -> Iterator[Check]:
+def verify(
+    bundle: Bundle,
+    golden: GoldenFolder | str | Path,
+    *,
+    threads: int = 0,
+    backend: str = "cpu",
+    plans: Path | None = None,
+) -> Iterator[Check]:
     """Compare every stage of ``bundle`` with the recorded arrays; yields one verdict after the other.
+
+    Args:
+        backend: what runs the graphs. Plans of TensorRT have no inner tensors to look at: those are skipped.
+        plans: folder of these plans; None is that of the user.
 
     Raises:
         BadBundle, BadInput: the bundle or the recorded arrays cannot be read.
+        Misuse, EngineUnavailable: the backend does not run this bundle, or not here.
     """
     folder = golden if isinstance(golden, GoldenFolder) else GoldenFolder(golden)
     for key in folder.absent():
         yield Check("recorded arrays", key, False, detail="the manifest lists it, the files do not hold it so")
     _check_widths(bundle, folder)
-    with Assistant(bundle, threads=threads) as assistant:
+    with Assistant(bundle, threads=threads, backend=backend, plans=plans) as assistant:
         yield from text_checks(folder, assistant.tokenizer)
-        yield from audio_checks(folder, bundle)
-        yield from vision_checks(folder, bundle)
+        yield from audio_checks(folder, bundle, assistant.backend)
+        yield from vision_checks(folder, bundle, assistant.backend)
         yield from language_checks(folder, bundle, assistant)
-        yield from fixed_checks(folder, bundle)
+        yield from fixed_checks(folder, bundle, assistant.backend)
         yield from speech_checks(folder, bundle, assistant)
         yield from talk_checks(folder, bundle, assistant)
     for key in folder.left_over():

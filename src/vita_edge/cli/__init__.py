@@ -21,8 +21,12 @@ COMMANDS = {
     "chat": "talk through microphone, speaker and camera",
     "devices": "list microphones, speakers and cameras, and test them",
     "export": "turn a VITA-1.5 checkpoint into a bundle",
+    "build": "compile a bundle for an NVIDIA GPU: plans of TensorRT",
+    "record": "ask a bundle, and keep what its graphs are fed, to calibrate with",
+    "calibrate": "measure ranges on recorded feeds and write a bundle with 8- or 4-bit weights",
     "verify": "compare every stage of a bundle with recorded arrays",
     "inspect": "what is in a bundle, and the memory that it will take",
+    "plan": "does it fit a device, and how fast will it be: before anything is built",
     "bench": "ask recorded questions in real time: latency, speed and memory",
     "practice": "write a random checkpoint in the layout of the release",
 }

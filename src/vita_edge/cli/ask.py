@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "add_arguments",
     "add_options",
+    "add_question",
+    "add_recording",
     "check_output",
     "engine_options",
     "hold_turn",
@@ -38,6 +40,16 @@ STATES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
+    add_question(parser)
+    reply = parser.add_argument_group("reply")
+    reply.add_argument("-o", "--output", type=Path, metavar="WAV", help="where the spoken reply goes")
+    reply.add_argument("--no-speech", action="store_true", help="answer in text only")
+    add_options(parser)
+    add_recording(parser.add_argument_group("recording"))
+
+
+def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Options of what is asked, the same for every command that asks."""
     question = parser.add_argument_group("question")
     question.add_argument("--text", default="", metavar="T", help="what is asked in writing; - reads standard input")
     question.add_argument(
@@ -48,10 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     question.add_argument(
         "--turns", type=Path, metavar="FILE", help='several turns: a JSON list of {"text", "audio", "image", "video"}'
     )
-    reply = parser.add_argument_group("reply")
-    reply.add_argument("-o", "--output", type=Path, metavar="WAV", help="where the spoken reply goes")
-    reply.add_argument("--no-speech", action="store_true", help="answer in text only")
-    add_options(parser)
+    return question
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +102,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_options(group: argparse._ArgumentGroup) -> None:
     """How the engines are opened, the same for every command that opens them."""
+    add_backend_options(group)
     group.add_argument(
         "--context", type=int, metavar="N", help="positions of the KV cache (default: a whole prompt and reply)"
     )
@@ -114,10 +124,40 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_backend_options(group: argparse._ActionsContainer) -> None:
+    """What runs the graphs."""
+    group.add_argument(
+        "--backend",
+        choices=("cpu", "cuda", "tensorrt"),
+        default="cpu",
+        help="what runs the graphs: ONNX Runtime on the processor or on an NVIDIA GPU, or plans of TensorRT; the last "
+        "two take bundles that were exported with --target tensorrt (default: cpu)",
+    )
+    group.add_argument("--plans", type=Path, metavar="DIR", help="plans of TensorRT (default: the user's cache)")
+
+
+def backend_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"backend": arguments.backend, "plans": arguments.plans}
+
+
+def add_recording(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="keep what every graph is fed, for `vita-edge calibrate`: what was said and seen can be read from it",
+    )
+
+
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the engines are opened: arguments of Assistant."""
     wanted = {"auto": None, "fast": True, "plain": False}[arguments.prefill]
-    return {"threads": arguments.threads, "fast_prefill": wanted, "opening": arguments.opening}
+    return {
+        "threads": arguments.threads,
+        "fast_prefill": wanted,
+        "opening": arguments.opening,
+        **backend_options(arguments),
+    }
 
 
 def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
@@ -145,7 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output)
     options = options_from(arguments, speak=not arguments.no_speech)
     turns = [read_turn(spec, arguments.style) for spec in turn_specs(arguments)]  # before anything large is opened
-    with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
+    with Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments)) as assistant:
         talk = assistant.conversation(options)
         results = []
         for number, turn in enumerate(turns, 1):
@@ -203,7 +243,8 @@ def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Co
         "bundle": {
             "path": str(bundle.path),
             "precision": bundle.precision,
-            "backend": "onnxruntime-cpu",
+            "target": bundle.target,
+            "backend": assistant.backend.name,
             "fast_prefill": assistant.fast_prefill,
         },
     }

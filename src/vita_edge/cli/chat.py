@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 
-from .ask import add_engine_options, engine_options
+from .ask import add_engine_options, add_recording, engine_options
 from .show import print_json
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
     shown.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each turn")
     shown.add_argument("--trace", type=Path, metavar="FILE", help="write a trace for Perfetto at the end")
+    add_recording(shown)
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +125,9 @@ def run(arguments: argparse.Namespace) -> int:
         microphone, speaker = SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device)
         camera = stack.enter_context(_camera(arguments.camera)) if arguments.camera is not None else None
         print("opening the bundle …", file=sys.stderr)
-        assistant = stack.enter_context(Assistant(arguments.bundle, **engine_options(arguments)))
+        assistant = stack.enter_context(
+            Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments))
+        )
         print(assistant.bundle.notice, file=sys.stderr)
 
         def take(report: TurnReport) -> None:

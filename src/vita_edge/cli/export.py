@@ -17,6 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     parser.add_argument("--vision-tower", type=Path, metavar="DIR", help="folder of the vision tower's config files")
     parser.add_argument(
+        "--target",
+        default="onnxruntime",
+        metavar="T",
+        help="backend that will run it: onnxruntime, tensorrt (10.15 and later) or tensorrt-10.3 (JetPack 6) "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--precision",
         default="fp32",
         metavar="P",
@@ -30,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights that share a scale, in blocks of 4 or 8 bits: 32, 64 or 128 (default: %(default)s)",
     )
     parser.add_argument(
-        "--no-int8-prefill", action="store_true", help="at int4: leave out the second graph that reads prompts faster"
+        "--no-int8-prefill",
+        action="store_true",
+        help="for onnxruntime at int4: leave out the second graph that reads prompts faster",
     )
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="system prompts to carry, as JSON")
     parser.add_argument(
@@ -42,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     bundle = export_module("bundle")
     plan = export_module("precision").precision_plan(
-        arguments.precision, block=arguments.block, int8_prefill=not arguments.no_int8_prefill
+        arguments.precision, target=arguments.target, block=arguments.block, int8_prefill=not arguments.no_int8_prefill
     )
     prompts = export_module("prompts").read_prompts(arguments.prompts) if arguments.prompts else None
     bar = functools.cache(progress_bar)  # drawn when the notice has been said
@@ -64,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "bundle": str(report.bundle),
                 "bytes": report.bytes,
                 "precision": arguments.precision,
+                "target": arguments.target,
                 "parameters": dict(report.parameters),
                 "notes": list(report.notes),
                 "notice": report.notice,

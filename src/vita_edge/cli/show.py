@@ -12,7 +12,7 @@ from typing import Any
 
 from vita_edge.engines.errors import MissingPackage
 
-__all__ = ["export_module", "mib", "print_json", "progress_bar", "table"]
+__all__ = ["export_module", "mib", "optional_module", "print_json", "progress_bar", "table"]
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -38,16 +38,21 @@ def table(rows: Sequence[tuple[str, ...]], *, left: int = 1) -> str:
 
 
 def export_module(name: str) -> ModuleType:
-    """A module of ``vita_edge.export``, which needs packages that the device that talks does not have."""
+    """A module of ``vita_edge.export``."""
+    return optional_module(f"export.{name}", "export")
+
+
+def optional_module(name: str, extra: str) -> ModuleType:
+    """A module that needs packages of an extra, which the device that talks does not have."""
     try:
-        return importlib.import_module(f"vita_edge.export.{name}")
+        return importlib.import_module(f"vita_edge.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("vita_edge"):
             raise
         raise MissingPackage(
-            f"Export needs the package {error.name}.",
+            f"{extra.capitalize()} needs the package {error.name}.",
             why="It is not installed: the device that talks does without.",
-            fix="Install vita-edge with its extra: export.",
+            fix=f"Install vita-edge with its extra: {extra}.",
         ) from error
 
 

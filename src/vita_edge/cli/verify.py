@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import BadInput
 
+from .ask import add_backend_options, backend_options
 from .show import print_json, table
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ WORST = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
     parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of recorded arrays")
+    add_backend_options(parser)
     parser.add_argument("--threads", type=int, default=0, help="threads of the CPU backend (default: one per core)")
 
 
@@ -34,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime.parity import verify
 
     checks = []
-    for check in verify(Bundle.open(arguments.bundle), arguments.golden, threads=arguments.threads):
+    for check in verify(
+        Bundle.open(arguments.bundle), arguments.golden, threads=arguments.threads, **backend_options(arguments)
+    ):
         checks.append(check)
         if sys.stderr.isatty():
             print(f"\r{check.stage}: {check.name}".ljust(79)[:79], end="", file=sys.stderr)

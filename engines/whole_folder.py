@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vita_edge.engines.errors import Misuse, OutputFailed
+from .errors import Misuse, OutputFailed
 
 __all__ = ["free_place", "whole_folder"]
 

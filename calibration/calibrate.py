@@ -1,0 +1,189 @@
+"""From a bundle at full width and recorded feeds to a bundle with explicit Q/DQ. Same feeds, same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vita_edge.engines.bundle import COMPONENTS, MANIFEST, Bundle, sha256_of
+from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.whole_folder import free_place, whole_folder
+
+from .choices import Choices
+from .component import ComponentCalibration
+from .component_graph import ComponentGraph
+from .feeds import Feeds, Sample, whole_feeds
+from .picture import picture_png
+from .report import CalibrationReport, LayerReport, StageReport
+from .walk import run_graph
+
+__all__ = ["Choices", "calibrate"]
+
+WIDE = ("fp32", "fp16")
+REPORT = "calibration"
+"""Folder of the bundle for the report and its picture."""
+
+ATTEMPTS = 4
+"""At a component whose output is not good enough: each gives back a quarter of the layers that are still rounded."""
+
+Progress = Callable[[str, int, int], object]
+"""Called with (component, nodes done, nodes in all)."""
+
+
+def calibrate(
+    bundle_path: str | Path,
+    feeds_path: str | Path,
+    output: str | Path,
+    choices: Choices | None = None,
+    *,
+    components: Sequence[str] | None = None,
+    threads: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> CalibrationReport:
+    """Write to ``output`` the bundle with the layers of ``components`` quantised, and a report beside them.
+
+    Args:
+        components: names; None takes all that the feeds have samples of.
+        force: replace a bundle that is already there.
+
+    Raises:
+        BadBundle: the bundle is damaged.
+        BadInput: the feeds are damaged, of another model, or hold nothing of a component that was named.
+        Misuse: a component is unknown or already quantised; something is in the way at ``output``.
+        OutputFailed: no space or no permission.
+    """
+    choices = choices or Choices()
+    bundle, feeds = Bundle.open(bundle_path), Feeds.open(feeds_path)
+    feeds.check(bundle)
+    names, notes = _chosen(bundle, feeds, components)
+    manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
+    graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
+    place = free_place(output, lambda there: _refusal(there, force))
+    layers: list[LayerReport] = []
+    stages: list[StageReport] = []
+    with whole_folder(place, bundle.bytes, what="bundle", replace=force and (place / MANIFEST).is_file()) as folder:
+        changed = {file for name in names for file in bundle.components[name].files}
+        _copy(bundle, folder, changed)
+        (folder / "components").mkdir(exist_ok=True)
+        for name in names:
+            raw = feeds.samples(name, choices.samples)
+            inputs = _whole(bundle, name, graphs[name], raw, threads)
+            tried = choices
+            for _ in range(ATTEMPTS):
+                one = ComponentCalibration(name, graphs[name], inputs, tried, bundle.target, folder / "components")
+                try:
+                    stage = one.run(raw, threads=threads, progress=_named(progress, name))
+                finally:
+                    one.close()
+                levels = sorted(layer.snr_db for layer in one.layers if layer.kept_as == "int8")
+                if stage.snr_db >= choices.reach_db or not levels:
+                    break
+                tried = replace(choices, keep_below_db=levels[len(levels) // 4] + 1e-9)
+            stages.append(stage)
+            layers += one.layers
+        report = CalibrationReport(choices.precision, choices.to_json(), tuple(layers), tuple(stages), tuple(notes))
+        report = _with_picture(report, folder)
+        (folder / REPORT / "report.json").write_text(
+            json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8"
+        )
+        _write_manifest(manifest, folder, names, choices, report)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return replace(report, bytes=size)
+
+
+def _chosen(bundle: Bundle, feeds: Feeds, components: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Names to calibrate in the order of a bundle, and what should be known about the others."""
+    if unknown := sorted(set(components or ()) - set(COMPONENTS)):
+        raise Misuse(
+            f"There is no component {unknown[0]}.", why=f"Known: {', '.join(COMPONENTS)}.", fix="Choose one of them."
+        )
+    wanted = [name for name in COMPONENTS if components is None or name in components]
+    narrow = [name for name in wanted if bundle.components[name].precision not in WIDE]
+    if narrow:
+        raise Misuse(
+            f"{', '.join(narrow)} of {bundle.path} cannot be calibrated.",
+            why=f"Its precision is {bundle.components[narrow[0]].precision}: what was rounded is not rounded again.",
+            fix="Export the checkpoint at --precision fp32 or fp16, and calibrate that.",
+        )
+    missing = [name for name in wanted if not feeds.files.get(name)]
+    if missing and (components is not None or len(missing) == len(wanted)):
+        feeds.samples(missing[0], 1)  # says that there are none
+    names = [name for name in wanted if name not in missing]
+    return names, [f"{name} was left as it is: the feeds hold nothing of it" for name in missing]
+
+
+def _whole(bundle: Bundle, name: str, graph: ComponentGraph, raw: Sequence[Sample], threads: int) -> list[Sample]:
+    """What the graph takes for each sample; the speech decoder's cache is filled as in a talk."""
+    prefixes: Sequence[Sample | None] = [None] * len(raw)
+    if any("text_embeds" in sample for sample in raw) and "text_embeds" not in {spec.name for spec in graph.inputs}:
+        prefill = ComponentGraph(bundle.components["speech_prefill"].graph)
+        sentences = [whole_feeds(prefill.inputs, {"text_embeds": sample["text_embeds"]}) for sample in raw]
+        prefixes = run_graph(prefill, sentences, threads=threads)
+    feeds = [whole_feeds(graph.inputs, sample, prefix) for sample, prefix in zip(raw, prefixes)]
+    for spec, array in ((spec, feeds[0][spec.name]) for spec in graph.inputs):
+        if spec.mismatch(array):
+            raise BadInput(
+                f"The feeds of {name} do not fit its graph.",
+                why=f"{spec.mismatch(array)}.",
+                fix="Record again with this version of vita-edge.",
+            )
+    return feeds
+
+
+def _named(progress: Progress | None, name: str) -> Callable[[int, int], object]:
+    return lambda done, total: progress(name, done, total) if progress else None
+
+
+def _copy(bundle: Bundle, folder: Path, changed: set[Path]) -> None:
+    """Files that stay as they are."""
+    for name in bundle.files:
+        source = bundle.path / name
+        if source not in changed:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
+
+
+def _with_picture(report: CalibrationReport, folder: Path) -> CalibrationReport:
+    (folder / REPORT).mkdir(exist_ok=True)
+    try:
+        (folder / REPORT / "report.png").write_bytes(picture_png(report))
+    except ModuleNotFoundError as error:
+        note = f"there is no picture: {error.name} is not installed (extra: bench)"
+        return replace(report, notes=(*report.notes, note))
+    return report
+
+
+def _write_manifest(
+    manifest: dict[str, Any], folder: Path, names: Sequence[str], choices: Choices, report: CalibrationReport
+) -> None:
+    for name in names:
+        narrow = "int4" if choices.precision == "int4" and name == "llm" else "int8"
+        manifest["components"][name]["precision"] = narrow
+    manifest["precision"] = choices.precision
+    manifest["calibration"] = {
+        "components": list(names),
+        "feeds": {stage.component: stage.feeds for stage in report.stages},
+        "report": f"{REPORT}/report.json",
+    }
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
+    manifest["files"] = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _refusal(target: Path, force: bool) -> Misuse | None:
+    """Why what is at ``target`` may not be replaced."""
+    is_bundle = (target / MANIFEST).is_file()
+    if is_bundle and force:
+        return None
+    return Misuse(
+        f"{target} exists.",
+        why="It is a bundle, and a calibration never replaces one unasked." if is_bundle else "It is not a bundle.",
+        fix="Give --force to replace it, or another name." if is_bundle else "Give another name.",
+    )

@@ -1,0 +1,232 @@
+"""Calibrate one component: walk its graph once, quantise each layer as it is reached, and judge what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.tensors import Array
+
+from .choices import Choices
+from .component_graph import ComponentGraph
+from .feeds import Sample, digest
+from .layers import Group, Layer, find_groups
+from .ranges import Observed, own_range
+from .report import LayerReport, StageReport
+from .rewrite import Rewrite
+from .trial import Measured, best_trial, layer_snr_db, snr_db
+from .walk import Watcher, run_graph, walk
+from .weight_scales import (
+    Blocked,
+    BlockGrid,
+    block_that_fits,
+    channel_int8,
+    dequantised,
+    gptq_blocks,
+    round_blocks,
+)
+
+__all__ = ["ComponentCalibration"]
+
+Floats = NDArray[np.float32]
+
+MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "Pad")
+"""ONNX Runtime 1.32 carries the rounding of a convolution on through these, and forgets that it is signed."""
+GPTQ_ROWS = 8
+"""Times as many rows as trials need."""
+
+
+class ComponentCalibration:
+    """One component on its way from ``graph`` to a graph with Q/DQ in ``folder``.
+
+    Args:
+        target: backend that the bundle was written for; ``onnxruntime`` has an operator of its own for blocks.
+        feeds: what the graph takes, sample by sample.
+    """
+
+    def __init__(
+        self, name: str, graph: ComponentGraph, feeds: Sequence[Sample], choices: Choices, target: str, folder: Path
+    ) -> None:
+        self._name, self._graph, self._feeds, self._choices = name, graph, feeds, choices
+        self._packed = target == "onnxruntime"
+        self._alone = choices.weights_alone(name)
+        self._rewrite = Rewrite(graph, folder)
+        self._groups = find_groups(graph)
+        results = [graph.nodes[la.node].output[0] for g in self._groups for la in g.layers if la.kind != "MatMul"]
+        self._outputs = {
+            name: Observed(len(feeds), None)
+            for name in results
+            if self._packed and not any(graph.nodes[i].op_type in MOVES for i in graph.consumers.get(name, ()))
+        }
+        """Of convolutions: the CPU computes one in integers where its output is rounded, too."""
+        self.layers: list[LayerReport] = []
+
+    def run(self, raw: Sequence[Sample], *, threads: int, progress: Callable[[int, int], object]) -> StageReport:
+        """Quantise and write; ``raw`` are the samples as they were recorded, for their digest."""
+        exact: list[Sample] = [{} for _ in self._feeds]
+
+        def keeper(name: str) -> Watcher:
+            def keep(array: Array, number: int) -> None:
+                exact[number][name] = array
+
+            return keep
+
+        seen = {group.x: self._observed(group) for group in self._groups}
+        watched: dict[str, Watcher] = {**seen, **self._outputs}
+        for name in self._graph.outputs:
+            watched[name] = keeper(name)
+        waiting = list(self._groups)
+        for segment in walk(self._graph, self._feeds, watched, threads=threads):
+            while waiting and max(layer.node for layer in waiting[0].layers) < segment.stop:
+                group = waiting.pop(0)
+                self._quantise(group, seen.pop(group.x))
+                watched.pop(group.x, None)
+            progress(segment.stop, len(self._graph.nodes))
+        files = self._rewrite.save()
+        got = run_graph(ComponentGraph(files[0]), self._feeds, threads=threads)
+        return self._judge(exact, got, digest(raw))
+
+    def close(self) -> None:
+        self._rewrite.close()
+
+    def _observed(self, group: Group) -> Observed:
+        if group.layers[0].kind != "MatMul":
+            return Observed(len(self._feeds), None)
+        more = GPTQ_ROWS if self._choices.weights == "gptq" and self._alone else 1
+        return Observed(len(self._feeds), self._choices.rows * more)
+
+    def _quantise(self, group: Group, seen: Observed) -> None:
+        if not seen.kept:
+            return  # nothing of it was used
+        if self._alone:
+            for layer in group.layers:
+                self._weight_alone(layer, seen)
+            return
+        choices = self._choices
+        found = best_trial(self._graph, group, seen, choices.method, smoothing=choices.smoothing)
+        kept = [choices.keeps(level, 8) for level in found.snr_db]
+        for k, layer in enumerate(group.layers):
+            if kept[k]:
+                self._rewrite.activation(layer, group.x, found.range, seen.dtype)
+                values, scales = channel_int8(self._weight(layer, found), layer.axis, seen.dtype)
+                self._rewrite.channel_weight(layer, values, scales, seen.dtype)
+                if (
+                    out := self._outputs.pop(self._graph.nodes[layer.node].output[0], None)
+                ) and seen.dtype == "float32":
+                    self._rewrite.integer_convolution(layer, found.range, own_range(out, choices.method), scales)
+            elif any(kept) and found.factor is not None:  # what it reads is smoothed for the others
+                self._rewrite.values(layer.weight, self._weight(layer, found))
+            self._report(layer, "int8" if kept[k] else None, seen, found.snr_db[k], found, k)
+        if any(kept) and found.factor is not None and group.norm:
+            for name in group.norm.vectors:
+                self._rewrite.values(name, self._graph.array(name).astype(np.float32) / found.factor)
+
+    def _weight(self, layer: Layer, found: Measured | None) -> Floats:
+        weight = self._graph.array(layer.weight).astype(np.float32)
+        return weight if found is None or found.factor is None else weight * found.factor[:, None]
+
+    def _weight_alone(self, layer: Layer, seen: Observed) -> None:
+        """In as few bits as it bears."""
+        first, head = layer.name.startswith("layers.0/"), layer is self._groups[-1].layers[-1]
+        bits = self._choices.bits(self._name, first=first, head=head)
+        width = self._graph.array(layer.weight).shape[0]
+        block = block_that_fits(self._choices.block, width) if layer.kind == "MatMul" else None
+        while True:
+            if block is None or (bits == 8 and not self._packed):
+                bits, snr, write = 8, *self._in_channels(layer, seen)
+            else:
+                snr, write = self._in_blocks(layer, seen, block, bits)
+            if self._choices.keeps(snr, bits):
+                write()
+                return self._report(layer, f"int{bits} weight", seen, snr)
+            if bits == 8:
+                return self._report(layer, None, seen, snr)
+            bits = 8
+
+    def _in_channels(self, layer: Layer, seen: Observed) -> tuple[float, Callable[[], None]]:
+        def rounded(part: slice, weight: Floats) -> Floats:
+            return dequantised(*channel_int8(weight, layer.axis, seen.dtype), layer.axis)
+
+        snr = layer_snr_db(self._graph, layer, seen.inputs(), rounded)
+
+        def write() -> None:
+            values, scales = channel_int8(self._weight(layer, None), layer.axis, seen.dtype)
+            if layer.kind == "MatMul" and not self._packed:
+                self._rewrite.rescaled_weight(layer, values, scales, seen.dtype)
+            else:
+                self._rewrite.channel_weight(layer, values, scales, seen.dtype)
+
+        return snr, write
+
+    def _in_blocks(self, layer: Layer, seen: Observed, block: int, bits: int) -> tuple[float, Callable[[], None]]:
+        symmetric = bits == 8 or not self._packed
+        grid = BlockGrid(block, bits, symmetric, "float32" if self._packed else seen.dtype)
+        inputs = seen.inputs()
+        parts: list[Blocked] = []
+
+        def rounded(part: slice, weight: Floats) -> Floats:
+            if bits == 4 and self._choices.weights == "gptq":
+                parts.append(gptq_blocks(weight, inputs[0], grid))
+            else:
+                parts.append(round_blocks(weight, grid, search=bits == 4 and self._choices.weights == "searched"))
+            return parts[-1].floats()
+
+        snr = layer_snr_db(self._graph, layer, inputs, rounded)
+
+        def write() -> None:
+            whole = Blocked(
+                grid,
+                *(np.concatenate([getattr(p, name) for p in parts], axis=1) for name in ("values", "scales", "zeros")),
+            )
+            if self._packed:
+                self._rewrite.packed_weight(layer, whole)
+            else:
+                self._rewrite.block_weight(layer, whole, seen.dtype)
+
+        return snr, write
+
+    def _report(
+        self, layer: Layer, kept_as: str | None, seen: Observed, snr: float, found: Measured | None = None, k: int = 0
+    ) -> None:
+        self.layers.append(
+            LayerReport(
+                component=self._name,
+                name=layer.name,
+                kind=layer.kind,
+                snr_db=snr,
+                kept_as=kept_as or self._graph.array(layer.weight).dtype.name,
+                method=found.range.method if found else None,
+                limit=found.range.limit if found else None,
+                amax=seen.amax,
+                values=seen.values,
+                smoothing=found.alpha if found else None,
+                minmax_db=found.minmax_db[k] if found and found.minmax_db else None,
+            )
+        )
+
+    def _judge(self, exact: Sequence[Sample], got: Sequence[Sample], feeds: str) -> StageReport:
+        signal = noise = 0.0
+        same, positions = 0, 0
+        for one, other in zip(exact, got):
+            for name, array in one.items():
+                wide = array.astype(np.float64)
+                signal += float(np.square(wide).sum())
+                noise += float(np.square(wide - other[name].astype(np.float64)).sum())
+                if name == "logits":
+                    same += int((array.argmax(axis=-1) == other[name].argmax(axis=-1)).sum())
+                    positions += array[..., 0].size
+        names = self._graph.outputs
+        wide_types = ("float32", "float16")
+        asked = 4 if self._choices.precision == "int4" and self._name == "llm" else 8
+        return StageReport(
+            component=self._name,
+            output=names[0] if len(names) == 1 else f"{names[0].split('.')[0]}.*",
+            samples=len(exact),
+            snr_db=snr_db(signal, noise),
+            wider=sum(layer.kept_as in wide_types or (asked == 4 and "8" in layer.kept_as) for layer in self.layers),
+            feeds=feeds,
+            same_choice=same / positions if positions else None,
+        )

@@ -1,0 +1,145 @@
+"""Read recorded feeds, and make of each what its graph takes for a whole clip or a whole sequence in one go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.errors import BadInput
+from vita_edge.engines.recording import FEEDS_FORMAT, FEEDS_VERSION, model_identity
+from vita_edge.engines.tensors import Array, TensorSpec
+
+__all__ = ["Feeds", "Sample", "whole_feeds"]
+
+Sample = dict[str, Array]
+
+PREFIX = "text_embeds"
+"""What the cache of the speech decoder is filled with before its first code."""
+_RECORD = "Record again: vita-edge record BUNDLE -o FEEDS"
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """An opened recording; no array has been read."""
+
+    path: Path
+    model: Mapping[str, Any]
+    files: Mapping[str, Sequence[Path]]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Feeds:
+        """Read the manifest of the recording at ``path``.
+
+        Raises:
+            BadInput: it is no recording, or it cannot be read.
+        """
+        folder = Path(path)
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+            if manifest["format"] != FEEDS_FORMAT or manifest["format_version"] != FEEDS_VERSION:
+                raise ValueError(f"its format is {manifest['format']} {manifest['format_version']}")
+            files = {
+                name: tuple(folder / file for file in part["files"]) for name, part in manifest["components"].items()
+            }
+            return cls(folder, manifest["model"], files)
+        except OSError as error:
+            raise BadInput(
+                f"{folder} is no recording.", why=f"{error.strerror}: manifest.json.", fix=_RECORD
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"{folder} is no recording.", why=f"{error}.", fix=_RECORD) from error
+
+    def check(self, bundle: Bundle) -> None:
+        """Refuse feeds of another model: ranges of one say nothing about the other.
+
+        Raises:
+            BadInput: they were recorded with a bundle of another checkpoint.
+        """
+        wanted = json.loads(json.dumps(model_identity(bundle)))
+        if wanted == self.model:
+            return
+        different = [key for key in wanted if wanted[key] != self.model.get(key)]
+        raise BadInput(
+            f"The feeds {self.path} are those of another model than {bundle.path}.",
+            why=f"They were recorded with {self.model.get('name')}, this is {bundle.model.name}; "
+            f"different: {', '.join(different)}.",
+            fix="Record with a bundle of the same checkpoint; its precision does not matter.",
+        )
+
+    def samples(self, component: str, limit: int) -> list[Sample]:
+        """At most ``limit`` samples of a component, spread evenly over its recording.
+
+        Raises:
+            BadInput: there are none, or a file cannot be read.
+        """
+        files = self.files.get(component, ())
+        if not files:
+            raise BadInput(
+                f"The feeds {self.path} hold nothing of {component}.",
+                why="It was not used while they were recorded.",
+                fix="Record a turn that uses it, or leave it out with --component.",
+            )
+        count = min(limit, len(files))
+        picked = [files[i * len(files) // count] for i in range(count)]
+        return [self._read(file) for file in picked]
+
+    @staticmethod
+    def _read(file: Path) -> Sample:
+        try:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise BadInput(f"The feeds {file} cannot be read.", why=f"{error}.", fix=_RECORD) from error
+
+
+def digest(samples: Sequence[Sample]) -> str:
+    """sha256 of names, types, shapes and values, whatever files they lay in."""
+    known = hashlib.sha256()
+    for sample in samples:
+        for name, array in sample.items():
+            known.update(f"{name} {array.dtype} {array.shape}".encode())
+            known.update(np.ascontiguousarray(array).tobytes())
+    return known.hexdigest()
+
+
+def whole_feeds(inputs: Sequence[TensorSpec], sample: Sample, prefix: Mapping[str, Array] | None = None) -> Sample:
+    """What a graph is fed for the whole of ``sample``, from an empty cache or one that ``prefix`` has filled.
+
+    Args:
+        inputs: of the graph, those of its KV cache among them.
+        prefix: outputs of the speech decoder's prefill graph.
+    """
+    names = {spec.name for spec in inputs}
+    fixed = bool(names & {"past_length", "seqlens_k"})  # a cache with a capacity; else it grows by concatenation
+    new = next((array.shape[1] for name, array in sample.items() if name in names and array.ndim > 1), 0)
+    held = next(iter(prefix.values())).shape[2] if prefix else 0
+    lengths: dict[str, Array] = {
+        "begin": np.array(0, np.int64),
+        "last": np.array(True),
+        "past_length": np.array([held], np.int64),
+        "seqlens_k": np.array([held + new - 1], np.int32),
+        "total_sequence_length": np.array([held + new], np.int32),
+    }
+    feeds: Sample = {}
+    for spec in inputs:
+        if spec.name in sample:
+            feeds[spec.name] = sample[spec.name]
+        elif spec.name in lengths:
+            feeds[spec.name] = lengths[spec.name]
+        else:  # what is past: nothing, or the prefix
+            cached = spec.name.startswith("past_key_values.")
+            room = (held + new if fixed else held) if cached else 0
+            past = np.zeros([axis if isinstance(axis, int) else room for axis in spec.axes], spec.dtype)
+            if cached and prefix:
+                past[:, :, :held] = prefix[f"present.{spec.name[len('past_key_values.') :]}"]
+            feeds[spec.name] = past
+    return feeds

@@ -1,0 +1,131 @@
+"""How far the range of an activation goes: all that was seen, all but a tail, or what loses least information."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.tensors import Array
+
+__all__ = ["METHODS", "Observed", "Range", "candidates", "own_range", "quantised"]
+
+Floats = NDArray[np.float32]
+
+METHODS = ("minmax", "percentile", "entropy")
+PERCENTILE = 99.99
+TAILS = (99.9, 99.99, 99.999)
+"""Percentiles that ``auto`` tries."""
+BINS, LEVELS = 512, 128
+TINY = 1e-12
+"""A tensor of zeros has some range, too."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values beyond ``limit`` are cut off; the rest is told in 127 steps on either side of zero."""
+
+    method: str
+    limit: float
+
+
+@dataclass
+class Observed:
+    """What was seen of one tensor: its largest magnitude, exactly, and some of its rows.
+
+    Args:
+        samples: how many will be seen: rows are taken evenly from all.
+        rows: how many to keep in all; None keeps ``whole`` samples as they are (for convolutions).
+    """
+
+    samples: int
+    rows: int | None
+    whole: int = 4
+    amax: float = 0.0
+    channels: Floats | None = None
+    """Largest magnitude of every channel, when rows are kept."""
+    values: int = 0
+    dtype: str = "float32"
+    kept: list[Floats] = field(default_factory=list)
+
+    def __call__(self, array: Array, number: int) -> None:
+        if not array.size:
+            return
+        self.dtype = array.dtype.name
+        self.amax = max(self.amax, float(array.max()), -float(array.min()))
+        self.values += array.size
+        if self.rows is None:
+            if number % -(-self.samples // self.whole) == 0:
+                self.kept.append(array.astype(np.float32))
+            return
+        flat = array.reshape(-1, array.shape[-1])
+        channels = np.maximum(flat.max(axis=0), -flat.min(axis=0)).astype(np.float32)
+        self.channels = channels if self.channels is None else np.maximum(self.channels, channels)
+        quota = min(-(-self.rows // self.samples), len(flat))
+        self.kept.append(flat[np.arange(quota) * len(flat) // quota].astype(np.float32))
+
+    def inputs(self) -> list[Floats]:
+        """What a layer is tried on: one block of rows, or whole samples."""
+        if self.rows is None or not self.kept:
+            return self.kept
+        return [np.concatenate(self.kept)]
+
+    def divided(self, factor: Floats) -> Observed:
+        """As if every channel had been divided by its ``factor``."""
+        assert self.channels is not None
+        channels = self.channels / factor
+        kept = [rows / factor for rows in self.kept]
+        return Observed(
+            self.samples, self.rows, self.whole, float(channels.max()), channels, self.values, self.dtype, kept
+        )
+
+
+def candidates(seen: Observed, method: str) -> Iterator[Range]:
+    """The range of a method, or at ``auto`` all that are worth a try."""
+    if method in ("minmax", "auto"):
+        yield Range("minmax", max(seen.amax, TINY))
+    if method == "minmax" or not seen.kept:
+        return
+    magnitudes = np.abs(np.concatenate([array.ravel() for array in seen.kept]))
+    if method in ("percentile", "auto"):
+        tails = TAILS if method == "auto" else (PERCENTILE,)
+        for tail, limit in zip(tails, np.percentile(magnitudes, list(tails))):
+            yield Range("percentile" if method == "percentile" else f"percentile {tail:g}", max(float(limit), TINY))
+    if method in ("entropy", "auto"):
+        yield Range("entropy", max(_entropy_limit(magnitudes, seen.amax), TINY))
+
+
+def own_range(seen: Observed, method: str) -> Range:
+    """The range in which rounding changes the tensor itself least."""
+    values = np.concatenate([array.ravel() for array in seen.kept])
+    ranges = list(candidates(seen, method))
+    errors = [np.square(values - quantised(values, each.limit, seen.dtype), dtype=np.float64).sum() for each in ranges]
+    return ranges[int(np.argmin(errors))]
+
+
+def quantised(x: Floats, limit: float, scale_dtype: str) -> Floats:
+    """``x`` as it is after QuantizeLinear and DequantizeLinear."""
+    step = activation_scale(limit, scale_dtype)
+    return np.clip(np.rint(x / step), -128, 127) * step
+
+
+def activation_scale(limit: float, dtype: str) -> np.float32:
+    """limit / 127 as the graph will hold it; never zero."""
+    scale = np.dtype(dtype).type(limit / 127)
+    return np.float32(max(scale, np.finfo(dtype).tiny))
+
+
+def _entropy_limit(magnitudes: Floats, amax: float) -> float:
+    """Where the histogram and its 8-bit image differ least, as in TensorRT's and ONNX Runtime's entropy calibration."""
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    collector: Any = HistogramCollector("entropy", True, BINS, LEVELS, PERCENTILE, "same")
+    both = np.concatenate([magnitudes, -magnitudes, np.array([amax, -amax], np.float32)])
+    if not both.any():
+        return 0.0
+    collector.collect_value({"x": both})
+    low, high = collector.get_entropy_threshold(collector.get_histogram_dict()["x"], LEVELS)
+    return float(max(abs(low), abs(high)))

@@ -1,0 +1,78 @@
+"""What calibration found: every layer, worst first, and every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["CalibrationReport", "LayerReport", "StageReport"]
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer: how its output compares with that of the unquantised layer on the same inputs."""
+
+    component: str
+    name: str
+    kind: str
+    snr_db: float
+    """Of its output as quantised; of a layer that stays wide, what quantising it would have given."""
+    kept_as: str
+    """``int8`` with ``int8 activations``, or as a weight alone: ``int8 weight``, ``int4 weight``; else its own type."""
+    method: str | None = None
+    """How the range of its activations was found."""
+    limit: float | None = None
+    """End of that range, on either side of zero."""
+    amax: float | None = None
+    """Largest magnitude that was seen, before smoothing."""
+    values: int = 0
+    """Activations that were seen."""
+    smoothing: float | None = None
+    """Part of the outliers that moved into the weight."""
+    minmax_db: float | None = None
+    """What the plain way would have given: everything in range, nothing smoothed."""
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One component as a whole: its output against that of the component before calibration, on the same feeds."""
+
+    component: str
+    output: str
+    samples: int
+    snr_db: float
+    wider: int
+    """Layers that stay wider than was asked for."""
+    feeds: str
+    """sha256 of the samples."""
+    same_choice: float | None = None
+    """Of a decoder: part of the positions at which the most likely token is the same."""
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    precision: str
+    choices: Mapping[str, Any]
+    layers: tuple[LayerReport, ...]
+    stages: tuple[StageReport, ...]
+    notes: tuple[str, ...] = ()
+    bytes: int = 0
+    """Of the bundle that was written."""
+
+    def worst_first(self) -> list[LayerReport]:
+        return sorted(self.layers, key=lambda layer: (layer.snr_db, layer.component, layer.name))
+
+    def to_json(self) -> dict[str, Any]:
+        """Stable keys, and the same numbers for the same feeds."""
+        return {
+            "precision": self.precision,
+            "choices": dict(self.choices),
+            "notes": list(self.notes),
+            "stages": [_rounded(asdict(stage)) for stage in sorted(self.stages, key=lambda stage: stage.snr_db)],
+            "layers": [_rounded(asdict(layer)) for layer in self.worst_first()],
+        }
+
+
+def _rounded(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in facts.items()}

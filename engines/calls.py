@@ -1,0 +1,90 @@
+"""What each graph of a model has to do in one call, on one backend at one precision."""
+
+from __future__ import annotations
+
+from .device import Yardstick
+from .kept import Kept
+from .roofline import Call
+from .work import DecoderShape, ModelWork, Part
+
+__all__ = ["Calls", "yardstick_call"]
+
+FEWEST_ROWS = 8
+"""Below, prompts are not read by the second graph (:mod:`runtime.language_model`)."""
+
+
+class Calls:
+    """The calls of one model.
+
+    Args:
+        capacity_tokens: positions of the language model's cache. TensorRT's masked attention reads all of them, however
+            many are taken; the CPU reads those that are.
+    """
+
+    def __init__(self, work: ModelWork, form: Kept, backend: str, capacity_tokens: int) -> None:
+        self._work, self._form = work, form
+        self._whole_cache = capacity_tokens if backend == "tensorrt" else None
+        widened = min(1.0, 32 / form.llm_layers)  # what is resident twice is read once
+        self._bytes = {name: size * widened for name, size in form.weights(work).items()}
+
+    def llm(self, rows: int, past: int) -> Call:
+        """``rows`` positions over ``past`` held ones; the last one gets logits."""
+        if not self._form.llm_prefill or rows < FEWEST_ROWS:
+            return self._llm("llm", rows, past) + self._head()
+        return self._llm("llm_prefill", rows - 1, past) + self._llm("llm", 1, past + rows - 1) + self._head()
+
+    def audio(self, steps: int) -> Call:
+        """``steps`` of 40 ms, and the positions that they give."""
+        parts = self._work.parts
+        # the last rows of a clip: half as many positions as steps
+        done = _macs(parts.audio_encoder) * steps + _macs(parts.audio_adapter) * (steps / 2)
+        return Call(bytes_read=self._bytes["audio"]) + done
+
+    def vision(self, tiles: int = 1) -> Call:
+        parts = self._work.parts
+        return Call(bytes_read=self._bytes["vision"]) + (_macs(parts.vision) + _macs(parts.projector)) * tiles
+
+    def speech_prefill(self, tokens: int) -> Call:
+        """The text of a clause, and bos."""
+        work, rows = self._work, tokens * self._work.vectors_per_token + 1
+        done = (_macs(work.parts.speech_prefix) + _macs(work.parts.speech_layers)) * rows
+        both_ways = 2 * work.speech.attention_macs(rows, 0)  # every row sees every other
+        return Call(bytes_read=self._bytes["speech_prefill"], macs=both_ways) + done
+
+    def speech_step(self, past: int) -> Call:
+        """One code over ``past`` vectors and codes."""
+        work = self._work
+        cache = past * work.speech.kv_values() * self._form.cache_bytes
+        step = Call(self._bytes["speech_decoder"] + cache, macs=work.speech.attention_macs(1, past))
+        return step + _macs(work.parts.speech_layers) + _macs(work.parts.speech_head)
+
+    def codec(self, codes: int) -> Call:
+        return Call(bytes_read=self._bytes["codec"]) + _macs(self._work.parts.codec) * codes
+
+    def _llm(self, component: str, rows: int, past: int) -> Call:
+        shape, layers = self._work.llm, self._work.parts.llm_layers
+        weights = self._bytes[component]
+        if component == "llm":
+            weights -= self._head().bytes_read
+        held = past + rows if self._whole_cache is None else self._whole_cache
+        cache = held * shape.kv_values() * self._form.cache_bytes
+        return Call(weights + cache, macs=shape.attention_macs(rows, past)) + _macs(layers) * rows
+
+    def _head(self) -> Call:
+        head = self._work.parts.llm_head
+        return Call(bytes_read=head.weights * min(self._form.heads, 32) / 8) + _macs(head)
+
+
+def yardstick_call(model: Yardstick, rows: int) -> Call:
+    """``rows`` positions at once of a language model of others; half-precision cache."""
+    shape = DecoderShape(model.layers, model.heads, model.kv_heads, model.head_dim)
+    read = (model.layer_weights * model.layer_bits + model.head_weights * model.head_bits) / 8
+    return Call(
+        bytes_read=read + model.positions * shape.kv_values() * 2,
+        macs=rows * model.layer_weights + model.head_weights + shape.attention_macs(rows, model.positions),
+        launches=10 * model.layers,
+    )
+
+
+def _macs(part: Part) -> Call:
+    return Call(macs=part.macs, convolution_macs=part.convolution_macs, launches=part.launches)

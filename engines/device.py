@@ -1,0 +1,209 @@
+"""The device file: what `vita-edge plan` knows of boards, graphics cards and platforms; every number has a source."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import BadInput
+from .facts import build_facts
+
+__all__ = ["SOURCED", "Device", "DeviceFile", "Measurement", "Platform", "Share", "Yardstick", "read_devices"]
+
+FILE = Path(__file__).with_name("devices.json")
+FORMAT = 1
+SOURCED = (
+    "memory_gib",
+    "bandwidth_gb_s",
+    "fp32_tflops",
+    "fp16_tflops",
+    "int8_tops",
+    "sm",
+    "system_mib",
+    "runtime_mib",
+    "launch_us",
+)
+"""Fields of a device that need a source."""
+EFFICIENCIES = ("decode", "prefill", "convolution")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a peak that is reached: as expected, and in worse and better cases."""
+
+    value: float
+    low: float
+    high: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What somebody measured on a device: the prediction is shown against it."""
+
+    model: str
+    """A yardstick of the file, or the name of a model such as practice/half."""
+    what: str
+    """``decode_tokens_per_s``, ``prefill_ms`` (with ``positions``), or another figure of a prediction."""
+    value: float
+    source: str
+    positions: int = 0
+    precision: str = ""
+    """Of a model that is planned; a yardstick has its own."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device at the clocks of one power mode."""
+
+    name: str
+    backend: str
+    """``tensorrt`` or ``onnxruntime-cpu``"""
+    sm: str
+    """Compute capability of the GPU, such as 8.7; empty without one."""
+    memory_gib: float
+    shared_memory: bool
+    """GPU and system share the memory."""
+    bandwidth_gb_s: float
+    fp32_tflops: float
+    fp16_tflops: float
+    """Dense, as of all peaks; 0 where there is no such arithmetic."""
+    int8_tops: float
+    system_mib: int
+    """Memory that is never there for us: carve-outs, and a system without a desktop."""
+    runtime_mib: int
+    """Memory of the process before any weight: libraries, and the GPU's context."""
+    launch_us: float
+    """Least time of an operator."""
+    platforms: tuple[str, ...]
+    efficiency: Mapping[str, Share] = field(default_factory=dict)
+    """Of ``decode`` (of the bandwidth), ``prefill`` and ``convolution`` (of the peak)."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    measured: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a device runs, and the export target that it takes."""
+
+    name: str
+    boards: str
+    tensorrt: str
+    cuda: str
+    python: str
+    target: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """A language model of others, of which measurements are published."""
+
+    name: str
+    layer_weights: int
+    layer_bits: float
+    head_weights: int
+    head_bits: float
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    positions: int
+    """In the cache while it was measured."""
+    source: str
+
+
+@dataclass(frozen=True)
+class DeviceFile:
+    """All that is known, ours and the user's."""
+
+    devices: Mapping[str, Device]
+    platforms: Mapping[str, Platform]
+    yardsticks: Mapping[str, Yardstick]
+
+
+def read_devices(*more: Path) -> DeviceFile:
+    """The file that comes along, and then ``more`` of the same form: what is named again is replaced.
+
+    Raises:
+        BadInput: a file cannot be read, is not of the form, or has a number without a source.
+    """
+    devices: dict[str, Device] = {}
+    platforms: dict[str, Platform] = {}
+    yardsticks: dict[str, Yardstick] = {}
+    efficiency: dict[str, Share] = {}
+    for path in (FILE, *more):
+        data = _read(path)
+        try:
+            efficiency |= _shares(data.get("efficiency", {}))
+            platforms |= {key: build_facts(Platform, entry, key) for key, entry in data.get("platforms", {}).items()}
+            yardsticks |= {key: build_facts(Yardstick, entry, key) for key, entry in data.get("yardsticks", {}).items()}
+            for key, entry in data.get("devices", {}).items():
+                devices[key] = _device(key, entry, data.get("sources", {}), efficiency)
+            _check_references(devices, platforms, yardsticks)
+        except (AttributeError, ValueError) as error:
+            raise BadInput(
+                f"The device file {path} cannot be used.",
+                why=f"{error}.",
+                fix="Write it as docs/how-to/plan-a-device.md says.",
+            ) from error
+    return DeviceFile(devices, platforms, yardsticks)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    fix = "Write it as docs/how-to/plan-a-device.md says."
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}.", why=f"{error.strerror}.", fix="Check the path.") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is not JSON.", why=f"{error}.", fix=fix) from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise BadInput(f"{path} is not a device file.", why=f"Its format is not {FORMAT}.", fix=fix)
+    return data
+
+
+def _shares(data: Mapping[str, Any]) -> dict[str, Share]:
+    strange = sorted(set(data) - set(EFFICIENCIES))
+    if strange:
+        raise ValueError(f"there is no efficiency {', '.join(strange)}")
+    return {key: build_facts(Share, entry, f"efficiency.{key}") for key, entry in data.items()}
+
+
+def _device(key: str, entry: Any, texts: Mapping[str, str], efficiency: Mapping[str, Share]) -> Device:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{key} is not an object")
+    named = dict(entry.get("sources", {}))
+    bare = [name for name in SOURCED if not named.get(name)]
+    if bare:
+        raise ValueError(f"{key} has no source for {', '.join(bare)}")
+    known = {field.name for field in dataclasses.fields(Device)}
+    if strange := sorted(set(entry) - known):
+        raise ValueError(f"{key} has a field that is not known: {', '.join(strange)}")
+    own = _shares(entry.get("efficiency", {}))
+    plain = {name: value for name, value in entry.items() if name not in ("efficiency", "sources", "measured")}
+    measured = tuple(build_facts(Measurement, one, f"{key}.measured") for one in entry.get("measured", ()))
+    device = build_facts(Device, plain, key)
+    if device.backend not in ("tensorrt", "onnxruntime-cpu"):
+        raise ValueError(f"{key}.backend is {device.backend!r}, not tensorrt or onnxruntime-cpu")
+    return dataclasses.replace(
+        device,
+        efficiency={**efficiency, **own},
+        sources={name: texts.get(source, source) for name, source in named.items()},
+        measured=measured,
+    )
+
+
+def _check_references(
+    devices: Mapping[str, Device], platforms: Mapping[str, Platform], yardsticks: Mapping[str, Yardstick]
+) -> None:
+    for key, device in devices.items():
+        if unknown := [name for name in device.platforms if name not in platforms]:
+            raise ValueError(f"{key} names a platform that is not described: {', '.join(unknown)}")
+        for measurement in device.measured:
+            if "/" not in measurement.model and measurement.model not in yardsticks:
+                raise ValueError(f"{key} has a measurement of {measurement.model}, which is not described")

@@ -1,0 +1,104 @@
+"""One execution context of a plan: the calls of TensorRT that a session makes, with their refusals in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vita_edge.engines.errors import InferenceFailed
+
+from .device_memory import Block, Lane
+
+__all__ = ["Context", "Engine"]
+
+
+class Engine:
+    """A deserialised plan.
+
+    Args:
+        trt: TensorRT's module, either family.
+        engine: its ``ICudaEngine``.
+        told: what the library has said last, for errors.
+        keep: what has to live as long as the plan.
+    """
+
+    def __init__(
+        self, name: str, trt: Any, engine: Any, told: Callable[[], str] | None = None, *, keep: tuple[Any, ...] = ()
+    ) -> None:
+        self.name, self.trt, self._engine = name, trt, engine
+        self._told, self._keep = told, keep
+
+    def activation_bytes(self, profile: int) -> int:
+        return int(self._engine.get_device_memory_size_for_profile_v2(profile))
+
+    def on_host(self, tensor: str) -> bool:
+        """Whether the plan reads the tensor on the host: it decides about shapes."""
+        return bool(self._engine.get_tensor_location(tensor) == self.trt.TensorLocation.HOST)
+
+    def aliased(self, output: str) -> str | None:
+        """The input in whose memory the plan writes ``output``; None too where the library cannot tell."""
+        ask = getattr(self._engine, "get_aliased_input_tensor", None)
+        return ask(output) if ask else None
+
+    def context(self, profile: int, lane: Lane) -> Context:
+        strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = self._engine.create_execution_context(strategy)
+        if context is None:
+            raise self.failed("has no context")
+        if not context.set_optimization_profile_async(profile, lane.stream):
+            raise self.failed(f"does not take its profile {profile}")
+        return Context(self, context, lane)
+
+    def failed(self, what: str) -> InferenceFailed:
+        told = self._told() if self._told else ""
+        return InferenceFailed(
+            f"The plan of {self.name} {what}.",
+            why=told or "TensorRT did not say why.",
+            fix="Free some memory of the GPU; if it stays, build the plan again: see `vita-edge build --help`.",
+        )
+
+
+class Context:
+    """Shapes, addresses, and the call. Activations lie in the block of the lane."""
+
+    def __init__(self, engine: Engine, context: Any, lane: Lane) -> None:
+        self._engine, self._context, self._lane = engine, context, lane
+        self._activations: Block | None = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    def prepare(self) -> bool:
+        """Use the lane's block; returns whether it is another one than before."""
+        block = self._lane.activations()
+        if block is self._activations:
+            return False
+        self._context.set_device_memory(block.address, block.nbytes)
+        self._activations = block
+        return True
+
+    def shape(self, name: str, shape: tuple[int, ...]) -> None:
+        if self._shapes.get(name) != shape:
+            if not self._context.set_input_shape(name, shape):
+                raise self._engine.failed(f"does not take {name} {list(shape)}")
+            self._shapes[name] = shape
+
+    def bind(self, name: str, address: int) -> None:
+        if not self._context.set_tensor_address(name, address):
+            raise self._engine.failed(f"has no tensor {name}")
+
+    def output_shapes(self, outputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs, once those of all inputs are set."""
+        if missing := self._context.infer_shapes():
+            raise self._engine.failed(f"lacks {', '.join(missing)}")
+        shapes = {name: tuple(int(n) for n in self._context.get_tensor_shape(name)) for name in outputs}
+        if unknown := [name for name, shape in shapes.items() if min(shape, default=1) < 0]:
+            raise self._engine.failed(f"cannot tell how long {', '.join(unknown)} will be")
+        return shapes
+
+    def enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._lane.stream):
+            raise self._engine.failed("failed while it ran")
+
+    def capturable(self) -> bool:
+        """Whether the library says that the next call can become a part of a graph; true where it does not say."""
+        ask = getattr(self._context, "is_stream_capturable", None)
+        return ask is None or bool(ask(self._lane.stream))

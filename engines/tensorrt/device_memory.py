@@ -1,0 +1,133 @@
+"""Memory of the GPU, taken and given back: blocks, the lanes that share them, and tensors that lie in them."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vita_edge.engines.outputs import DeviceOutputs
+from vita_edge.engines.tensors import Array
+
+from .cuda import Cuda, pinned_array
+
+__all__ = ["Block", "DeviceTensor", "Lane", "Mirror", "TensorRtOutputs"]
+
+
+class Block:
+    """So many bytes of the GPU; given back when nobody has it any more."""
+
+    def __init__(self, cuda: Cuda, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.address = cuda.allocate(nbytes)
+        self._give_back = weakref.finalize(self, cuda.free, self.address)
+
+    def close(self) -> None:
+        self._give_back()
+
+
+class Mirror:
+    """A block of the GPU and one of the same size in pinned memory of the host: one copy moves all that is in it."""
+
+    def __init__(self, cuda: Cuda, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.device = Block(cuda, nbytes)
+        self._cuda = cuda
+        self._host = cuda.allocate_pinned(nbytes)
+        self._give_back = weakref.finalize(self, cuda.free_pinned, self._host)
+
+    def array(self, offset: int, dtype: str, shape: tuple[int, ...]) -> Array:
+        """A part of the host's side."""
+        return pinned_array(self._host + offset, dtype, shape)
+
+    def upload(self, stream: int) -> None:
+        self._cuda.upload(self.device.address, self._host, self.nbytes, stream)
+
+    def download(self, stream: int) -> None:
+        self._cuda.download(self._host, self.device.address, self.nbytes, stream)
+
+    def close(self) -> None:
+        self.device.close()
+        self._give_back()
+
+
+class Lane:
+    """A stream, and one block for the activations of all that runs on it, one after the other.
+
+    The lock is there for whoever uses two components of a lane from two threads: the second waits.
+    """
+
+    def __init__(self, cuda: Cuda, name: str) -> None:
+        self.name, self.cuda = name, cuda
+        self.lock = threading.RLock()
+        self.stream = cuda.new_stream()
+        self._needed = 0
+        self._block: Block | None = None
+        self._give_back = weakref.finalize(self, cuda.destroy_stream, self.stream)
+
+    @property
+    def activation_bytes(self) -> int:
+        return self._needed
+
+    def need(self, nbytes: int) -> None:
+        """Say how much a component will use. The block is taken at the first call, when all have said so."""
+        self._needed = max(self._needed, nbytes)
+
+    def activations(self) -> Block:
+        """The block; another one than before if somebody has come to need more."""
+        if self._block is None or self._block.nbytes < self._needed:
+            self.cuda.wait(self.stream)
+            if self._block is not None:
+                self._block.close()
+            self._block = Block(self.cuda, self._needed)
+        return self._block
+
+    def close(self) -> None:
+        if self._block is not None:
+            self._block.close()
+            self._block = None
+        self._give_back()
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    """A tensor on the GPU."""
+
+    address: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def read(self, cuda: Cuda, stream: int) -> Array:
+        """A copy on the host, of what it is when the stream gets there."""
+        array = np.empty(self.shape, self.dtype)
+        if array.size:
+            cuda.download(array.ctypes.data, self.address, self.nbytes, stream)
+            cuda.wait(stream)
+        return array
+
+
+class TensorRtOutputs(DeviceOutputs):
+    """Outputs of a plan: read when they are looked at, or used where they lie.
+
+    Args:
+        here: outputs that are on the host already.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, DeviceTensor], lane: Lane, here: Mapping[str, Array] | None = None
+    ) -> None:
+        def reader(tensor: DeviceTensor) -> Callable[[], Array]:
+            return lambda: tensor.read(lane.cuda, lane.stream)
+
+        readers: dict[str, Callable[[], Array]] = {name: reader(tensor) for name, tensor in tensors.items()}
+        super().__init__(readers)
+        self.tensors = tensors
+        self._read.update(here or {})

@@ -1,0 +1,158 @@
+"""The KV cache of a plan: in memory of the GPU, written in place, or grown in two buffers that take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vita_edge.engines.errors import ContextOverflow
+from vita_edge.engines.kv_length import KvLength, prefix_tokens, present
+from vita_edge.engines.tensors import Array, TensorSpec
+
+from .device_memory import Block, DeviceTensor, Lane, TensorRtOutputs
+from .memory_plan import cache_shape
+
+__all__ = ["GrowingTensorRtKvCache", "TensorRtKvCache"]
+
+
+class TensorRtKvCache(KvLength):
+    """Keys and values in buffers of the capacity that the plan was built for.
+
+    Args:
+        specs: cache inputs of the plan.
+        capacity_tokens: positions that may be used.
+        built_tokens: positions that the plan's tensors have: as many, or more.
+
+    Raises:
+        ContextOverflow: the plan was built for fewer.
+    """
+
+    def __init__(self, specs: Mapping[str, TensorSpec], capacity_tokens: int, built_tokens: int, lane: Lane) -> None:
+        super().__init__(capacity_tokens)
+        if capacity_tokens > built_tokens:
+            raise ContextOverflow(
+                f"A context of {capacity_tokens:,} positions is more than the plan has.",
+                why=f"It was built for {built_tokens:,}.",
+                fix="Ask for a smaller --context, or build the plan with a larger one: see `vita-edge build --help`.",
+            )
+        self.axes = {name: spec.axes for name, spec in specs.items()}
+        self._lane = lane
+        self._specs, self._built = dict(specs), built_tokens
+        self._blocks = self._side()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(block.nbytes for block in self._blocks.values())
+
+    def fill(self, prefix: Mapping[str, Array]) -> None:
+        """See the protocol. What lies on the GPU is copied there; what does not is brought first."""
+        if isinstance(prefix, TensorRtOutputs):
+            tensors = dict(prefix.tensors)
+            brought: list[Block] = []
+        else:
+            brought, tensors = self._brought(prefix)
+        tokens = prefix_tokens({n: t.shape for n, t in tensors.items()}, self._specs, self.capacity_tokens)
+        for name in self._specs:
+            tensor = tensors[present(name)]
+            self._copy(self._blocks[name].address, self._stride(tokens), tensor.address, tokens, name, tokens)
+        self._filled(tokens)
+        if brought:
+            self._lane.cuda.wait(self._lane.stream)  # before they are given back
+
+    def pasts(self) -> dict[str, DeviceTensor]:
+        """What the cache inputs are bound to."""
+        return {name: self._tensor(block, name, self._built) for name, block in self._blocks.items()}
+
+    def presents(self, tokens: int) -> dict[str, DeviceTensor]:
+        """What the cache outputs are bound to, by the names of the inputs, when ``tokens`` positions are appended."""
+        return self.pasts()
+
+    def _filled(self, tokens: int) -> None:
+        self._length = tokens
+
+    def _stride(self, tokens: int) -> int:
+        """Positions from one head to the next of what is written by :meth:`fill`."""
+        return self._built
+
+    def _side(self) -> dict[str, Block]:
+        """Zeros: behind a mask, zero times what was there before may be NaN."""
+        blocks = {}
+        for name, spec in self._specs.items():
+            nbytes = int(np.prod(cache_shape(spec, self._built))) * np.dtype(spec.dtype).itemsize
+            blocks[name] = Block(self._lane.cuda, nbytes)
+            self._lane.cuda.clear(blocks[name].address, nbytes, self._lane.stream)
+        return blocks
+
+    def _tensor(self, block: Block, name: str, tokens: int) -> DeviceTensor:
+        spec = self._specs[name]
+        return DeviceTensor(block.address, np.dtype(spec.dtype), cache_shape(spec, tokens))
+
+    def _copy(self, target: int, target_stride: int, source: int, source_stride: int, name: str, tokens: int) -> None:
+        """The first ``tokens`` positions of every head."""
+        _, heads, _, width = cache_shape(self._specs[name], 1)
+        position = width * np.dtype(self._specs[name].dtype).itemsize
+        self._lane.cuda.copy_rows(
+            target,
+            target_stride * position,
+            source,
+            source_stride * position,
+            tokens * position,
+            heads,
+            self._lane.stream,
+        )
+
+    def _brought(self, prefix: Mapping[str, Array]) -> tuple[list[Block], dict[str, DeviceTensor]]:
+        blocks, tensors = [], {}
+        for name, array in prefix.items():
+            array = np.ascontiguousarray(array)
+            block = Block(self._lane.cuda, array.nbytes)
+            self._lane.cuda.upload(block.address, array.ctypes.data, array.nbytes, self._lane.stream)
+            self._lane.cuda.wait(self._lane.stream)  # the array may be gone when this returns
+            tensors[name] = DeviceTensor(block.address, array.dtype, array.shape)
+            blocks.append(block)
+        return blocks, tensors
+
+
+class GrowingTensorRtKvCache(TensorRtKvCache):
+    """For plans whose present is a longer tensor than their past.
+
+    A tensor of n positions has another layout than one of n + 1, so a rewind is only noted, and the next call moves the
+    positions that are still valid together: one strided copy a layer.
+    """
+
+    def __init__(self, specs: Mapping[str, TensorSpec], capacity_tokens: int, built_tokens: int, lane: Lane) -> None:
+        super().__init__(specs, capacity_tokens, built_tokens, lane)
+        self._spare = self._side()
+        self._laid_out = 0
+        """Positions of the tensors that the buffers hold."""
+
+    @property
+    def nbytes(self) -> int:
+        return 2 * super().nbytes
+
+    def pasts(self) -> dict[str, DeviceTensor]:
+        if self._laid_out != self._length:
+            for name, block in self._blocks.items():
+                target = self._spare[name].address
+                self._copy(target, self._length, block.address, self._laid_out, name, self._length)
+            self._turn(self._length)
+        return {name: self._tensor(block, name, self._length) for name, block in self._blocks.items()}
+
+    def presents(self, tokens: int) -> dict[str, DeviceTensor]:
+        return {name: self._tensor(block, name, self._length + tokens) for name, block in self._spare.items()}
+
+    def grow(self, tokens: int) -> None:
+        super().grow(tokens)
+        self._turn(self._length)
+
+    def _filled(self, tokens: int) -> None:
+        super()._filled(tokens)
+        self._laid_out = tokens
+
+    def _stride(self, tokens: int) -> int:
+        return tokens
+
+    def _turn(self, tokens: int) -> None:
+        self._blocks, self._spare = self._spare, self._blocks
+        self._laid_out = tokens

@@ -1,0 +1,230 @@
+"""A graph as a plan of TensorRT, behind the same protocol as everywhere: fed by name, its KV cache on the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from vita_edge.engines.dialects import dialect_of
+from vita_edge.engines.errors import EngineUnavailable
+from vita_edge.engines.kv_length import PAST, present
+from vita_edge.engines.session import KvCache
+from vita_edge.engines.tensors import Array, TensorSpec, check_feeds
+
+from .context import Context, Engine
+from .device_memory import Block, DeviceTensor, Lane, TensorRtOutputs
+from .kv_cache import GrowingTensorRtKvCache, TensorRtKvCache
+from .memory_plan import lay_out
+from .shape_choice import ProfileShapes, choose_profile, most_positions, pieces, step_profile
+from .step import StepRun
+
+__all__ = ["TensorRtSession"]
+
+
+class TensorRtSession:
+    """An opened plan; see :class:`~vita_edge.engines.session.Session`.
+
+    Calls of one position over a cache that is written in place go through :class:`~.step.StepRun`. All others choose a
+    profile by their shapes, and are copied up, run and waited for. A prompt that is longer than the largest profile is
+    read in pieces.
+
+    Args:
+        engine: the deserialised plan.
+        inputs, outputs: all of them, as the plan declares them.
+        profiles: in TensorRT's order.
+        capacity_tokens: positions that the plan's cache has; None for a plan without one.
+        lane: the stream and the activations, shared with what runs before and after.
+        graphs: launch single-token steps as CUDA graphs.
+
+    Raises:
+        EngineUnavailable: the plan does not write its cache in place.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        inputs: Mapping[str, TensorSpec],
+        outputs: Mapping[str, TensorSpec],
+        profiles: Sequence[ProfileShapes],
+        capacity_tokens: int | None,
+        lane: Lane,
+        *,
+        graphs: bool = True,
+    ) -> None:
+        self.name = engine.name
+        self._engine, self._profiles, self._lane, self._graphs = engine, tuple(profiles), lane, graphs
+        self._capacity = capacity_tokens
+        self._cache_specs = {name: spec for name, spec in inputs.items() if name.startswith(PAST)}
+        self._dialect = dialect_of(inputs)
+        hidden = {*self._cache_specs, *self._dialect.lengths} if self._cache_specs else set()
+        self.inputs = {name: spec for name, spec in inputs.items() if name not in hidden}
+        appended = {present(name) for name in self._cache_specs}
+        self.outputs = {name: spec for name, spec in outputs.items() if name not in appended}
+        self._first = next(iter(self.inputs))
+        self._step = step_profile(self._profiles, self._first) if self._in_place else None
+        self._check_aliases()
+        self._contexts: dict[int, Context] = {}
+        self._runs: WeakKeyDictionary[TensorRtKvCache, StepRun] = WeakKeyDictionary()
+        self._feeds_block: Block | None = None
+        self._results_block: Block | None = None
+        self._open = True
+        for index in range(max(len(self._profiles), 1)):
+            lane.need(engine.activation_bytes(index))
+
+    @property
+    def most_tokens(self) -> int | None:
+        return self._capacity
+
+    def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
+        if not self._open:
+            raise ValueError(f"{self.name} is closed")
+        check_feeds(self.name, self.inputs, feeds)
+        with self._lane.lock:
+            if not self._cache_specs:
+                return self._run(feeds, {}, {})
+            return self._append(feeds, self._checked(cache))
+
+    def new_cache(self, capacity_tokens: int) -> TensorRtKvCache:
+        kind = TensorRtKvCache if self._in_place else GrowingTensorRtKvCache
+        with self._lane.lock:
+            return kind(self._cache_specs, capacity_tokens, self._capacity or capacity_tokens, self._lane)
+
+    @property
+    def without_graph(self) -> str:
+        """Why steps of the caches in use are not launched as CUDA graphs; empty when they are."""
+        return next((run.without_graph for run in self._runs.values() if run.without_graph), "")
+
+    def close(self) -> None:
+        """Give the plan and its memory back; the session cannot be used afterwards."""
+        if not self._open:
+            return
+        with self._lane.lock:
+            self._open = False
+            for run in self._runs.values():
+                run.close()
+            self._runs = WeakKeyDictionary()
+            self._contexts.clear()
+            for block in (self._feeds_block, self._results_block):
+                if block is not None:
+                    block.close()
+            del self._engine
+
+    def __enter__(self) -> TensorRtSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _in_place(self) -> bool:
+        return self._dialect.in_place
+
+    def _checked(self, cache: KvCache | None) -> TensorRtKvCache:
+        if not isinstance(cache, TensorRtKvCache):
+            raise ValueError(f"{self.name} needs a cache that new_cache of a TensorRT session has made")
+        axes = {name: spec.axes for name, spec in self._cache_specs.items()}
+        if cache.axes != axes:
+            raise ValueError(f"{self.name} and the cache have different layers: {cache.axes}")
+        return cache
+
+    def _append(self, feeds: Mapping[str, Array], cache: TensorRtKvCache) -> Mapping[str, Array]:
+        tokens = feeds[self._first].shape[1]
+        cache.check_room(tokens)
+        for piece in pieces(tokens, most_positions(self._profiles, self._first)):
+            part = {name: array[:, piece] for name, array in feeds.items()}
+            count = part[self._first].shape[1]
+            if count == 1 and self._step is not None:
+                result = self._step_run(cache, self._step).run(part, cache.length_tokens)
+            else:
+                lengths = self._dialect.length_arrays()
+                self._dialect.tell(lengths, cache.length_tokens, count)
+                pasts = cache.pasts()  # first: a rewound cache is moved together
+                presents = {present(name): tensor for name, tensor in cache.presents(count).items()}
+                result = self._run({**part, **lengths}, pasts, presents)
+            cache.grow(count)
+        return result
+
+    def _step_run(self, cache: TensorRtKvCache, profile: int) -> StepRun:
+        run = self._runs.get(cache)
+        if run is None:
+            run = self._runs[cache] = StepRun(
+                self._engine,
+                profile,
+                self.inputs,
+                self.outputs,
+                cache,
+                self._dialect,
+                self._lane,
+                graphs=self._graphs,
+            )
+        return run
+
+    def _run(
+        self,
+        feeds: Mapping[str, Array],
+        pasts: Mapping[str, DeviceTensor],
+        presents: Mapping[str, DeviceTensor],
+    ) -> TensorRtOutputs:
+        """Copy up, run, wait. Outputs stay on the GPU until somebody looks at them."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        shapes = {name: array.shape for name, array in arrays.items()} | {n: t.shape for n, t in pasts.items()}
+        index = choose_profile(self.name, self._profiles, shapes)
+        context = self._contexts.get(index)
+        if context is None:
+            context = self._contexts[index] = self._engine.context(index, self._lane)
+        context.prepare()
+        cuda, stream = self._lane.cuda, self._lane.stream
+        parts, nbytes = lay_out((name, str(array.dtype), array.shape) for name, array in arrays.items())
+        block = self._feeds_block = self._roomy(self._feeds_block, nbytes)
+        for name, array in arrays.items():
+            context.shape(name, array.shape)
+            if self._engine.on_host(name):
+                context.bind(name, array.ctypes.data)
+                continue
+            address = block.address + parts[name].offset
+            if array.size:
+                cuda.upload(address, array.ctypes.data, array.nbytes, stream)
+            context.bind(name, address)
+        for name, tensor in pasts.items():
+            context.shape(name, tensor.shape)
+            context.bind(name, tensor.address)
+        for name, tensor in presents.items():
+            context.bind(name, tensor.address)
+        found = context.output_shapes(self.outputs)
+        places, nbytes = lay_out((name, spec.dtype, found[name]) for name, spec in self.outputs.items())
+        results = self._results_block = self._roomy(self._results_block, nbytes)
+        tensors = {
+            name: DeviceTensor(results.address + part.offset, np.dtype(part.dtype), part.shape)
+            for name, part in places.items()
+        }
+        for name, tensor in tensors.items():
+            context.bind(name, tensor.address)
+        context.enqueue()
+        cuda.wait(stream)
+        return TensorRtOutputs(tensors, self._lane)
+
+    def _roomy(self, block: Block | None, nbytes: int) -> Block:
+        """A block of at least that size: the one there is, or a larger one in its place."""
+        if block is not None and block.nbytes >= nbytes:
+            return block
+        if block is not None:
+            block.close()
+        return Block(self._lane.cuda, nbytes)
+
+    def _check_aliases(self) -> None:
+        """The cache is bound once, as past and as present: the plan has to agree."""
+        if not self._in_place:
+            return
+        for past in self._cache_specs:
+            written = self._engine.aliased(present(past))
+            if written not in (None, past):
+                raise EngineUnavailable(
+                    f"The plan of {self.name} writes {present(past)} into the memory of {written}.",
+                    why="The KV cache has one buffer for the past and the present of a layer.",
+                    fix="Build the plan again: see `vita-edge build --help`.",
+                )

@@ -1,0 +1,86 @@
+"""Which profile of a plan takes a call, and how a call that is too long for all of them is cut. Needs no device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from vita_edge.engines.errors import InferenceFailed
+
+__all__ = ["ProfileShapes", "choose_profile", "pieces", "step_profile"]
+
+Shape = tuple[int, ...]
+
+
+class ShapeRange(Protocol):
+    @property
+    def min(self) -> Shape: ...
+    @property
+    def max(self) -> Shape: ...
+
+
+class ProfileShapes(Protocol):
+    """Smallest and largest shape of the inputs that vary (:class:`~vita_edge.engines.tensorrt.profiles.Profile`)."""
+
+    @property
+    def ranges(self) -> Mapping[str, ShapeRange]: ...
+
+
+def choose_profile(graph: str, profiles: Sequence[ProfileShapes], shapes: Mapping[str, Shape]) -> int:
+    """Index of the profile that takes ``shapes`` and reaches least beyond them; 0 for a plan without profiles.
+
+    Raises:
+        InferenceFailed: none does.
+    """
+    if not profiles:
+        return 0
+    fitting = [index for index, profile in enumerate(profiles) if _fits(profile, shapes)]
+    if fitting:
+        return min(fitting, key=lambda index: _size(profiles[index]))
+    named = sorted({name for profile in profiles for name in profile.ranges if name in shapes})
+    given = "; ".join(f"{name} {list(shapes[name])}" for name in named)
+    allowed = " or ".join(
+        "; ".join(f"{name} {_told(profile.ranges[name])}" for name in named if name in profile.ranges)
+        for profile in profiles
+    )
+    raise InferenceFailed(
+        f"The plan of {graph} was not built for this input.",
+        why=f"It is {given}; the plan takes {allowed}.",
+        fix="Give a shorter input, or build plans with larger limits: see `vita-edge build --help`.",
+    )
+
+
+def step_profile(profiles: Sequence[ProfileShapes], first: str) -> int | None:
+    """Index of the profile that takes one position of the input ``first`` and no more, if there is one."""
+    for index, profile in enumerate(profiles):
+        found = profile.ranges.get(first)
+        if found is not None and found.min[1] == found.max[1] == 1:
+            return index
+    return None
+
+
+def most_positions(profiles: Sequence[ProfileShapes], first: str) -> int:
+    """Positions of the input ``first`` that the largest profile takes."""
+    return max((profile.ranges[first].max[1] for profile in profiles if first in profile.ranges), default=1)
+
+
+def pieces(positions: int, most: int) -> list[slice]:
+    """``positions`` in pieces of at most ``most``."""
+    return [slice(start, min(start + most, positions)) for start in range(0, positions, most)]
+
+
+def _fits(profile: ProfileShapes, shapes: Mapping[str, Shape]) -> bool:
+    return all(
+        len(shapes[name]) == len(limit.min)
+        and all(low <= length <= high for low, length, high in zip(limit.min, shapes[name], limit.max))
+        for name, limit in profile.ranges.items()
+        if name in shapes
+    )
+
+
+def _size(profile: ProfileShapes) -> int:
+    return sum(high - low for limit in profile.ranges.values() for low, high in zip(limit.min, limit.max))
+
+
+def _told(limit: ShapeRange) -> str:
+    return f"[{', '.join(str(a) if a == b else f'{a}..{b}' for a, b in zip(limit.min, limit.max))}]"

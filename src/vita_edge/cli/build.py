@@ -1,0 +1,115 @@
+"""vita-edge build BUNDLE --backend tensorrt"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vita_edge.engines.errors import Misuse
+
+from .build_text import BuildLine, facts, print_outcomes
+from .show import print_json
+
+if TYPE_CHECKING:
+    from vita_edge.engines.tensorrt.build import Outcome
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
+    parser.add_argument("--backend", choices=("tensorrt",), default="tensorrt", help="that plans are for")
+    parser.add_argument(
+        "--device", default="auto", metavar="SM", help="compute capability, like sm86, or auto: the GPU of this machine"
+    )
+    parser.add_argument(
+        "--precision", metavar="P", help="refuse a bundle of another precision, which was decided at export"
+    )
+    parser.add_argument("--component", action="append", default=[], metavar="NAME", help="only this one; repeatable")
+    parser.add_argument(
+        "--max-context",
+        type=int,
+        metavar="N",
+        help="positions of the KV cache (default: the longest prompt and 1024, rounded up)",
+    )
+    parser.add_argument("--audio-seconds", type=int, default=60, metavar="N", help="longest clip (default: 60)")
+    parser.add_argument("--tiles", type=int, metavar="N", help="tiles encoded at once (default: a whole picture)")
+    parser.add_argument("--sentence-tokens", type=int, metavar="N", help="longest sentence spoken (default: 256)")
+    parser.add_argument("--codes", type=int, default=128, metavar="N", help="codes made sound at once (default: 128)")
+    parser.add_argument("--memory", type=int, metavar="MIB", help="that building may take (default: what is free)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where plans are kept (default: the user's cache)")
+    parser.add_argument("--stripped", action="store_true", help="leave weights out of the plans; needs a GPU")
+    parser.add_argument("--force", action="store_true", help="build also what is there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from vita_edge.engines.bundle import Bundle
+    from vita_edge.engines.tensorrt.build import build_plans
+    from vita_edge.engines.tensorrt.place import find_place
+    from vita_edge.engines.tensorrt.plan_cache import PlanCache
+    from vita_edge.engines.tensorrt.profiles import Limits
+    from vita_edge.engines.tensorrt.wanted import check_bundle, wanted_plans
+
+    bundle = Bundle.open(arguments.bundle)
+    check_bundle(bundle, arguments.precision)
+    limits = Limits.of(
+        bundle.model,
+        max_context=arguments.max_context,
+        audio_s=arguments.audio_seconds,
+        tiles=arguments.tiles,
+        sentence_tokens=arguments.sentence_tokens,
+        codes=arguments.codes,
+    )
+    if arguments.memory is not None and arguments.memory < 1:
+        raise Misuse(f"--memory is {arguments.memory}.", why="It counts MiB.", fix="Give 1 or more.")
+    place = find_place(arguments.device)
+    wanted = wanted_plans(bundle, place, limits, components=arguments.component, stripped=arguments.stripped)
+    cache = PlanCache(arguments.cache)
+    line = BuildLine(len(wanted))
+    outcomes: list[Outcome] = []
+    whole = False
+    try:
+        for outcome in build_plans(
+            wanted,
+            place,
+            cache,
+            memory_bytes=arguments.memory << 20 if arguments.memory else None,
+            force=arguments.force,
+            progress=line.show,
+            debug=(lambda text: print(text, file=sys.stderr)) if arguments.debug else None,
+        ):
+            outcomes.append(outcome)
+            line.finished(outcome)
+        whole = True
+    finally:
+        line.close()
+        if outcomes and not whole:  # Ctrl-C
+            _tell_what_stays(outcomes)
+    if arguments.json:
+        print_json(
+            {
+                "bundle": str(bundle.path),
+                "cache": str(cache.folder),
+                "library": place.library.name,
+                "version": place.library.version,
+                "device": place.sm,
+                "max_context": limits.max_context,
+                "plans": {outcome.component: facts(outcome) for outcome in outcomes},
+            }
+        )
+    else:
+        print_outcomes(outcomes, str(place), cache.folder)
+    return _exit_code(outcomes)
+
+
+def _exit_code(outcomes: Sequence[Outcome]) -> int:
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    return max((error.exit_code for error in failed), default=0)
+
+
+def _tell_what_stays(outcomes: Sequence[Outcome]) -> None:
+    done = [outcome.component for outcome in outcomes if outcome.plan]
+    print(f"finished, and kept: {', '.join(done) or 'nothing'}", file=sys.stderr)

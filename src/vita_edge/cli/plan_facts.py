@@ -1,0 +1,229 @@
+"""The facts that `vita-edge plan` prints: verdicts, predictions, and predictions against measurements."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.device import Device, DeviceFile, Measurement
+from vita_edge.engines.footprint import bytes_on_disk, resident_weights
+from vita_edge.engines.memory_plan import MemoryPlan, advice, memory_plan
+from vita_edge.engines.turn_estimate import Estimate, SpokenTurn, estimate, yardstick_estimate
+from vita_edge.engines.work import ModelWork
+
+__all__ = ["Figures", "Planned", "bench_figures", "plan_facts"]
+
+DEFAULT_PRECISIONS = ("fp16", "int8", "int4")
+BACKENDS = {"onnxruntime": "onnxruntime-cpu"}
+
+Figures = Mapping[str, tuple[float, str]]
+"""What was measured → its value, and its source."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A model that is planned for."""
+
+    name: str
+    bundle: Bundle | None
+    work: ModelWork
+
+    @property
+    def precisions(self) -> Sequence[str]:
+        return [self.bundle.precision] if self.bundle else DEFAULT_PRECISIONS
+
+    def weights(self, device: Device, precision: str) -> dict[str, int] | None:
+        """Resident bytes as the bundle's files say them, where it is for this backend and precision."""
+        bundle = self.bundle
+        if bundle is None or bundle.precision != precision:
+            return None
+        if BACKENDS.get(getattr(bundle, "target", "onnxruntime"), "tensorrt") != device.backend:
+            return None
+        resident = resident_weights if device.backend == "onnxruntime-cpu" else bytes_on_disk
+        return {name: resident(component) for name, component in bundle.components.items()}
+
+
+def plan_facts(
+    planned: Planned,
+    known: DeviceFile,
+    keys: Sequence[str],
+    precisions: Sequence[str],
+    context_tokens: int,
+    turn: SpokenTurn,
+    figures: Figures,
+) -> dict[str, Any]:
+    """One object with everything; latencies are null where the model does not fit."""
+    plans = [
+        _plan(planned, key, known, precision, context_tokens, turn, figures) for key in keys for precision in precisions
+    ]
+    return {
+        "model": planned.name,
+        "bundle": str(planned.bundle.path) if planned.bundle else None,
+        "context_tokens": context_tokens,
+        "turn": dataclasses.asdict(turn),
+        "plans": plans,
+        "yardsticks": [one for key in keys for one in _yardsticks(key, known)],
+    }
+
+
+def bench_figures(path: Path) -> tuple[Figures, SpokenTurn]:
+    """Medians of a result of `vita-edge bench -o`, and the turn that was measured."""
+    from vita_edge.runtime.live.rehearsed import Rehearsed
+
+    run = Rehearsed.read(path)
+    turns = run.group(True) or run.group(False)
+    reports = [turn.report for turn in turns]
+    source = f"{path.name}: p50 of {len(turns)} turns, {run.time}"
+    names = {
+        "first_audio_ms": "engine_ms",
+        "server_ms": "server_ms",
+        "decode_tokens_per_s": "decode_rate",
+        "rest_positions_per_s": "prefill_rate",
+        "speech_rtf": "speech_decoder_rtf",
+        "codec_rtf": "codec_rtf",
+    }
+    figures: dict[str, tuple[float, str]] = {}
+    for name, field in names.items():
+        values = [value for report in reports if (value := getattr(report, field)) is not None]
+        if values:
+            figures[name] = (statistics.median(values), source)
+    if run.memory_peak_bytes:
+        figures["needed_bytes"] = (float(run.memory_peak_bytes), source)
+    turn = SpokenTurn(
+        question_s=round(statistics.median(report.speech_s for report in reports), 2),
+        held_tokens=round(statistics.median(turn.history_tokens for turn in turns)) or SpokenTurn.held_tokens,
+        rest_tokens=round(statistics.median(report.positions_after_speech for report in reports)),
+        clause_tokens=max(round(statistics.median(report.tokens for report in reports)), 1),
+        pause_ms=float(run.settings.get("pause_ms", SpokenTurn.pause_ms)),
+        endpoint_ms=float(run.settings.get("endpoint_ms", SpokenTurn.endpoint_ms)),
+    )
+    return figures, turn
+
+
+def _plan(
+    planned: Planned,
+    key: str,
+    known: DeviceFile,
+    precision: str,
+    context_tokens: int,
+    turn: SpokenTurn,
+    figures: Figures,
+) -> dict[str, Any]:
+    work, device = planned.work, known.devices[key]
+    memory = memory_plan(work, device, precision, context_tokens, planned.weights(device, precision))
+    fits = memory.verdict != "no"
+    cases = [estimate(work, device, precision, context_tokens, turn, case) for case in ("expected", "slow", "fast")]
+    latency = _latency(*cases)
+    predicted = _predicted(cases[0], memory, turn)
+    return {
+        "device": key,
+        "name": device.name,
+        "platforms": [dataclasses.asdict(known.platforms[name]) for name in device.platforms],
+        "precision": precision,
+        "verdict": memory.verdict,
+        "advice": None if fits else advice(work, device, precision, context_tokens),
+        "memory_bytes": _memory(memory, device),
+        "latency": latency if fits else None,
+        "efficiency": {name: dataclasses.asdict(share) for name, share in device.efficiency.items()},
+        "compared": [
+            _compared(what, predicted[what], value, source)
+            for what, (value, source) in {**_known_figures(device, planned.name, precision), **figures}.items()
+            if what in predicted
+        ],
+        "sources": dict(device.sources),
+    }
+
+
+def _memory(memory: MemoryPlan, device: Device) -> dict[str, Any]:
+    return {
+        "weights": dict(memory.weights),
+        "kv_cache": memory.kv_cache,
+        "speech_kv_cache": memory.speech_kv_cache,
+        "activations": memory.activations,
+        "runtime": memory.runtime,
+        "needed": memory.needed,
+        "memory": memory.memory,
+        "system": memory.system,
+        "available": memory.available,
+        "embeddings_on_disk": memory.on_disk,
+        "build_peak": memory.build_peak if device.backend == "tensorrt" else None,
+        "shared": device.shared_memory,
+    }
+
+
+def _latency(expected: Estimate, slow: Estimate, fast: Estimate) -> dict[str, Any]:
+    def spread(name: str) -> dict[str, float]:
+        cases = {"expected": expected, "slow": slow, "fast": fast}
+        return {case: round(getattr(one, name), 2) for case, one in cases.items()}
+
+    return {
+        "stages_ms": {name: round(stage.ms, 2) for name, stage in expected.stages.items()},
+        "bound_by": {name: stage.bound for name, stage in expected.stages.items()},
+        "first_audio_ms": spread("first_audio_ms"),
+        "server_ms": spread("server_ms"),
+        "server_without_speculation_ms": spread("server_without_speculation_ms"),
+        "heard_at_once_ms": spread("heard_at_once_ms"),
+        "picture_ms": spread("picture_ms"),
+        "decode_tokens_per_s": spread("decode_tokens_per_s"),
+        "prefill_positions_per_s": spread("prefill_positions_per_s"),
+        "speech_steps_per_s": spread("speech_steps_per_s"),
+        "speech_steps_needed_per_s": expected.codes_per_s,
+        "speech_rtf": spread("speech_rtf"),
+        "codec_rtf": spread("codec_rtf"),
+        "load": spread("load"),
+        "real_time": expected.real_time,
+    }
+
+
+def _predicted(expected: Estimate, memory: MemoryPlan, turn: SpokenTurn) -> dict[str, float]:
+    names = (
+        "first_audio_ms",
+        "server_ms",
+        "decode_tokens_per_s",
+        "prefill_positions_per_s",
+        "speech_steps_per_s",
+        "speech_rtf",
+        "codec_rtf",
+    )
+    figures = {name: float(getattr(expected, name)) for name in names}
+    # a live talk reads a few positions at a time, never 300 at once
+    figures["rest_positions_per_s"] = 1000 * turn.rest_tokens / expected.stages["prefill_rest"].ms
+    if not expected.real_time:
+        del figures["server_ms"]  # what is held back, so that the rest does not run dry, is not predicted
+    return {**figures, "needed_bytes": float(memory.needed)}
+
+
+def _known_figures(device: Device, model: str, precision: str) -> dict[str, tuple[float, str]]:
+    return {
+        one.what: (one.value, one.source) for one in device.measured if (one.model, one.precision) == (model, precision)
+    }
+
+
+def _yardsticks(key: str, known: DeviceFile) -> list[dict[str, Any]]:
+    device, found = known.devices[key], []
+    for one in device.measured:
+        model = known.yardsticks.get(one.model)
+        predicted = yardstick_estimate(model, device, one.what, one.positions) if model else None
+        if model and predicted is not None:
+            what = _labelled(one)
+            found.append({"device": key, "model": model.name, **_compared(what, predicted, one.value, one.source)})
+    return found
+
+
+def _labelled(one: Measurement) -> str:
+    return f"{one.what} of {one.positions} positions" if one.positions else one.what
+
+
+def _compared(what: str, predicted: float, measured: float, source: str) -> dict[str, Any]:
+    return {
+        "what": what,
+        "predicted": round(predicted, 3),
+        "measured": round(measured, 3),
+        "error": round(predicted / measured - 1, 3),
+        "source": source,
+    }

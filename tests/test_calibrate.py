@@ -1,0 +1,192 @@
+"""From recorded feeds to a calibrated bundle: refused when they are another model's, the same bytes for the same feeds,
+and good enough for the gate that every bundle passes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from vita_edge.calibration.calibrate import calibrate
+from vita_edge.calibration.choices import Choices
+from vita_edge.calibration.component_graph import ComponentGraph
+from vita_edge.calibration.feeds import Feeds
+from vita_edge.calibration.report import CalibrationReport
+from vita_edge.cli import main
+from vita_edge.engines.bundle import COMPONENTS, Bundle
+from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.export.bundle import export_bundle
+from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
+from vita_edge.runtime.parity import verify
+
+QUICK = Choices(method="minmax", samples=24, rows=128)
+
+
+@pytest.fixture(scope="module")
+def feeds(tiny_bundle: Bundle, golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two turns, so that every component is used."""
+    folder = tmp_path_factory.mktemp("recorded") / "feeds"
+    inputs = golden / "data" / "inputs"
+    with Assistant(tiny_bundle, record=folder) as assistant:
+        talk = assistant.conversation(Options(max_new_tokens=48))
+        talk.ask(Turn(sounds=[read_sound(inputs / "zh_ask.wav")], images=[read_image(inputs / "square.png")]))
+        talk.ask(Turn(text="Hello, how are you today?"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(
+    tiny_bundle: Bundle, feeds: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, CalibrationReport]:
+    folder = tmp_path_factory.mktemp("calibrated") / "int8"
+    return folder, calibrate(tiny_bundle.path, feeds, folder, QUICK)
+
+
+def test_every_component_is_calibrated_and_none_is_far_off(calibrated: tuple[Path, CalibrationReport]) -> None:
+    folder, report = calibrated
+    assert [stage.component for stage in report.stages] == list(COMPONENTS)
+    assert min(stage.snr_db for stage in report.stages) > 14
+    bundle = Bundle.open(folder)
+    assert bundle.precision == "int8"
+    assert {part.precision for part in bundle.components.values()} == {"int8"}
+    assert list(bundle.damaged_files()) == []
+    told = json.loads((folder / "calibration" / "report.json").read_text("utf-8"))
+    levels = [layer["snr_db"] for layer in told["layers"]]
+    assert levels == sorted(levels) and len(levels) == len(report.layers)
+
+
+def test_all_q_and_dq_are_signed_and_symmetric(calibrated: tuple[Path, CalibrationReport]) -> None:
+    rounded = 0
+    for part in Bundle.open(calibrated[0]).components.values():
+        onnx.checker.check_model(part.graph)
+        graph = ComponentGraph(part.graph)
+        for node in graph.nodes:
+            if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+                if len(node.input) == 2:  # the bias of a convolution on the CPU; none is zero
+                    assert graph.initializers[node.input[0]].data_type == TensorProto.INT32
+                    continue
+                zero = graph.initializers[node.input[2]]
+                assert zero.data_type == TensorProto.INT8 and not graph.array(zero.name).any()
+            if node.op_type == "QuantizeLinear":
+                assert graph.array(node.input[1]).shape == ()  # one scale for all of a tensor
+                rounded += 1
+    assert rounded > 80
+
+
+def test_the_calibrated_bundle_passes_the_gate(calibrated: tuple[Path, CalibrationReport], golden: Path) -> None:
+    checks = list(verify(Bundle.open(calibrated[0]), golden))
+    assert [f"{check.stage}: {check.name}" for check in checks if not check.passed] == []
+    assert sum(not check.skipped for check in checks) > 100
+
+
+def test_the_calibrated_bundle_answers(calibrated: tuple[Path, CalibrationReport]) -> None:
+    with Assistant(calibrated[0]) as assistant:
+        reply = assistant.conversation(Options(max_new_tokens=4)).ask(Turn(text="Hello."))
+    assert len(reply.token_ids) == 4
+
+
+def test_the_same_feeds_give_the_same_bytes(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        calibrate(tiny_bundle.path, feeds, tmp_path / name, Choices(samples=4), components=["vision", "llm"])
+    files = sorted(file.relative_to(tmp_path / "one") for file in (tmp_path / "one").rglob("*") if file.is_file())
+    assert Path("components/vision.bin") in files and Path("calibration/report.json") in files
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes(), file
+
+
+def test_feeds_of_another_model_are_refused(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "feeds"
+    shutil.copytree(feeds, other)
+    manifest = json.loads((other / "manifest.json").read_text("utf-8"))
+    manifest["model"]["embeddings"] = "0" * 64
+    (other / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    assert main(["calibrate", str(tiny_bundle.path), "--feeds", str(other), "-o", str(tmp_path / "out")]) == 1
+    assert "another model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_feeds_recorded_with_another_precision_serve(
+    tiny_bundle: Bundle, feeds: Path, golden: Path, tmp_path: Path
+) -> None:
+    """What is told about the model is what bundles of all precisions and targets have in common."""
+    export_bundle(golden / "checkpoint", tmp_path / "half", precision="fp16", target="tensorrt")
+    report = calibrate(tmp_path / "half", feeds, tmp_path / "out", QUICK, components=["vision", "llm"])
+    assert min(stage.snr_db for stage in report.stages) > 20
+    graph = ComponentGraph(Bundle.open(tmp_path / "out").components["vision"].graph)
+    scales = [graph.array(n.input[1]).dtype for n in graph.nodes if n.op_type == "QuantizeLinear"]
+    assert len(scales) > 8 and set(scales) == {np.dtype("float16")}
+
+
+def test_four_bits_are_for_the_language_model(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
+    choices = Choices(precision="int4", weights="gptq", method="minmax", samples=2, block=32)
+    calibrate(tiny_bundle.path, feeds, tmp_path / "out", choices, components=["llm", "speech_decoder"])
+    bundle = Bundle.open(tmp_path / "out")
+    precisions = {name: part.precision for name, part in bundle.components.items()}
+    assert precisions == dict.fromkeys(COMPONENTS, "fp32") | {"llm": "int4", "speech_decoder": "int8"}
+    with Assistant(bundle) as assistant:
+        assert assistant.conversation(Options(max_new_tokens=4)).ask(Turn(text="Hello.")).token_ids
+
+
+def test_a_bundle_that_was_rounded_is_not_rounded_again(
+    calibrated: tuple[Path, CalibrationReport], feeds: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Misuse, match="cannot be calibrated"):
+        calibrate(calibrated[0], feeds, tmp_path / "out")
+
+
+def test_a_component_that_was_not_used_is_named(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
+    less = tmp_path / "feeds"
+    shutil.copytree(feeds, less)
+    manifest = json.loads((less / "manifest.json").read_text("utf-8"))
+    for name in COMPONENTS:
+        if name != "codec":
+            manifest["components"][name]["files"] = []
+    (less / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(BadInput, match="hold nothing of vision"):
+        calibrate(tiny_bundle.path, less, tmp_path / "out", QUICK, components=["vision"])
+    report = calibrate(tiny_bundle.path, less, tmp_path / "out", QUICK)
+    assert [stage.component for stage in report.stages] == ["codec"]
+    assert any(note.startswith("vision was left as it is") for note in report.notes)
+
+
+def test_damaged_feeds_are_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is no recording"):
+        Feeds.open(tmp_path)
+    broken = tmp_path / "feeds"
+    shutil.copytree(feeds, broken)
+    for file in (broken / "codec").iterdir():
+        file.write_bytes(b"PK")
+    with pytest.raises(BadInput, match="cannot be read"):
+        calibrate(tiny_bundle.path, broken, tmp_path / "out", QUICK, components=["codec"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_of_the_graph_file_are_where_it_says(calibrated: tuple[Path, CalibrationReport]) -> None:
+    """The onnx package reads the weights that were written beside the graph."""
+    path = Bundle.open(calibrated[0]).components["vision"].graph
+    whole = onnx.load(path)
+    graph = ComponentGraph(path)
+    for tensor in whole.graph.initializer:
+        assert np.array_equal(numpy_helper.to_array(tensor), graph.array(tensor.name)), tensor.name
+
+
+def test_the_command_prints_layers_and_stages(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--component", "vision", "--method", "minmax", "--samples", "2"]
+    command = ["calibrate", str(tiny_bundle.path), "--feeds", str(feeds), "-o", str(tmp_path / "out"), *arguments]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "vision: layers.0/mlp.fc1" in printed and "image_embeds" in printed
+    assert main(command) == 2  # it exists
+    assert "exists" in capsys.readouterr().err
+    assert main([*command, "--force", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["stages"][0]["component"] == "vision" and told["peak_memory_bytes"] > 1 << 20

@@ -1,0 +1,331 @@
+"""Ranges, Q/DQ and rounded weights by hand, on graphs of a few nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from vita_edge.calibration.choices import Choices
+from vita_edge.calibration.component import ComponentCalibration
+from vita_edge.calibration.component_graph import ComponentGraph
+from vita_edge.calibration.feeds import Sample, whole_feeds
+from vita_edge.calibration.picture import picture_png
+from vita_edge.calibration.ranges import Observed, candidates
+from vita_edge.calibration.report import CalibrationReport, LayerReport, StageReport
+from vita_edge.calibration.walk import run_graph
+from vita_edge.calibration.weight_scales import (
+    Blocked,
+    BlockGrid,
+    block_that_fits,
+    channel_int8,
+    gptq_blocks,
+    round_blocks,
+)
+from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.errors import Misuse
+
+Floats = NDArray[np.float32]
+
+
+def graph_file(
+    folder: Path, nodes: list[onnx.NodeProto], weights: dict[str, Floats], width: int, name: str = "part"
+) -> Path:
+    """x [1, rows, width] → y."""
+    values = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, "rows", a]) for n, a in (("x", width), ("y", "out"))
+    ]
+    graph = helper.make_graph(
+        nodes, name, values[:1], values[1:], [numpy_helper.from_array(w, n) for n, w in weights.items()]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+    return folder / f"{name}.onnx"
+
+
+def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [output], name=output, **attributes)
+
+
+def calibrated(
+    file: Path, feeds: list[Sample], choices: Choices, *, name: str = "vision", target: str = "tensorrt"
+) -> tuple[ComponentGraph, ComponentCalibration, StageReport]:
+    out = file.parent / "out"
+    out.mkdir()
+    one = ComponentCalibration(name, ComponentGraph(file), feeds, choices, target, out)
+    stage = one.run(feeds, threads=1, progress=lambda done, total: None)
+    onnx.checker.check_model(out / file.name)
+    return ComponentGraph(out / file.name), one, stage
+
+
+def kinds(graph: ComponentGraph) -> list[str]:
+    return [each.op_type for each in graph.nodes]
+
+
+@pytest.fixture
+def two_products(tmp_path: Path) -> Path:
+    """y = relu(x · first) · second"""
+    weights = {
+        "first.weight": np.array([[1.0, -2.54], [0.5, 1.27]], np.float32),
+        "second.weight": np.array([[12.7], [-6.35]], np.float32),
+    }
+    nodes = [
+        node("MatMul", ["x", "first.weight"], "h"),
+        node("Relu", ["h"], "r"),
+        node("MatMul", ["r", "second.weight"], "y"),
+    ]
+    return graph_file(tmp_path, nodes, weights, 2)
+
+
+def test_scales_are_the_largest_magnitude_over_127(two_products: Path) -> None:
+    feeds: list[Sample] = [
+        {"x": np.array([[[1.0, 2.0]]], np.float32)},
+        {"x": np.array([[[-5.08, 0.5]]], np.float32)},  # the largest of x; it makes h (-4.83, 13.5382)
+    ]
+    graph, one, _ = calibrated(two_products, feeds, Choices(method="minmax", keep_below_db=-100))
+    assert kinds(graph) == [
+        *("QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "MatMul", "Relu"),
+        *("QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "MatMul"),
+    ]
+    assert graph.array("x.range") == pytest.approx(5.08 / 127)
+    assert graph.array("r.range") == pytest.approx((5.08 * 2.54 + 0.5 * 1.27) / 127)
+    assert graph.array("int8_zero").dtype == np.int8 and graph.array("int8_zero") == 0
+    assert graph.array("first.weight.scale").tolist() == pytest.approx([1 / 127, 2.54 / 127])
+    assert graph.array("first.weight.int8").tolist() == [[127, -127], [64, 64]]  # 0.5 is 63.5 steps, 1.27 is 63.5
+    assert graph.array("first.weight.zero").tolist() == [0, 0]
+    assert graph.array("second.weight.int8").tolist() == [[127], [-64]]
+    first, second = one.layers
+    assert (first.amax, first.values, second.amax) == pytest.approx((5.08, 4, 13.5382))
+
+
+def test_the_graph_computes_what_its_integers_say(two_products: Path) -> None:
+    feeds: list[Sample] = [{"x": np.array([[[1.0, 2.0], [-5.08, 0.5]]], np.float32)}]
+    graph, _, stage = calibrated(two_products, feeds, Choices(method="minmax", keep_below_db=-100))
+
+    def rounded(x: Floats, scale: Floats) -> Floats:
+        return np.clip(np.rint(x / scale), -128, 127) * scale
+
+    x, weights = feeds[0]["x"], []
+    for name in ("first", "second"):
+        weights.append(graph.array(f"{name}.weight.int8") * graph.array(f"{name}.weight.scale"))
+    hidden = np.maximum(rounded(x, graph.array("x.range")) @ weights[0], 0)
+    want = rounded(hidden, graph.array("r.range")) @ weights[1]
+    assert run_graph(graph, feeds)[0]["y"] == pytest.approx(want, rel=1e-5)
+    assert stage.snr_db > 30
+
+
+@pytest.fixture
+def outliers(tmp_path: Path) -> Path:
+    """A norm with one loud channel, as language models have them, then a product."""
+    rng = np.random.default_rng(0)
+    gain = np.ones(64, np.float32)
+    gain[7] = 60
+    weights = {"norm.weight": gain, "part.weight": rng.normal(size=(64, 32)).astype(np.float32)}
+    weights["part.weight"][7] *= 0.02
+    nodes = [
+        node("RMSNormalization", ["x", "norm.weight"], "n", axis=-1, epsilon=1e-6),
+        node("MatMul", ["n", "part.weight"], "y"),
+    ]
+    return graph_file(tmp_path, nodes, weights, 64)
+
+
+def normal(*shape: int, seed: int = 1) -> Floats:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_smoothing_moves_an_outlier_into_the_weight(outliers: Path, tmp_path: Path) -> None:
+    feeds: list[Sample] = [{"x": normal(1, 40, 64)}]
+    graph, one, stage = calibrated(outliers, feeds, Choices())
+    (layer,) = one.layers
+    assert layer.smoothing is not None and layer.minmax_db is not None
+    assert layer.snr_db > layer.minmax_db + 6
+    assert stage.snr_db == pytest.approx(layer.snr_db, abs=1)
+    old, new = ComponentGraph(outliers).array("norm.weight"), graph.array("norm.weight")
+    assert (old / new).argmax() == 7 and (old / new)[7] > 5
+    values, scales = graph.array("part.weight.int8"), graph.array("part.weight.scale")
+    assert values * scales == pytest.approx(
+        ComponentGraph(outliers).array("part.weight") * (old / new)[:, None], abs=0.2
+    )
+
+
+def test_without_smoothing_the_norm_is_as_it_was(outliers: Path) -> None:
+    graph, one, _ = calibrated(outliers, [{"x": normal(1, 40, 64)}], Choices(smoothing=False))
+    assert one.layers[0].smoothing is None
+    assert np.array_equal(graph.array("norm.weight"), ComponentGraph(outliers).array("norm.weight"))
+
+
+def test_a_norm_that_others_read_is_not_smoothed(tmp_path: Path) -> None:
+    weights = {"norm.weight": np.linspace(1, 60, 16, dtype=np.float32), "part.weight": normal(16, 16)}
+    nodes = [
+        node("RMSNormalization", ["x", "norm.weight"], "n", axis=-1),
+        node("MatMul", ["n", "part.weight"], "p"),
+        node("Add", ["p", "n"], "y"),
+    ]
+    _, one, _ = calibrated(graph_file(tmp_path, nodes, weights, 16), [{"x": normal(1, 40, 16)}], Choices())
+    assert one.layers[0].smoothing is None
+
+
+def test_a_layer_that_rounding_ruins_stays_as_it_is(tmp_path: Path) -> None:
+    """The first product reads one huge channel that its weight ignores: nothing is left of the others."""
+    first, second = normal(16, 16), normal(16, 8, seed=2)
+    first[3] = 0
+    nodes = [node("MatMul", ["x", "bad.weight"], "h"), node("MatMul", ["h", "good.weight"], "y")]
+    file = graph_file(tmp_path, nodes, {"bad.weight": first, "good.weight": second}, 16)
+    x = normal(1, 50, 16)
+    x[..., 3] = 5000
+    graph, one, stage = calibrated(file, [{"x": x}], Choices(method="minmax"))
+    assert {layer.name: layer.kept_as for layer in one.layers} == {"bad": "float32", "good": "int8"}
+    assert one.layers[0].snr_db < 20 < one.layers[1].snr_db
+    assert kinds(graph) == ["MatMul", "QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "MatMul"]
+    assert np.array_equal(graph.array("bad.weight"), first)
+    assert stage.wider == 1 and stage.snr_db > 30
+
+
+def test_convolutions_have_a_scale_for_every_output(tmp_path: Path) -> None:
+    weights = {"conv.weight": normal(6, 4, 3), "up.weight": normal(6, 5, 4), "bias": normal(6)}
+    nodes = [
+        node("Conv", ["x", "conv.weight", "bias"], "h", pads=[1, 1]),
+        node("ConvTranspose", ["h", "up.weight"], "y", strides=[2]),
+    ]
+    file = graph_file(tmp_path, nodes, weights, 30)
+    graph, one, stage = calibrated(file, [{"x": normal(1, 4, 30)}], Choices())
+    assert graph.array("conv.weight.scale").shape == (6,) and graph.array("up.weight.scale").shape == (5,)
+    axes = {
+        each.output[0]: helper.get_node_attr_value(each, "axis") for each in graph.nodes if "weight" in each.input[0]
+    }
+    assert axes == {"conv.weight.dequantized": 0, "up.weight.dequantized": 1}
+    assert [layer.kept_as for layer in one.layers] == ["int8", "int8"] and stage.snr_db > 30
+
+
+def test_a_percentile_leaves_a_tail_out_and_entropy_too() -> None:
+    seen = Observed(samples=1, rows=4096)
+    x = normal(4096, 8)
+    x[0, 0] = 1000
+    seen(x, 0)
+    limits = {each.method: each.limit for each in candidates(seen, "auto")}
+    assert limits["minmax"] == 1000
+    assert 3 < limits["percentile 99.9"] < limits["percentile 99.99"] < 6
+    assert limits["entropy"] < 1000
+    assert [each.method for each in candidates(seen, "percentile")] == ["percentile"]
+
+
+def test_weights_alone_keep_the_activations(tmp_path: Path) -> None:
+    file = graph_file(
+        tmp_path, [node("MatMul", ["x", "layers.1/out.weight"], "y")], {"layers.1/out.weight": normal(32, 8)}, 32
+    )
+    graph, one, stage = calibrated(file, [{"x": normal(1, 20, 32)}], Choices(), name="llm")
+    assert kinds(graph) == ["DequantizeLinear", "MatMul", "Mul"]
+    assert graph.array("layers.1/out.weight.scale").shape == ()  # what TensorRT fuses for a single row
+    assert one.layers[0].kept_as == "int8 weight" and stage.snr_db > 38
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "onnxruntime"])
+@pytest.mark.parametrize("weights", ["rtn", "searched", "gptq"])
+def test_blocks_of_four_bits_run_on_either_backend(tmp_path: Path, target: str, weights: Any) -> None:
+    matrices = {"layers.1/a.weight": normal(96, 24), "layers.2/head.weight": normal(24, 7, seed=5)}
+    nodes = [
+        node("MatMul", ["x", "layers.1/a.weight"], "h"),
+        node("MatMul", ["h", "layers.2/head.weight"], "y"),
+    ]
+    choices = Choices(precision="int4", weights=weights, block=32, keep_below_db=0)
+    file = graph_file(tmp_path, nodes, matrices, 96)
+    graph, one, stage = calibrated(file, [{"x": normal(1, 64, 96)}], choices, name="llm", target=target)
+    assert {layer.name: layer.kept_as for layer in one.layers} == {
+        "layers.1/a": "int4 weight",
+        "layers.2/head": "int8 weight",
+    }
+    assert ("MatMulNBits" in kinds(graph)) == (target == "onnxruntime")
+    assert 15 < stage.snr_db < 40
+    assert stage.snr_db == pytest.approx(one.layers[0].snr_db, abs=1.5)
+
+
+def test_gptq_makes_up_for_rounding_where_inputs_are_correlated() -> None:
+    inputs = normal(2000, 64) @ normal(64, 64, seed=2)
+    weight, grid = normal(64, 48, seed=3), BlockGrid(32)
+
+    def error(rounded: Blocked) -> float:
+        return float(np.square(inputs @ (rounded.floats() - weight)).mean())
+
+    plain, gptq = round_blocks(weight, grid, search=True), gptq_blocks(weight, inputs, grid)
+    assert error(gptq) < 0.6 * error(plain)
+    assert gptq.values.min() >= -8 and gptq.values.max() <= 7
+
+
+def test_gptq_rounds_to_nearest_where_inputs_are_not_correlated() -> None:
+    weight, grid = normal(32, 8), BlockGrid(32)
+    gptq, plain = gptq_blocks(weight, np.eye(32, dtype=np.float32), grid), round_blocks(weight, grid, search=True)
+    assert np.array_equal(gptq.values, plain.values)
+    assert np.array_equal(gptq.scales, plain.scales)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_searched_range_never_errs_more(symmetric: bool) -> None:
+    weight, grid = np.random.default_rng(0).standard_t(3, (128, 16)).astype(np.float32), BlockGrid(64, 4, symmetric)
+    errors = [np.square(round_blocks(weight, grid, search=s).floats() - weight).sum() for s in (True, False)]
+    assert errors[0] < errors[1]
+
+
+def test_a_block_divides_the_width() -> None:
+    assert [block_that_fits(128, width) for width in (256, 96, 48, 100)] == [128, 32, 16, None]
+
+
+def test_a_column_of_zeros_has_a_scale_that_is_not_zero() -> None:
+    for dtype in ("float16", "float32"):
+        values, scales = channel_int8(np.zeros((4, 2), np.float32), 1, dtype)
+        assert not values.any() and (scales > 0).all()
+
+
+def test_layer_by_layer_equals_the_whole_graph(tiny_bundle: Bundle) -> None:
+    """The decoder too: all positions at once are what one step after the other gives."""
+    graph = ComponentGraph(tiny_bundle.components["llm"].graph)
+    rows = normal(1, 9, tiny_bundle.model.llm.hidden_size) * np.float32(0.1)
+    (got,) = run_graph(graph, [whole_feeds(graph.inputs, {"inputs_embeds": rows})])
+    with tiny_bundle.session("llm") as session:
+        cache = session.new_cache(16)
+        steps = [session.infer({"inputs_embeds": rows[:, i : i + 1]}, cache)["logits"][0, 0].copy() for i in range(9)]
+    assert got["logits"][0] == pytest.approx(np.stack(steps), abs=1e-4)
+    assert set(got) == {"logits"}
+
+
+def test_the_report_begins_with_the_worst() -> None:
+    layers = tuple(
+        LayerReport("llm", name, "MatMul", snr, "int8") for name, snr in (("a", 30.0), ("b", 12.5), ("c", 40.0))
+    )
+    stages = (StageReport("llm", "logits", 2, 25.0, 0, "00"), StageReport("codec", "waveform", 2, 20.0, 0, "00"))
+    report = CalibrationReport("int8", {}, layers, stages)
+    assert [layer["name"] for layer in report.to_json()["layers"]] == ["b", "a", "c"]
+    assert [stage["component"] for stage in report.to_json()["stages"]] == ["codec", "llm"]
+    pytest.importorskip("matplotlib")
+    picture = picture_png(report)
+    assert picture.startswith(b"\x89PNG") and picture == picture_png(report)
+
+
+def test_unknown_choices_are_refused() -> None:
+    with pytest.raises(Misuse, match="no method guess"):
+        Choices(method="guess")
+    with pytest.raises(Misuse, match="samples is 0"):
+        Choices(samples=0)
+
+
+def test_the_backend_runs_it_in_half_precision(tmp_path: Path) -> None:
+    """What calibration writes for TensorRT has half-precision scales; ONNX Runtime reads it as well."""
+    weight = normal(16, 8).astype(np.float16)
+    nodes = [
+        node("Cast", ["x"], "half", to=TensorProto.FLOAT16),
+        node("MatMul", ["half", "part.weight"], "h"),
+        node("Cast", ["h"], "y", to=TensorProto.FLOAT),
+    ]
+    file = graph_file(tmp_path, nodes, {"part.weight": weight}, 16)  # type: ignore[dict-item]
+    x = normal(1, 30, 16)
+    graph, _, stage = calibrated(file, [{"x": x}], Choices())
+    assert graph.array("half.range").dtype == graph.array("part.weight.scale").dtype == np.float16
+    session = ort.InferenceSession(graph.path, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"x": x})[0] == pytest.approx(x @ weight.astype(np.float32), abs=0.3)
+    assert stage.snr_db > 30

@@ -1,0 +1,117 @@
+"""The device file: every number has a source, what users add is read, and what is wrong is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vita_edge.engines.device import FILE, SOURCED, DeviceFile, read_devices
+from vita_edge.engines.errors import BadInput
+
+
+@pytest.fixture(scope="module")
+def known() -> DeviceFile:
+    return read_devices()
+
+
+def keys() -> list[str]:
+    return list(json.loads(FILE.read_text("utf-8"))["devices"])
+
+
+@pytest.mark.parametrize("key", keys())
+def test_every_device_has_every_number_and_a_source_for_it(known: DeviceFile, key: str) -> None:
+    device = known.devices[key]
+    for name in SOURCED:
+        assert len(device.sources[name]) > 20, name  # not a key that leads nowhere
+    numbers = [name for name in SOURCED if name != "sm"]
+    assert all(getattr(device, name) > 0 for name in numbers)
+    assert device.int8_tops > device.fp16_tflops > device.fp32_tflops
+    assert {"decode", "prefill", "convolution"} == set(device.efficiency)
+    for share in device.efficiency.values():
+        assert 0 < share.low <= share.value <= share.high <= 1 and share.source
+    assert device.platforms
+    assert device.system_mib < 1024 * device.memory_gib / 4
+
+
+def test_every_platform_yardstick_and_measurement_has_a_source(known: DeviceFile) -> None:
+    assert all(platform.source and platform.tensorrt and platform.python for platform in known.platforms.values())
+    assert all(yardstick.source for yardstick in known.yardsticks.values())
+    measured = [one for device in known.devices.values() for one in device.measured]
+    assert len(measured) >= 6
+    assert all("http" in one.source for one in measured)
+
+
+def test_the_orin_peaks_are_those_of_their_cores_and_clocks(known: DeviceFile) -> None:
+    # 8 SMs at 918 MHz: 1024 FP16, 2048 INT8 and 128 FP32 multiply-accumulates a clock, two operations each
+    device = known.devices["orin-nx-16"]
+    assert device.fp16_tflops == pytest.approx(8 * 0.918 * 1024 * 2 / 1000, rel=0.01)
+    assert device.int8_tops == pytest.approx(8 * 0.918 * 2048 * 2 / 1000, rel=0.01)
+    assert device.fp32_tflops == pytest.approx(8 * 0.918 * 128 * 2 / 1000, rel=0.01)
+
+
+def own(**changes: Any) -> dict[str, Any]:
+    device = {
+        "name": "A board of mine",
+        "backend": "tensorrt",
+        "sm": "8.7",
+        "memory_gib": 4,
+        "shared_memory": True,
+        "bandwidth_gb_s": 34,
+        "fp32_tflops": 1,
+        "fp16_tflops": 5,
+        "int8_tops": 10,
+        "system_mib": 1024,
+        "runtime_mib": 700,
+        "launch_us": 10,
+        "platforms": ["jetpack-6"],
+        "sources": dict.fromkeys(SOURCED, "its data sheet"),
+    }
+    return {"format": 1, "devices": {"mine": {**device, **changes}}}
+
+
+def test_devices_of_the_user_are_added_with_our_efficiencies(tmp_path: Path, known: DeviceFile) -> None:
+    file = tmp_path / "devices.json"
+    file.write_text(json.dumps(own()))
+    devices = read_devices(file).devices
+    assert set(devices) == {*known.devices, "mine"}
+    assert devices["mine"].bandwidth_gb_s == 34.0
+    assert devices["mine"].efficiency == known.devices["orin-nx-16"].efficiency
+
+
+def test_a_device_may_have_an_efficiency_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "devices.json"
+    file.write_text(json.dumps(own(efficiency={"decode": {"value": 0.5, "low": 0.4, "high": 0.6, "source": "tried"}})))
+    efficiency = read_devices(file).devices["mine"].efficiency
+    assert (efficiency["decode"].value, efficiency["prefill"].value) == (0.5, 0.43)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sources": {"memory_gib": "data sheet"}}, "mine has no source for bandwidth_gb_s"),
+        ({"bandwidth_gb_s": "fast"}, "mine.bandwidth_gb_s is 'fast'"),
+        ({"platforms": ["windows"]}, "a platform that is not described: windows"),
+        ({"backend": "abacus"}, "mine.backend is 'abacus'"),
+        ({"cores": 4}, "not known: cores"),
+        ({"efficiency": {"luck": {}}}, "there is no efficiency luck"),
+        ({"measured": [{"model": "x", "what": "y", "value": 1, "source": "z"}]}, "x, which is not described"),
+    ],
+)
+def test_what_is_wrong_with_a_device_is_named(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    file = tmp_path / "devices.json"
+    file.write_text(json.dumps(own(**changes)))
+    with pytest.raises(BadInput) as refused:
+        read_devices(file)
+    assert says in refused.value.why
+    assert str(file) in refused.value.what
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"devices": {}}', '{"format": 1, "devices": []}'])
+def test_what_is_no_device_file_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "devices.json"
+    file.write_text(content)
+    with pytest.raises(BadInput):
+        read_devices(file)

@@ -1,0 +1,153 @@
+"""Who shares memory with whom, which profile takes a call, and what CUDA's refusals become. No GPU is needed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from types import ModuleType
+
+import pytest
+
+from vita_edge.engines.bundle import COMPONENTS
+from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage
+from vita_edge.engines.tensorrt import cuda
+from vita_edge.engines.tensorrt.memory_plan import ALIGNMENT, LANES, lane_of, lay_out, plan_memory
+from vita_edge.engines.tensorrt.profiles import Profile, Range
+from vita_edge.engines.tensorrt.shape_choice import choose_profile, most_positions, pieces, step_profile
+
+STEP = Profile("step", {"inputs_embeds": Range((1, 1, 8), (1, 1, 8), (1, 1, 8))})
+PREFILL = Profile("prefill", {"inputs_embeds": Range((1, 1, 8), (1, 512, 8), (1, 512, 8))})
+
+
+def test_every_component_runs_on_one_lane() -> None:
+    assert sorted(name for members in LANES.values() for name in members) == sorted(COMPONENTS)
+    assert lane_of("llm") == lane_of("vision") == lane_of("audio") != lane_of("codec") == lane_of("speech_decoder")
+    assert lane_of("llm_prefill") == lane_of("llm")
+
+
+def test_a_lane_has_the_memory_of_its_largest_member() -> None:
+    plan = plan_memory({"llm": [512, 76_000], "vision": [200_000], "audio": [90_000], "codec": [40_000, 10]})
+    assert plan.lanes == {"mind": 200_192, "mouth": 40_192}  # whole pieces of 256 bytes
+    assert plan.total == 240_384
+    assert plan.unshared == 512 + 76_032 + 200_192 + 90_112 + 40_192 + 256
+    assert plan.saved == plan.unshared - plan.total
+
+
+def test_nothing_needs_nothing() -> None:
+    assert plan_memory({}).total == plan_memory({"llm": []}).total == 0
+
+
+def test_tensors_lie_apart_in_a_block_and_each_has_an_address_of_its_own() -> None:
+    parts, nbytes = lay_out([("row", "float32", (1, 1, 100)), ("none", "int64", (1, 0)), ("length", "int64", (1,))])
+    assert [parts[name].offset for name in ("row", "none", "length")] == [0, 512, 768]
+    assert [parts[name].nbytes for name in ("row", "none", "length")] == [400, 0, 8]
+    assert nbytes == 1024
+    assert all(part.offset % ALIGNMENT == 0 for part in parts.values())
+
+
+def test_the_profile_that_reaches_least_beyond_a_call_takes_it() -> None:
+    assert choose_profile("llm", [PREFILL, STEP], {"inputs_embeds": (1, 1, 8)}) == 1
+    assert choose_profile("llm", [STEP, PREFILL], {"inputs_embeds": (1, 2, 8)}) == 1
+    assert choose_profile("vision", [], {"pixel_values": (1, 3, 4, 4)}) == 0
+    with pytest.raises(InferenceFailed, match="llm was not built for this input") as raised:
+        choose_profile("llm", [STEP, PREFILL], {"inputs_embeds": (1, 513, 8)})
+    assert "inputs_embeds [1, 1, 8] or inputs_embeds [1, 1..512, 8]" in raised.value.why
+
+
+def test_steps_have_a_profile_of_exactly_one_position() -> None:
+    assert step_profile([PREFILL, STEP], "inputs_embeds") == 1
+    assert step_profile([PREFILL], "inputs_embeds") is None
+    assert step_profile([STEP], "code") is None
+    assert most_positions([STEP, PREFILL], "inputs_embeds") == 512
+    assert most_positions([STEP], "inputs_embeds") == 1
+
+
+def test_a_long_prompt_is_cut_into_pieces_that_a_plan_takes() -> None:
+    assert pieces(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert pieces(4, 4) == [slice(0, 4)]
+
+
+# --- CUDA
+
+
+def skip_with_a_gpu(runtime: ModuleType) -> None:
+    with suppress(RuntimeError):  # bindings of 12.6 without a driver
+        if not int(runtime.cudaGetDeviceCount()[0]):
+            pytest.skip("there is a GPU here")
+
+
+def test_without_cuda_python_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "MODULES", ("no_such_bindings",))
+    with pytest.raises(MissingPackage, match="cuda-python") as raised:
+        cuda.Cuda()
+    assert "tensorrt" in raised.value.fix
+
+
+def test_without_a_driver_or_a_gpu_it_is_said_so() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    skip_with_a_gpu(runtime)
+    with pytest.raises(EngineUnavailable, match="no GPU to run on") as raised:
+        cuda.Cuda()
+    assert raised.value.why.startswith("There is no NVIDIA")
+    assert "CPU" in raised.value.fix
+
+
+def test_refusals_of_cuda_say_what_was_asked_for() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    device = cuda.Cuda.__new__(cuda.Cuda)
+    device._runtime = runtime
+    full = device._refused("cudaMalloc", runtime.cudaError_t.cudaErrorMemoryAllocation, "1,000 bytes of memory")
+    assert isinstance(full, InferenceFailed)
+    assert full.what == "There is no room for 1,000 bytes of memory."
+    assert "--context" in full.fix
+    broken = device._refused("cudaStreamSynchronize", runtime.cudaError_t.cudaErrorIllegalAddress, "")
+    assert isinstance(broken, InferenceFailed)
+    assert "cudaErrorIllegalAddress" in broken.why
+    gone = device._refused("cudaMalloc", runtime.cudaError_t.cudaErrorNoDevice, "")
+    assert isinstance(gone, EngineUnavailable)
+
+
+def test_every_call_of_cuda_exists_in_the_bindings() -> None:
+    """A name that is spelled wrong would show on a GPU only."""
+    import inspect
+    import re
+
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    source = inspect.getsource(cuda)
+    called = set(re.findall(r'_call\(\s*"(cuda\w+)"', source)) | set(re.findall(r"_runtime\.(cuda\w+)", source))
+    assert len(called) > 15
+    assert [name for name in sorted(called) if not hasattr(runtime, name)] == []
+    for name in cuda.NO_DEVICE:
+        assert hasattr(runtime.cudaError_t, name)
+
+
+def test_every_call_is_taken_with_its_arguments_and_refused_for_want_of_a_driver() -> None:
+    """The bindings convert addresses, streams and flags before they ask the driver."""
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    skip_with_a_gpu(runtime)
+    device = cuda.Cuda.__new__(cuda.Cuda)
+    device._runtime, kinds = runtime, runtime.cudaMemcpyKind
+    device._up, device._down = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
+    device._across = kinds.cudaMemcpyDeviceToDevice
+    calls = [
+        lambda: device.allocate(1 << 20),
+        lambda: device.allocate_pinned(1 << 20),
+        lambda: device.free(1 << 40),
+        lambda: device.free_pinned(1 << 40),
+        lambda: device.free_bytes(),
+        lambda: device.clear(1 << 40, 16, 7),
+        lambda: device.upload(1 << 40, 1 << 41, 16, 7),
+        lambda: device.download(1 << 41, 1 << 40, 16, 7),
+        lambda: device.copy_rows(1 << 40, 256, 1 << 41, 128, 64, 4, 7),
+        lambda: device.new_stream(),
+        lambda: device.wait(7),
+        lambda: device.destroy_stream(7),
+        lambda: device.begin_capture(7),
+        lambda: device.end_capture(7),
+        lambda: device.launch(runtime.cudaGraphExec_t(), 7),
+        lambda: device.destroy_graph(runtime.cudaGraphExec_t()),
+    ]
+    for call in calls:
+        with pytest.raises(EngineUnavailable, match="no GPU to run on"):
+            call()
+    device.abandon_capture(7)  # never the reason for an error
+    device.copy_rows(1 << 40, 0, 1 << 41, 0, 0, 4, 7)  # nothing to copy asks for nothing

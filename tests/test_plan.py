@@ -1,0 +1,170 @@
+"""vita-edge plan: the table, one plan in full, devices of one's own, and predictions against measurements."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command import run
+from rehearsals import rehearsed, turns
+from test_device_file import own
+from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.device import read_devices
+
+
+def plan(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
+    result = run(capsys, "plan", *words, "--json")
+    assert result.code == 0, result.err
+    return result.json
+
+
+def test_all_devices_and_precisions_are_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "plan", "--model", "full").out
+    for key in read_devices().devices:
+        assert f"\n{key} " in out
+    assert out.count("does not fit") >= 8  # no 7 B model in half precision on 8 GB
+    assert "predictions against measurements" in out
+
+
+def test_the_table_and_the_json_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "plan", "--model", "full", "--precision", "int4").out
+    for one in plan(capsys, "--model", "full", "--precision", "int4")["plans"]:
+        row = next(line for line in out.splitlines() if line.startswith(f"{one['device']} "))
+        assert f"{one['memory_bytes']['needed'] / 2**20:,.0f} MiB" in row
+        assert f"{one['latency']['first_audio_ms']['expected']:,.0f} ms" in row
+
+
+def test_an_honest_no_has_no_speed_and_says_what_would_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = plan(capsys, "--model", "full", "--device", "orin-nano-8", "--precision", "fp16")
+    (one,) = facts["plans"]
+    assert (one["verdict"], one["latency"], one["advice"]) == ("no", None, "at int4 it would fit")
+    out = run(capsys, "plan", "--model", "full", "--device", "orin-nano-8", "--precision", "fp16").out
+    assert "does not fit" in out and "at int4 it would fit" in out and "tok/s" not in out.split("predictions")[0]
+
+
+def test_one_plan_says_where_memory_and_time_go(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "full", "--device", "orin-nx-16", "--precision", "int4", "--context", 2048]
+    out = run(capsys, "plan", *words).out
+    (one,) = plan(capsys, *words)["plans"]
+    for told in ("JetPack 7.2", "TensorRT 10.16", "kv cache", "first clause", "assumed efficiencies", "0.43"):
+        assert told in out
+    assert one["memory_bytes"]["kv_cache"] == 2048 * 57_344
+    assert sum(one["latency"]["stages_ms"].values()) == pytest.approx(
+        one["latency"]["first_audio_ms"]["expected"], abs=0.1
+    )
+    fast, expected, slow = (one["latency"]["first_audio_ms"][case] for case in ("fast", "expected", "slow"))
+    assert fast < expected < slow
+
+
+def test_a_bundle_is_planned_at_its_precision(capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle) -> None:
+    facts = plan(capsys, tiny_bundle.path)
+    assert {one["precision"] for one in facts["plans"]} == {"fp32"}
+    assert facts["model"] == tiny_bundle.model.name
+    assert {one["verdict"] for one in facts["plans"]} == {"fits"}
+
+
+def cpu(tmp_path: Path, **changes: Any) -> Path:
+    file = tmp_path / "devices.json"
+    file.write_text(json.dumps(own(backend="onnxruntime-cpu", platforms=[], **changes)))
+    return file
+
+
+def test_where_the_bundle_runs_its_files_say_the_weights(
+    capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    (one,) = plan(capsys, tiny_bundle.path, "--devices", cpu(tmp_path), "--device", "mine")["plans"]
+    on_disk = {name: sum(file.stat().st_size for file in part.weights) for name, part in tiny_bundle.components.items()}
+    assert one["memory_bytes"]["weights"] == on_disk
+    assert one["memory_bytes"]["build_peak"] is None
+
+
+def test_measured_figures_of_a_device_are_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    measured = [
+        {"model": "practice/full", "precision": "int4", "what": "decode_tokens_per_s", "value": 4, "source": "a log"},
+        {"model": "practice/full", "precision": "int8", "what": "decode_tokens_per_s", "value": 2, "source": "a log"},
+    ]
+    file = cpu(tmp_path, memory_gib=32, measured=measured)
+    words = ["--model", "full", "--precision", "int4", "--devices", file, "--device", "mine"]
+    (one,) = plan(capsys, *words)["plans"]
+    (compared,) = one["compared"]
+    predicted = one["latency"]["decode_tokens_per_s"]["expected"]
+    assert compared["measured"] == 4
+    assert compared["error"] == pytest.approx(predicted / 4 - 1, abs=2e-3)
+    assert f"{compared['error']:+.0%}" in run(capsys, "plan", *words).out
+
+
+def test_a_result_of_bench_is_compared_turn_for_turn(
+    capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    result = tmp_path / "bench.json"
+    result.write_text(json.dumps(rehearsed(turns(5)).to_json()))
+    summary = json.loads(result.read_text())["summary"]["on"]
+    words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
+    facts = plan(capsys, tiny_bundle.path, *words)
+    compared = {one["what"]: one for one in facts["plans"][0]["compared"]}
+    assert compared["first_audio_ms"]["measured"] == pytest.approx(summary["engine_ms"]["p50"], abs=1e-3)
+    assert compared["codec_rtf"]["measured"] == pytest.approx(summary["codec_rtf"]["p50"], abs=1e-3)
+    assert facts["turn"]["rest_tokens"] == summary["positions_after_speech"]["p50"]
+    assert "first sound, engine clock" in run(capsys, "plan", tiny_bundle.path, *words).out
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ([], "There is nothing to plan."),
+        (["BUNDLE", "--model", "full"], "Two models are named."),
+        (["--model", "full", "--device", "abacus"], "There is no device abacus."),
+        (["--model", "full", "--context", "0"], "--context is 0."),
+        (["--model", "tiny", "--context", "5000"], "A context of 5000 positions is more than the model has."),
+        (["--model", "full", "--clause-tokens", "0"], "--clause-tokens is 0."),
+        (["--model", "full", "--measured", "x.json"], "--measured belongs to one device."),
+        (["--measure-this-machine"], "There is nowhere to write to."),
+        (["--measure-this-machine", "--model", "full", "--devices", "x.json"], "stands alone"),
+    ],
+)
+def test_what_does_not_fit_together_is_explained(
+    capsys: pytest.CaptureFixture[str], words: list[str], what: str
+) -> None:
+    run(capsys, "plan", *words).assert_explains(what, code=2)
+
+
+def test_a_bundle_that_does_not_say_its_work_is_refused(capsys: pytest.CaptureFixture[str], bundle_copy: Path) -> None:
+    file = bundle_copy / "manifest.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    del manifest["work"]
+    file.unlink()  # it may be a link to that of other tests
+    file.write_text(json.dumps(manifest))
+    run(capsys, "plan", bundle_copy).assert_explains("does not say how much its graphs have to do")
+    assert run(capsys, "inspect", bundle_copy).code == 0
+
+
+def test_a_bundle_whose_work_is_damaged_is_refused(capsys: pytest.CaptureFixture[str], bundle_copy: Path) -> None:
+    file = bundle_copy / "manifest.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    manifest["work"]["hidden_size"] = "wide"
+    file.unlink()
+    file.write_text(json.dumps(manifest))
+    run(capsys, "plan", bundle_copy).assert_explains("cannot be understood")
+
+
+def test_this_machine_is_measured_into_a_file_that_keeps_what_it_had(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vita_edge.export import machine_peaks
+
+    for name, value in {"WIDTH": 128, "INNER": 256, "ROWS": 16, "PAIRS": 1, "SAMPLES": 600, "ROUNDS": 2}.items():
+        monkeypatch.setattr(machine_peaks, name, value)  # the same kernels, small
+    file = tmp_path / "devices.json"
+    file.write_text(json.dumps(own()))
+    facts = run(capsys, "plan", "--measure-this-machine", "--devices", file, "--json").json
+    assert set(facts["peaks"]) == {"read", "blocks4", "fp32", "int8", "convolution"}
+    assert all(0 < peak["least"] <= peak["median"] <= peak["most"] for peak in facts["peaks"].values())
+    devices = read_devices(file).devices
+    assert devices["mine"].memory_gib == 4
+    assert devices["this-machine"].bandwidth_gb_s == pytest.approx(facts["peaks"]["read"]["median"], abs=0.1)
+    words = ["--model", "tiny", "--devices", file, "--device", "this-machine"]
+    assert {one["verdict"] for one in plan(capsys, *words)["plans"]} <= {"fits", "tight", "no"}
+    assert "GB/s" in run(capsys, "plan", "--measure-this-machine", "--devices", file).out

@@ -1,0 +1,141 @@
+"""What graphs are fed is saved as whole clips and whole sequences, bounded, and under the name of the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vita_edge.cli import main
+from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.errors import Misuse
+from vita_edge.engines.recording import FeedRecorder, Limits
+from vita_edge.engines.tensors import Array
+from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
+
+
+class _Cache:
+    """Counts positions, as every cache does."""
+
+    def __init__(self) -> None:
+        self.length_tokens = 0
+
+    def rewind(self, length: int) -> None:
+        self.length_tokens = length
+
+
+class _Session:
+    """Appends to the cache that it is given, and computes nothing."""
+
+    name, inputs, outputs = "llm", {}, {}  # type: ignore[var-annotated]
+
+    def infer(self, feeds: Mapping[str, Array], cache: _Cache | None = None) -> dict[str, Array]:
+        if cache is not None:
+            cache.length_tokens += next(iter(feeds.values())).shape[1]
+        return {}
+
+
+def rows(*values: int) -> dict[str, Array]:
+    return {"inputs_embeds": np.array(values, np.float32)[None, :, None]}
+
+
+def recorded(folder: Path, component: str) -> list[dict[str, Array]]:
+    files = json.loads((folder / "manifest.json").read_text("utf-8"))["components"][component]["files"]
+    return [dict(np.load(folder / file)) for file in files]
+
+
+def test_a_sequence_is_saved_whole_and_again_when_it_went_on_otherwise(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    cache = _Cache()
+    with FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
+        session = recorder.watch("llm", _Session())  # type: ignore[arg-type]
+        for feeds in (rows(1, 2, 3), rows(4), rows(5)):
+            session.infer(feeds, cache)  # type: ignore[arg-type]
+        cache.rewind(3)
+        session.infer(rows(6), cache)  # type: ignore[arg-type]
+    saved = [sample["inputs_embeds"].ravel().tolist() for sample in recorded(tmp_path / "feeds", "llm")]
+    assert saved == [[1, 2, 3, 4, 5], [1, 2, 3, 6]]
+
+
+def test_a_sequence_whose_beginning_was_not_seen_is_not_saved(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    cache = _Cache()
+    cache.length_tokens = 7
+    with FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
+        recorder.watch("llm", _Session()).infer(rows(8, 9), cache)  # type: ignore[arg-type]
+    assert recorded(tmp_path / "feeds", "llm") == []
+
+
+def test_rows_beyond_the_limit_are_counted_and_not_kept(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    cache = _Cache()
+    with FeedRecorder(tmp_path / "feeds", tiny_bundle, Limits(rows=4)) as recorder:
+        session = recorder.watch("llm", _Session())  # type: ignore[arg-type]
+        for feeds in (rows(1, 2, 3), rows(4, 5), rows(6)):
+            session.infer(feeds, cache)  # type: ignore[arg-type]
+        cache.rewind(2)
+        session.infer(rows(7), cache)  # type: ignore[arg-type]
+    saved = [sample["inputs_embeds"].ravel().tolist() for sample in recorded(tmp_path / "feeds", "llm")]
+    assert saved == [[1, 2, 3, 4], [1, 2, 7]]
+
+
+def test_what_is_kept_is_bounded_and_spread_evenly(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    with FeedRecorder(tmp_path / "feeds", tiny_bundle, Limits(samples=4)) as recorder:
+        session = recorder.watch("codec", _Session())  # type: ignore[arg-type]
+        for i in range(21):
+            session.infer({"codes": np.array([[i]])})
+    assert [int(sample["codes"][0, 0]) for sample in recorded(tmp_path / "feeds", "codec")] == [0, 8, 16]
+    part = json.loads((tmp_path / "feeds" / "manifest.json").read_text("utf-8"))["components"]["codec"]
+    assert part["seen"] == 21
+    assert sorted(file.name for file in (tmp_path / "feeds" / "codec").iterdir()) == [
+        Path(file).name for file in part["files"]
+    ]
+
+
+def test_pieces_of_a_clip_are_joined_to_what_the_whole_would_have_been(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    frames = np.arange(19, dtype=np.float32)[None, :, None]
+    with FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
+        session = recorder.watch("audio", _Session())  # type: ignore[arg-type]
+        for begin, stop, last in ((0, 11, False), (2, 15, True), (2, 19, True)):
+            fed = {"fbank": frames[:, begin * 4 : stop], "begin": np.array(begin), "last": np.array(last)}
+            session.infer(fed)
+    clips = [sample["fbank"].ravel().tolist() for sample in recorded(tmp_path / "feeds", "audio")]
+    assert clips == [list(range(15)), list(range(19))]
+
+
+def test_a_recording_replaces_nothing(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "feeds").mkdir()
+    (tmp_path / "feeds" / "mine").write_text("kept")
+    with pytest.raises(Misuse, match="exists"):
+        FeedRecorder(tmp_path / "feeds", tiny_bundle)
+
+
+def test_a_recorded_turn_says_what_an_unrecorded_one_says(tiny_bundle: Bundle, golden: Path, tmp_path: Path) -> None:
+    inputs = golden / "data" / "inputs"
+    turn = Turn(sounds=[read_sound(inputs / "en_short.wav")], images=[read_image(inputs / "square.png")])
+    replies = []
+    for record in (None, tmp_path / "feeds"):
+        with Assistant(tiny_bundle, record=record) as assistant:
+            replies.append(assistant.conversation(Options(max_new_tokens=12)).ask(turn))
+    assert replies[0].token_ids == replies[1].token_ids
+    assert np.array_equal(replies[0].pcm, replies[1].pcm)
+    (sequence,) = recorded(tmp_path / "feeds", "llm")
+    assert sequence["inputs_embeds"].shape[1] >= replies[0].prompt_tokens + len(replies[0].token_ids) - 1
+    for sample in recorded(tmp_path / "feeds", "speech_decoder"):
+        assert sample["code"].shape[1] >= 1
+        assert sample["text_embeds"].shape[2] == tiny_bundle.model.speech.width
+
+
+def test_a_folder_of_questions_is_asked_one_by_one(
+    tiny_bundle: Bundle, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "asked").mkdir()
+    (tmp_path / "asked" / "questions.txt").write_text("Hello.\nWhat do you see?\n")
+    (tmp_path / "asked" / "a.png").write_bytes((golden / "data" / "inputs" / "square.png").read_bytes())
+    arguments = ["--folder", str(tmp_path / "asked"), "--max-new-tokens", "4", "--json"]
+    assert main(["record", str(tiny_bundle.path), "-o", str(tmp_path / "feeds"), *arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["turns"] == 2
+    assert told["components"]["llm"]["kept"] == 2
+    assert told["components"]["vision"]["seen"] > 0
+    assert "audio" not in {name for name, part in told["components"].items() if part["seen"]}
