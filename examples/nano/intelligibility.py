@@ -2,8 +2,8 @@
 
     python examples/nano/intelligibility.py BUNDLE
 
-Speaks sentences that the training never heard, and small talk, which is always the same, through the bundle exactly as
-a talk does, and sets beside them the same sentences by the synthesiser that the voice was learned from.
+Speaks the held-out sentences, and small talk, which is always the same, through the bundle exactly as a talk does, and
+sets beside them the same sentences by the synthesiser that the voice was learned from.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def main() -> None:
             "bundle": spoken_by_bundle(assistant, arguments.top_k, arguments.seed),
         }
         rows = {name: score(recogniser, speak, texts, arguments.wavs, name) for name, speak in speakers.items()}
-    print(f"word error rate over {len(texts)} sentences; only those of {SMALL_TALK} were heard in the training")
+    print(f"word error rate over {len(texts)} sentences; the training had none of the descriptions")
     for name, errors in rows.items():
         print(f"{name:22}" + ", ".join(f"{group} {value:.1%}" for group, value in errors.items()))
     print(json.dumps(rows))

@@ -22,7 +22,7 @@ from vocabulary import open_tokenizer, read_embeddings
 
 __all__ = ["Reader", "load_speech_model"]
 
-STEPS = 7500
+STEPS = 8300
 POSITIONS = 1600
 """Of a batch: tokens and codes."""
 RATE, WARM_UP = 1.5e-3, 200
@@ -47,7 +47,7 @@ class Reader:
 class Batches:
     """Sentences of the training in batches of one length in tokens; the same for the same step."""
 
-    def __init__(self) -> None:
+    def __init__(self, everything: bool) -> None:
         corpus, reader = load_corpus(), Reader()
         self._sentences = [
             (reader.rows(text), torch.from_numpy(codes)) for text, codes in zip(corpus.texts, corpus.codes)
@@ -57,6 +57,9 @@ class Batches:
         self._sentences += [(reader.rows(text), torch.from_numpy(codes)) for text, codes in further_codes().items()]
         kinds = np.array([kind(text) for text in corpus.texts[training]])
         groups = {name: np.flatnonzero(kinds == name) for name in SHARES}
+        for i in self._held_out if everything else ():
+            if (name := kind(corpus.texts[i])) != "descriptions":
+                groups[name] = np.append(groups[name], i)
         groups["descriptions"] = np.append(groups["descriptions"], np.arange(count, len(self._sentences)))
         self._groups = list(groups.values())
         self._lengths = np.array([len(rows) for rows, _ in self._sentences])
@@ -128,10 +131,14 @@ def learning_rate(step: int, steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS, help="in all, those of earlier calls included")
-    steps = parser.parse_args().steps
+    parser.add_argument(
+        "--everything", action="store_true", help="learn the sums and places that were held out too: a last few steps"
+    )
+    arguments = parser.parse_args()
+    steps = arguments.steps
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    batches, model = Batches(), SpeechModel()
+    batches, model = Batches(arguments.everything), SpeechModel()
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
