@@ -12,6 +12,7 @@ from command import run
 from vita_edge.engines.bundle import Bundle
 
 DEMO = Path(__file__).parents[1] / "src" / "vita_edge" / "demo"
+ANSWERS = ("The circle is orange.", "The cross is green.")
 
 
 def test_the_demo_hears_sees_remembers_and_ignores(

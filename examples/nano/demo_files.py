@@ -18,7 +18,7 @@ from noises import music
 from speaking import RATE_HZ, Voice, say
 from world import Thing
 
-SCENE = (Thing("circle", "red", "on the left"), Thing("star", "blue", "on the right"))
+SCENE = (Thing("circle", "orange", "on the left"), Thing("cross", "green", "on the right"))
 VOICE = Voice("en-us+f3", 150, 50)
 """One of those that are kept out of the training."""
 
@@ -31,7 +31,7 @@ def main() -> None:
         folder / "picture.png", optimize=True
     )
     hiss = np.random.default_rng(5)
-    for name, text in (("question", "what is on the left"), ("follow-up", "and on the right")):
+    for name, text in (("question", "what colour is the circle"), ("follow-up", "and the cross")):
         speech = np.pad(0.6 * say(text, VOICE), (RATE_HZ // 4, RATE_HZ // 3))
         soundfile.write(folder / f"{name}.wav", speech + hiss.normal(0, 0.001, len(speech)), RATE_HZ, "PCM_16")
     soundfile.write(folder / "noise.wav", music(random.Random(6), 2.0), RATE_HZ, "PCM_16")
