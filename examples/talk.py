@@ -18,15 +18,15 @@ from vita_edge.runtime import (
 
 demo = demo_folder()
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("bundle", nargs="?", default=demo / "bundle", help="default: the demo, whose weights are random")
+parser.add_argument("bundle", nargs="?", default=demo / "bundle", help="default: the demo's, which knows a few shapes")
 parser.add_argument("-o", "--output", default="talk.wav")
 arguments = parser.parse_args()
 
 spoken = Turn(sounds=[read_sound(demo / "question.wav")], images=[read_image(demo / "picture.png")])
-typed = Turn(text="And what is behind it?")
+typed = Turn(text="And its colour?")
 
 with Assistant(arguments.bundle) as assistant:
-    talk = assistant.conversation(Options(max_new_tokens=48))
+    talk = assistant.conversation(Options(max_new_tokens=48, max_tiles=1))
     spoken_pieces = []
     for turn in (spoken, typed):
         for event in talk.answer(turn):

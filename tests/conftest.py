@@ -53,6 +53,24 @@ def bundle_copy(spare_bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny bundle of random weights, which talks until it is stopped."""
+    from vita_edge.export.bundle import export_bundle
+    from vita_edge.export.practice import write_practice_checkpoint
+
+    folder = tmp_path_factory.mktemp("random")
+    write_practice_checkpoint(folder / "checkpoint", "tiny", seed=55)
+    export_bundle(folder / "checkpoint", folder / "bundle")
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def long_question() -> Path:
+    """3.7 s of speech; a pause in the middle is longer than the one after which an answer is tried."""
+    return TESTS / "data" / "question-with-a-pause.flac"
+
+
+@pytest.fixture(scope="session")
 def assistant(tiny_bundle: Bundle) -> Iterator[Assistant]:
     """An assistant on the bundle of the golden checkpoint."""
     with Assistant(tiny_bundle) as opened:

@@ -15,15 +15,15 @@ from rehearsals import rehearsed, turns
 from vita_edge.cli.bench_text import bench_text
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import BadInput
-from vita_edge.runtime import Sound, demo_folder, read_sound, write_wav
+from vita_edge.runtime import Sound, read_sound, write_wav
 from vita_edge.runtime.live.rehearsal import Question, read_questions
 from vita_edge.runtime.live.rehearsed import Rehearsed
 
 
 @pytest.fixture
-def question(tmp_path: Path) -> Path:
+def question(tmp_path: Path, long_question: Path) -> Path:
     """A second of somebody speaking, and a second and a half of silence."""
-    sound = read_sound(demo_folder() / "question.wav")
+    sound = read_sound(long_question)
     speech = sound.first_channel[: sound.sample_rate_hz]
     silence = np.zeros(3 * sound.sample_rate_hz // 2, np.float32)
     write_wav(tmp_path / "short.wav", np.concatenate([speech, silence]), sound.sample_rate_hz)

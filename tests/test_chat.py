@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from pulse import SPEAKER_RATE_HZ, PulseRoom, missing, wait_until
-from vita_edge.runtime import demo_folder
 from vita_edge.runtime.live.journal import read_journal
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -115,11 +114,13 @@ class Chat:
             stream.close()
 
 
-def test_a_question_is_heard_and_the_reply_comes_out_of_the_speaker(room: PulseRoom, tmp_path: Path) -> None:
+def test_a_question_is_heard_and_the_reply_comes_out_of_the_speaker(
+    room: PulseRoom, random_bundle: Path, long_question: Path, tmp_path: Path
+) -> None:
     log, trace = tmp_path / "talk.jsonl", tmp_path / "talk.json"
     options = ("--echo", "headphones", "--latency", "--log", str(log), "--trace", str(trace))
-    with Chat(room, demo_folder() / "bundle", *options) as chat:
-        chat.ask(demo_folder() / "question.wav")
+    with Chat(room, random_bundle, *options) as chat:
+        chat.ask(long_question)
         chat.wait_for_sound()
         chat.wait_for("positions after speech")  # what --latency shows when the turn is over
         facts, took_s = chat.leave()
@@ -134,9 +135,9 @@ def test_a_question_is_heard_and_the_reply_comes_out_of_the_speaker(room: PulseR
     assert said and said[0] in turn["text"]
 
 
-def test_a_word_over_the_reply_silences_it(room: PulseRoom, talker: Path) -> None:
+def test_a_word_over_the_reply_silences_it(room: PulseRoom, talker: Path, long_question: Path) -> None:
     with Chat(room, talker, "--echo", "headphones") as chat:
-        chat.ask(demo_folder() / "question.wav")
+        chat.ask(long_question)
         chat.wait_for_sound()
         assert room.play(DATA / "stop-en-us.flac").wait(10) == 0
         wait_until(lambda: chat.quiet_for(0.3), 5.0)
@@ -148,10 +149,12 @@ def test_a_word_over_the_reply_silences_it(room: PulseRoom, talker: Path) -> Non
 
 
 @pytest.mark.parametrize("echo_db", [-6, -20])
-def test_through_a_loudspeaker_it_does_not_interrupt_itself(room: PulseRoom, echo_db: int) -> None:
-    with Chat(room, demo_folder() / "bundle", "--echo", "cancel", "--latency") as chat, room.echo(echo_db):
+def test_through_a_loudspeaker_it_does_not_interrupt_itself(
+    room: PulseRoom, random_bundle: Path, long_question: Path, echo_db: int
+) -> None:
+    with Chat(room, random_bundle, "--echo", "cancel", "--latency") as chat, room.echo(echo_db):
         for number in range(2):
-            chat.ask(demo_folder() / "question.wav")
+            chat.ask(long_question)
             chat.wait_for_sound()
             wait_until(lambda number=number: sum("after speech" in line for line in chat.lines) > number)
         facts, _ = chat.leave()
@@ -159,11 +162,13 @@ def test_through_a_loudspeaker_it_does_not_interrupt_itself(room: PulseRoom, ech
     assert not any(turn["interruption"] for turn in facts["turns"])
 
 
-def test_a_microphone_that_does_not_exist_is_explained_before_the_bundle_is_opened(room: PulseRoom) -> None:
+def test_a_microphone_that_does_not_exist_is_explained_before_the_bundle_is_opened(
+    room: PulseRoom, random_bundle: Path
+) -> None:
     command = [
         VITA_EDGE,
         "chat",
-        str(demo_folder() / "bundle"),
+        str(random_bundle),
         "--input-device",
         "nowhere",
     ]

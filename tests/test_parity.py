@@ -18,7 +18,6 @@ from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import BadInput
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.prompts import read_prompts
-from vita_edge.runtime import demo_folder
 from vita_edge.runtime.parity import Check, GoldenFolder, verify
 from vita_edge.runtime.parity.compare import compare_arrays, compare_equal
 
@@ -347,8 +346,10 @@ def test_nothing_to_compare_is_no_pass(tiny_bundle: Bundle, tmp_path: Path, caps
     assert "Nothing was compared" in capsys.readouterr().err
 
 
-def test_recordings_of_another_model_are_explained(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(demo_folder() / "bundle"), "--golden", str(golden)]) == 1
+def test_recordings_of_another_model_are_explained(
+    golden: Path, random_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(random_bundle), "--golden", str(golden)]) == 1
     assert "not of this model" in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vita_edge.runtime import Assistant, Sound, demo_folder, read_sound
+from vita_edge.runtime import Assistant, Sound, read_sound
 from vita_edge.runtime.live.cues import TurnTimes
 from vita_edge.runtime.live.happenings import (
     ClauseHeard,
@@ -33,15 +33,14 @@ LONG = "☞" + " ".join(["One two three four five six, seven eight nine ten elev
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Assistant]:
-    with Assistant(demo_folder() / "bundle") as assistant:
+def demo(random_bundle: Path) -> Iterator[Assistant]:
+    with Assistant(random_bundle) as assistant:
         yield assistant
 
 
 @pytest.fixture(scope="module")
-def question() -> Sound:
-    """3.7 s; a pause in the middle is longer than the one after which an answer is tried."""
-    return read_sound(demo_folder() / "question.wav")
+def question(long_question: Path) -> Sound:
+    return read_sound(long_question)
 
 
 @pytest.fixture(scope="module")

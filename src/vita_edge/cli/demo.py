@@ -1,17 +1,28 @@
-"""vita-edge demo: the whole way on this machine, with what comes along."""
+"""vita-edge demo: the whole way on this machine, with the small model and the recordings that come along."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vita_edge.engines.errors import Misuse, VitaEdgeError
 
 from .ask import add_options, check_output, engine_options, hold_turn, options_from, reply_facts, summary
 from .show import print_json
 
+if TYPE_CHECKING:
+    from vita_edge.runtime import Assistant, Conversation, Reply, Turn
+
 __all__ = ["add_arguments", "run"]
 
 REPLY_TOKENS = 48
-"""Random weights do not know when to stop."""
+"""Its replies are single sentences."""
+PROMPT = "you          "
+HELP = "Type a question. /image FILE shows a picture, /audio FILE plays a recorded question, an empty line ends."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,33 +32,115 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("reply.wav"),
         metavar="WAV",
-        help="where the spoken reply goes (default: reply.wav)",
+        help="where the spoken replies go, one after the other (default: reply.wav)",
+    )
+    parser.add_argument(
+        "--interactive", action="store_true", help="then go on with questions that you type, until an empty line"
     )
     add_options(parser)
-    parser.set_defaults(max_new_tokens=REPLY_TOKENS)
+    parser.set_defaults(max_new_tokens=REPLY_TOKENS, max_tiles=1)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A turn of the demo: its files, or what was typed."""
+
+    question: Path | str
+    picture: Path | None = None
+
+    def turn(self) -> Turn:
+        from vita_edge.runtime import Turn, read_image, read_sound
+
+        images = [read_image(self.picture)] if self.picture else []
+        if isinstance(self.question, str):
+            return Turn(text=self.question, images=images)
+        return Turn(sounds=[read_sound(self.question)], images=images)
+
+    def facts(self) -> dict[str, Any]:
+        return {"question": str(self.question), "picture": str(self.picture) if self.picture else None}
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from vita_edge.runtime import Assistant, Turn, demo_folder, read_image, read_sound, write_wav
+    from vita_edge.runtime import Assistant, demo_folder
 
+    if arguments.interactive and arguments.json:
+        raise Misuse("--interactive and --json exclude each other.", why="One is for people.", fix="Leave one out.")
     demo = demo_folder()
-    question, picture = demo / "question.wav", demo / "picture.png"
+    script = [
+        _Asked(demo / "question.wav", demo / "picture.png"),
+        _Asked(demo / "follow-up.wav"),
+        _Asked(demo / "noise.wav"),
+    ]
     check_output(arguments.output)
     options = options_from(arguments, speak=True)
     with Assistant(demo / "bundle", **engine_options(arguments)) as assistant:
+        talk = assistant.conversation(options)
         if not arguments.json:
             print(assistant.bundle.notice)
-            print(f"question     {question}\npicture      {picture}\nreply        ", end="", flush=True)
-        turn = Turn(sounds=[read_sound(question)], images=[read_image(picture)])
-        talk = assistant.conversation(options)
-        reply = hold_turn(talk, turn, quiet=arguments.json)
-        sound = None
-        if len(reply.pcm):
-            write_wav(arguments.output, reply.pcm, reply.sample_rate_hz)
-            sound = arguments.output
+        replies, turns = [], []
+        for asked in script:
+            reply, facts = _hold(asked, talk, assistant, arguments)
+            replies.append(reply)
+            turns.append(facts)
+        if arguments.interactive:
+            for asked in _typed():
+                try:
+                    replies.append(_hold(asked, talk, assistant, arguments)[0])
+                except VitaEdgeError as error:  # a wrong path does not end the talk
+                    print(f"\n{error}")
+        sound = _write(replies, arguments.output)
         if arguments.json:
-            asked = {"question": str(question), "picture": str(picture)}
-            print_json(asked | reply_facts(reply, sound, assistant, talk))
+            print_json({"audio": str(sound) if sound else None, "turns": turns})
         else:
-            print(summary(reply, sound))
+            print(f"\nall replies  {sound or 'none was spoken'}")
+            if not arguments.interactive:
+                print(f"Type to it with --interactive. To speak with it: vita-edge chat {demo / 'bundle'}")
     return 0
+
+
+def _hold(
+    asked: _Asked, talk: Conversation, assistant: Assistant, arguments: argparse.Namespace
+) -> tuple[Reply, dict[str, Any]]:
+    if not arguments.json:
+        shown = f"picture      {asked.picture}\n" if asked.picture else ""
+        spoken = f"question     {asked.question}\n" if isinstance(asked.question, Path) else ""
+        print(f"\n{shown}{spoken}reply        ", end="", flush=True)
+    reply = hold_turn(talk, asked.turn(), quiet=arguments.json)
+    if not arguments.json:
+        if reply.state == "noise":
+            print("(nothing: it was not asked)")
+        print(summary(reply, arguments.output if len(reply.pcm) else None))
+    return reply, asked.facts() | reply_facts(reply, None, assistant, talk)
+
+
+def _typed() -> Iterator[_Asked]:
+    """What a person asks, until an empty line or the end of the input."""
+    print(f"\n{HELP}")
+    picture: Path | None = None
+    while True:
+        print(PROMPT, end="", flush=True)
+        line = sys.stdin.readline().strip()
+        command, _, name = line.partition(" ")
+        if not line:
+            print()
+            return
+        if command == "/image":
+            picture = Path(name.strip())
+            continue
+        yield _Asked(Path(name.strip()) if command == "/audio" else line, picture)
+        picture = None
+
+
+def _write(replies: list[Reply], output: Path) -> Path | None:
+    """All that was said into one file, with half a second of silence between replies."""
+    import numpy as np
+
+    from vita_edge.runtime import write_wav
+
+    spoken = [reply for reply in replies if len(reply.pcm)]
+    if not spoken:
+        return None
+    rate = spoken[0].sample_rate_hz
+    silence = np.zeros(rate // 2, np.int16)
+    write_wav(output, np.concatenate([part for reply in spoken for part in (reply.pcm, silence)][:-1]), rate)
+    return output

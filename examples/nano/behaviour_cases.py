@@ -1,0 +1,133 @@
+"""Stage 7: questions that no training has seen, with the replies they should get, as files.
+
+    python examples/nano/behaviour_cases.py FOLDER --count 100 --seed 1
+
+Voices are the held-out ones, half of the pictures show held-out combinations, and noise is added to the samples, not to
+features. ``FOLDER/cases.json`` lists the cases; `benchmarks/behaviour.py` asks them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from PIL import Image
+
+from corpus import typed
+from drawing import draw
+from noises import babble, music, noise
+from speaking import RATE_HZ, held_out_voice, room, say, with_silence
+from world import SMALL_TALK, UNKNOWN, Asked, Scene, any_question, follow_up, random_scene
+
+__all__ = ["write_cases"]
+
+Case = dict[str, Any]
+SHARES = {
+    "spoken about a picture": 40,
+    "spoken follow-up": 14,
+    "spoken sum or small talk": 14,
+    "typed": 14,
+    "noise": 5,
+    "music": 4,
+    "other talk": 9,
+}
+"""Cases of each kind among a hundred."""
+
+
+class _Writer:
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        self.folder, self.rng = folder, rng
+        self.number = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def sound(self, samples: NDArray[np.float32]) -> str:
+        name = f"sound-{self.number:04}.ogg"
+        self.number += 1
+        samples = np.clip(samples, -1, 1)
+        soundfile.write(self.folder / name, samples, RATE_HZ, format="OGG", subtype="VORBIS")
+        return name
+
+    def speech(self, text: str) -> str:
+        """At some level, in some room, with noise 8 to 40 dB below it."""
+        rng = self.rng
+        samples = with_silence(say(text, held_out_voice(rng)), rng)
+        if rng.random() < 0.35:
+            samples = room(samples, rng)
+        samples = samples * 10 ** (rng.uniform(-15, 3) / 20)
+        level = np.sqrt(np.mean(samples**2))
+        hiss = noise(rng, len(samples) / RATE_HZ + 0.1)[: len(samples)]
+        return self.sound(samples + hiss * 10 * level * 10 ** (-rng.uniform(8, 40) / 20))
+
+    def picture(self, scene: Scene) -> str:
+        name = f"picture-{self.number:04}.jpg"
+        self.number += 1
+        Image.fromarray(draw(scene, self.rng)).save(self.folder / name, quality=90)
+        return name
+
+
+def write_cases(folder: Path, count: int, seed: int) -> list[Case]:
+    """Write files and ``cases.json``; the same seed and the same espeak-ng give the same cases."""
+    writer = _Writer(folder, random.Random(f"behaviour {seed}"))
+    kinds = [kind for kind, share in SHARES.items() for _ in range(round(count * share / 100))]
+    cases = [{"kind": kind, "turns": _turns(kind, writer)} for kind in kinds]
+    (folder / "cases.json").write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
+    return cases
+
+
+def _turns(kind: str, writer: _Writer) -> list[dict[str, Any]]:
+    rng = writer.rng
+    if kind in ("noise", "music"):
+        samples = (noise if kind == "noise" else music)(rng, rng.uniform(1, 3))
+        sound = writer.sound(samples * 10 ** (rng.uniform(-20, 6) / 20))
+        return [{"audio": sound, "state": "noise"}]
+    if kind == "other talk":
+        return [{"audio": writer.speech(babble(rng)), "state": "noise"}]
+    if kind == "spoken sum or small talk":
+        return [_spoken(any_question_without_picture(rng), writer)]
+    scene = random_scene(rng, held_out=rng.random() < 0.5)
+    image = writer.picture(scene)
+    if kind == "typed":
+        drawn = rng.random()
+        if drawn < 0.15:
+            return [{"text": babble(rng), "state": "text", "reply": UNKNOWN}]
+        asked = any_question(rng, scene) if drawn < 0.7 else any_question_without_picture(rng)
+        turn: dict[str, Any] = {"text": typed(asked.question, rng), "state": "text", "reply": asked.answer}
+        return [turn | ({"image": image} if drawn < 0.7 else {})]
+    while True:
+        asked = any_question(rng, scene)
+        further = follow_up(rng, scene, asked)
+        if asked.answer in SMALL_TALK:
+            continue
+        if kind == "spoken about a picture":
+            return [_spoken(asked, writer) | {"image": image}]
+        if further:
+            return [_spoken(asked, writer) | {"image": image}, _spoken(further, writer)]
+
+
+def any_question_without_picture(rng: random.Random) -> Asked:
+    return any_question(rng, None)
+
+
+def _spoken(asked: Asked, writer: _Writer) -> dict[str, Any]:
+    sound = writer.speech(asked.question)
+    return {"audio": sound, "said": asked.question, "state": "speech", "reply": asked.answer}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    cases = write_cases(arguments.folder, arguments.count, arguments.seed)
+    print(f"{len(cases)} cases in {arguments.folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Stage 6: the trained weights as a checkpoint in the layout of the release, which `vita-edge export` reads.
+
+    python examples/nano/checkpoint.py WEIGHTS.pt FOLDER
+
+The voice comes from ``out/nano/voice``; as long as that is missing, a random one is written in its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model import Vita, new_model
+from vita_edge.export.layout import AUDIO, expected_tensors
+from vita_edge.export.practice_files import AUDIO_FOLDER, config_files
+from vita_edge.export.practice_weights import practice_tensor
+from vita_edge.export.safetensors_file import write_safetensors
+from vita_edge.export.tensor import StreamedTensor
+from vita_edge.export.torch_writer import write_torch_file
+from vocabulary import OUT
+
+__all__ = ["load_weights", "write"]
+
+NAME = "vita-edge/nano"
+VOICE = OUT / "voice"
+
+
+def load_weights(file: Path) -> Vita:
+    """The model with the weights of a stage."""
+    model = new_model()
+    model.load_state_dict(torch.load(file, weights_only=True)["model"])
+    return model.eval()
+
+
+def write(model: Vita, folder: Path) -> None:
+    """Write the checkpoint, float32; an old one in ``folder`` is replaced."""
+    shutil.rmtree(folder, ignore_errors=True)
+    config = replace(model.config, name=NAME)
+    texts = config_files(config, "float32")
+    texts[f"{AUDIO_FOLDER}/global_cmvn"] = _statistics(model)
+    for file in sorted((OUT / "tokenizer").iterdir()):
+        texts[file.name] = file.read_text(encoding="utf-8")
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    tensors = {name: _streamed(tensor.detach().numpy()) for name, tensor in model.state_dict().items()}
+    write_safetensors(folder / "model.safetensors", tensors)
+    audio = {name.removeprefix(AUDIO): tensor for name, tensor in tensors.items() if name.startswith(AUDIO)}
+    write_torch_file(folder / AUDIO_FOLDER / "final.pt", audio)
+    if VOICE.is_dir():
+        shutil.copytree(VOICE, folder / "vita_tts_ckpt", dirs_exist_ok=True)
+    else:
+        _write_random_voice(model, folder / "vita_tts_ckpt")
+
+
+def _write_random_voice(model: Vita, folder: Path) -> None:
+    shapes = expected_tensors(model.config)
+    speech = {name: practice_tensor(name, shape, "float16", 0) for name, shape in shapes["speech"].items()}
+    write_torch_file(folder / "decoder" / "final.pt", {"model": speech})
+    codec: dict[str, Any] = {}
+    for name, shape in shapes["codec"].items():
+        part, _, rest = name.partition(".")
+        codec.setdefault(part, {})[rest] = practice_tensor(name, shape, "float16", 0)
+    write_torch_file(folder / "codec" / "final.pt", codec)
+
+
+def _statistics(model: Vita) -> str:
+    cmvn = model.model.audio_encoder.encoder.global_cmvn
+    mean, istd = cmvn.mean.double().numpy(), cmvn.istd.double().numpy()
+    squares = 1 / istd**2 + mean**2
+    table: Mapping[str, Any] = {"mean_stat": mean.tolist(), "var_stat": squares.tolist(), "frame_num": 1}
+    return json.dumps(table)
+
+
+def _streamed(values: NDArray[np.float32]) -> StreamedTensor:
+    def pieces() -> Iterator[NDArray[Any]]:
+        yield np.ascontiguousarray(values)
+
+    return StreamedTensor(values.shape, "float32", pieces)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    write(load_weights(arguments.weights), arguments.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Stage 2: the audio encoder learns to spell what it hears, and the adapter to hand it on as words.
+
+    python examples/nano/stage_hearing.py
+
+Two CTC losses with heads that are thrown away: letters behind the encoder, 25 a second, and words behind the adapter,
+12.5 a second. A word of the world is told by the direction of its own row of the embedding table, so that the language
+model, which knows these rows from typed text, finds in the adapter's rows what it can already read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model import Vita, new_model
+from sounds import Sounds, striped
+from training import batches_by_length, mixed, train
+from vocabulary import open_tokenizer
+from world import all_questions
+
+__all__ = ["HearingHeads", "hearing_losses", "normalised"]
+
+LETTERS = " abcdefghijklmnopqrstuvwxyz"
+
+
+class HearingHeads(nn.Module):
+    """What the encoder and the adapter are asked while they learn."""
+
+    words_table: Tensor
+
+    def __init__(self, model: Vita) -> None:
+        super().__init__()
+        tokenizer = open_tokenizer()
+        self.words = sorted({word for question in all_questions() for word in question.split()})
+        ids = [tokenizer.encode(f" {word}") for word in self.words]
+        assert all(len(i) == 1 for i in ids)
+        self.number = {word: i + 2 for i, word in enumerate(self.words)}
+        self.letters = nn.Linear(model.config.audio.hidden_size, len(LETTERS) + 1)
+        table = model.model.embed_tokens.weight.detach()[[i[0] for i in ids]]
+        self.register_buffer("words_table", table, persistent=False)
+        self.others = nn.Parameter(0.1 * torch.randn(2, table.shape[1]))
+        """Nothing, and a word that is not of the world."""
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
+
+    def word_logits(self, rows: Tensor) -> Tensor:
+        return self.sharpness * (rows @ torch.cat([self.others, self.words_table]).T)
+
+    def letter_labels(self, text: str) -> list[int]:
+        return [LETTERS.index(c) + 1 for c in text if c in LETTERS]
+
+    def word_labels(self, text: str) -> list[int]:
+        return [self.number.get(word, 1) for word in text.split()]
+
+
+def normalised(model: Vita, features: Tensor) -> Tensor:
+    return model.model.audio_encoder.encoder.global_cmvn(features)
+
+
+def hearing_losses(
+    heads: HearingHeads, texts: list[str], encoded: Tensor, steps: Tensor, rows: Tensor, positions: Tensor
+) -> dict[str, Tensor]:
+    """Losses of clips with a text; foreign talk, noise and music have none."""
+    told = [i for i, text in enumerate(texts) if text]
+    if not told:
+        return {}
+    letters = _ctc(heads.letters(encoded[told].float()), steps[told], [heads.letter_labels(texts[i]) for i in told])
+    words = _ctc(heads.word_logits(rows[told]), positions[told], [heads.word_labels(texts[i]) for i in told])
+    return {"letters": letters, "words": words}
+
+
+def _ctc(logits: Tensor, lengths: Tensor, labels: list[list[int]]) -> Tensor:
+    targets = torch.tensor([label for row in labels for label in row])
+    sizes = torch.tensor([len(row) for row in labels])
+    chances = logits.float().log_softmax(-1).transpose(0, 1)
+    losses = F.ctc_loss(chances, targets, lengths, sizes, reduction="none", zero_infinity=True)
+    return (losses / sizes).mean()
+
+
+def set_statistics(model: Vita, sounds: Sounds) -> None:
+    """CMVN over sounds as they are trained with."""
+    rng = random.Random(0)
+    x = torch.cat([torch.from_numpy(sounds.heard(rng.randrange(len(sounds.texts)), rng)) for _ in range(800)])
+    cmvn = model.model.audio_encoder.encoder.global_cmvn
+    cmvn.mean.copy_(x.mean(0))
+    cmvn.istd.copy_(1 / x.std(0))
+
+
+def word_errors(model: Vita, heads: HearingHeads, sounds: Sounds, indices: list[int]) -> float:
+    """Share of clips that the adapter does not spell out word by word as they were said."""
+    wrong = 0
+    rng = random.Random(1)
+    with torch.no_grad():
+        for start in range(0, len(indices), 50):
+            chosen = indices[start : start + 50]
+            x, frames = sounds.batch(chosen, rng, disturbed=False)
+            with mixed():
+                encoded, steps = model.model.audio_encoder.encode(normalised(model, x), frames)
+                rows, positions = model.model.audio_encoder.adapt(encoded, steps)
+            best = heads.word_logits(rows.float()).argmax(-1)
+            for i, path, n in zip(chosen, best.tolist(), positions.tolist()):
+                path = path[:n]
+                said = [p for p, before in zip(path, [0, *path]) if p and p != before]
+                wrong += said != heads.word_labels(sounds.texts[i])
+    return wrong / len(indices)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    sounds, test = Sounds("questions", "babble"), Sounds("test_questions")
+    model = new_model(dropout=0.05)
+    set_statistics(model, sounds)
+    heads = HearingHeads(model)
+    rng = random.Random(2)
+
+    def drawn() -> Iterator[int]:
+        while True:
+            yield rng.choice(sounds.of_kind["questions" if rng.random() < 0.72 else "babble"])
+
+    batches = batches_by_length(sounds.lengths, arguments.batch, drawn())
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        chosen = next(batches)
+        x, frames = sounds.batch(chosen, rng)
+        x = striped(normalised(model, x), frames, rng)
+        with mixed():
+            encoded, steps = model.model.audio_encoder.encode(x, frames)
+            rows, positions = model.model.audio_encoder.adapt(encoded, steps)
+        return hearing_losses(heads, [sounds.texts[i] for i in chosen], encoded, steps, rows.float(), positions)
+
+    def check() -> dict[str, float]:
+        return {"wrong sentences": word_errors(model, heads, test, list(range(300)))}
+
+    train(
+        "hearing",
+        model,
+        loss_of,
+        steps=arguments.steps,
+        rate=1.5e-3,
+        extra=heads,
+        check=check,
+        warm_up=400,
+        slow=lambda name: float("audio_encoder" in name or name.startswith("extra")),
+    )
+
+
+if __name__ == "__main__":
+    main()
