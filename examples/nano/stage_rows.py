@@ -12,9 +12,10 @@ import argparse
 import random
 
 import torch
+from torch import Tensor
+
 from model import new_model
 from stage_pictures import PLACE_OF_COLUMN, Look, Pictures, answers
-from torch import Tensor
 from training import mixed, train
 from vocabulary import OUT
 from world import Scene
