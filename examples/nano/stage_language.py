@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    before = ("hearing", "pictures" if arguments.typed else "reading")
+    before = ("hearing", "rows" if arguments.typed else "reading")
     heard, seen = (torch.load(OUT / f"{name}.pt", weights_only=True)["model"] for name in before)
     model = new_model()
     model.load_state_dict(seen | {name: tensor for name, tensor in heard.items() if "audio_encoder" in name})

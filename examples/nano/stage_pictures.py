@@ -103,7 +103,7 @@ class Look(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(3.0))
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows [n, 16, hidden] → scores of shapes, colours [n, 16, 9], first nothing; places [n, 16, 3]."""
+        """Rows [n, 16, hidden] → scores of shapes and colours [n, 16, 9], first nothing; of places [n, 16, 3]."""
         shapes, colours = (torch.cat([none, words]) for none, words in zip(self.nothing, (self.shapes, self.colours)))
         rows = self.sharpness * rows
         return rows @ shapes.T, rows @ colours.T, rows @ self.places.T

@@ -1,0 +1,78 @@
+"""Stage 3, second half: a picture's rows become the plain sum of the words' rows that they stand for.
+
+    python examples/nano/stage_rows.py
+
+Told apart, as stage 3 teaches them, they are ten times as long as a word's row and half of them is noise; the language
+model then takes long to learn which of two things is meant. Writes ``out/nano/rows.pt``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+
+import torch
+from torch import Tensor
+
+from model import new_model
+from stage_pictures import PLACE_OF_COLUMN, Look, Pictures, answers
+from training import mixed, train
+from vocabulary import OUT
+from world import Scene
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model = new_model()
+    model.load_state_dict(torch.load(OUT / "pictures.pt", weights_only=True)["model"])
+    look, pictures, test = Look(model), Pictures("training"), Pictures("test")
+    nothing = torch.zeros(1, look.shapes.shape[1])
+    shapes, colours = torch.cat([nothing, look.shapes]), torch.cat([nothing, look.colours])
+    places = look.places[torch.tensor(PLACE_OF_COLUMN).repeat(4)]
+    rng = random.Random()
+
+    def wanted(scenes: list[Scene]) -> Tensor:
+        shape, colour = answers(scenes)
+        return shapes[shape] + colours[colour] + places
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        rng.seed(f"rows {step}")
+        chosen = [rng.randrange(len(pictures.scenes)) for _ in range(arguments.batch)]
+        with mixed():
+            rows = model.see(pictures.pixels(chosen, rng))
+        return {"distance": 30 * (rows.float() - wanted([pictures.scenes[i] for i in chosen])).pow(2).mean()}
+
+    def check() -> dict[str, float]:
+        chosen = list(range(200))
+        with torch.no_grad(), mixed():
+            rows = model.see(test.pixels(chosen, rng, disturbed=False)).float()
+        right, middle = answers([test.scenes[i] for i in chosen]), slice(4, 12)
+        seen = {"wrong shapes": (rows @ look.shapes.T, right[0]), "wrong colours": (rows @ look.colours.T, right[1])}
+        return {
+            name: ((scores.argmax(-1) + 1 != told) & (told > 0))[:, middle].float().mean().item()
+            for name, (scores, told) in seen.items()
+        }
+
+    def slow(name: str) -> float:
+        return 1.0 if "mm_projector" in name else 0.3 if "vision_tower" in name else 0.0
+
+    train(
+        "rows",
+        model,
+        loss_of,
+        steps=arguments.steps,
+        rate=1.2e-3,
+        slow=slow,
+        check=check,
+        check_every=100,
+        warm_up=30,
+    )
+
+
+if __name__ == "__main__":
+    main()
