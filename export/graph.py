@@ -171,7 +171,7 @@ class GraphBuilder:
         return str(self.op("Cast", kept, to=_TYPES[self.floats], called=f"{name}.wide"))
 
     def looked_up(self, name: str, weight: Weight, ids: str) -> str:
-        """Rows ``ids`` of a table, which is kept as narrow as :meth:`convolution` keeps a weight: only rows are cast."""
+        """Rows ``ids`` of a table, kept as narrow as :meth:`convolution` keeps a weight: only what is read is cast."""
         if not self._narrowed(weight):
             return str(self.op("Gather", self.weight(name, weight), ids))
         return self.cast(self.op("Gather", self.weight(name, weight, dtype="float16"), ids), self.floats)
