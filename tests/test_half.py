@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from vita_edge.engines.bundle import Bundle
@@ -46,7 +47,7 @@ def test_half_precision_holds_what_is_neither_too_large_nor_small_throughout(nam
 def test_a_convolution_is_as_exact_as_its_weight(tmp_path: Path, name: str) -> None:
     values, held = WEIGHTS[name]
     x = np.random.default_rng(5).standard_normal((1, 4, 12)).astype(np.float32)
-    made = {}
+    made: dict[str, NDArray[np.generic]] = {}
     for stored in ("float32", "float16"):
         g = GraphBuilder(stored, dialect=OnnxRuntime(stored=stored))
         weight = g.convolution("w.weight", computed(values.shape, lambda: values.astype(np.float32)))
