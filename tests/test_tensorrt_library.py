@@ -103,6 +103,11 @@ def test_the_methods_that_a_session_calls_exist_in_the_library() -> None:
         called = set(re.findall(rf"self\.{attribute}\.(\w+)", source))
         assert called
         assert [name for name in sorted(called) if not hasattr(kind, name)] == []
+    set_there = set(re.findall(r"\bconfig\.(\w+)", inspect.getsource(Engine)))
+    assert len(set_there) == 2
+    assert [name for name in sorted(set_there) if not hasattr(trt.IRuntimeConfig, name)] == []
+    assert trt.IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy.fset is not None
+    assert trt.DynamicShapesKernelSpecializationStrategy.EAGER
     assert trt.ExecutionContextAllocationStrategy.USER_MANAGED
     assert trt.TensorLocation.HOST
 
