@@ -20,7 +20,7 @@ from vita_edge.engines.tensors import Array
 __all__ = ["Cuda", "runtime_module"]
 
 MODULES = ("cuda.bindings.runtime", "cuda.cudart")
-"""Where the bindings are: since 12.8, and before."""
+"""Where the bindings are: since 12.6.1, and before."""
 NO_DEVICE = {
     "cudaErrorInsufficientDriver": "There is no NVIDIA driver, or it is older than this CUDA.",
     "cudaErrorNoDevice": "There is no NVIDIA GPU, or it is hidden (CUDA_VISIBLE_DEVICES).",
