@@ -13,6 +13,7 @@ from .errors import Misuse, OutputFailed
 __all__ = ["free_place", "whole_folder"]
 
 DISK_RESERVE_BYTES = 64 << 20
+"""Left free beside what is written: a disk that is full to the last byte stops whatever else writes to it."""
 
 
 def free_place(path: str | Path, refusal: Callable[[Path], Misuse | None]) -> Path:
@@ -76,8 +77,8 @@ def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = 
         free = shutil.disk_usage(target.parent).free
         if free < bytes_needed + DISK_RESERVE_BYTES:
             raise OutputFailed(
-                f"The {what} needs {bytes_needed >> 20} MiB, and {free >> 20} MiB are free at {target.parent}.",
-                why="Nothing was written.",
+                f"The {what} needs {_mib(bytes_needed)} MiB, and {free >> 20} MiB are free at {target.parent}.",
+                why=f"Another {_mib(DISK_RESERVE_BYTES)} MiB are to stay free beside it. Nothing was written.",
                 fix="Free some space, write to another disk, or choose something smaller.",
             )
         partial.mkdir()
@@ -109,6 +110,11 @@ def _take_the_name(partial: Path, target: Path, replace: bool) -> None:
             old.rename(target)
         raise
     _remove(old)
+
+
+def _mib(nbytes: int) -> int:
+    """Rounded up: so much is enough."""
+    return -(-nbytes >> 20)
 
 
 def _remove(path: Path) -> None:

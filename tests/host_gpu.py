@@ -24,6 +24,8 @@ TRT = SimpleNamespace(
     TensorLocation=SimpleNamespace(HOST="host", DEVICE="device"),
     ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user"),
 )
+RTX = SimpleNamespace(**vars(TRT), DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager"))
+"""TensorRT-RTX: it compiles kernels for a shape while it runs, in the background if it is not told otherwise."""
 DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -43,7 +45,7 @@ class HostCuda:
         self.room = room
         self.launches = self.uploads = self.downloads = self.captures = 0
         self.uploaded_bytes = self.downloaded_bytes = 0
-        self.refuse_capture = False
+        self.refuse_capture = self.refuse_begin = False
         self._recording: list[Callable[[], None]] | None = None
 
     def allocate(self, nbytes: int) -> int:
@@ -55,7 +57,8 @@ class HostCuda:
         return ctypes.addressof(raw)
 
     def free(self, address: int) -> None:
-        del self.taken[address]
+        raw = self.taken.pop(address)
+        ctypes.memset(raw, GARBAGE, ctypes.sizeof(raw))
 
     allocate_pinned, free_pinned = allocate, free
 
@@ -85,6 +88,8 @@ class HostCuda:
         pass
 
     def begin_capture(self, stream: int) -> None:
+        if self.refuse_begin:
+            raise InferenceFailed("The GPU refused cudaStreamBeginCapture.", why="cudaErrorIllegalState")
         self._recording = []
 
     def end_capture(self, stream: int) -> Any:
@@ -102,6 +107,10 @@ class HostCuda:
 
     def destroy_graph(self, graph: Any) -> None:
         graph.clear()
+
+    @property
+    def capturing(self) -> bool:
+        return self._recording is not None
 
     def do(self, command: Callable[[], Any]) -> None:
         if self._recording is None:
@@ -151,21 +160,37 @@ class HostEngine:
     def get_aliased_input_tensor(self, name: str) -> str | None:
         return None if self.aliases is None else self.aliases.get(name)
 
-    def create_execution_context(self, strategy: str) -> HostContext:
-        assert strategy == "user"
-        self.contexts.append(HostContext(self))
+    def create_runtime_config(self) -> HostRuntimeConfig:
+        return HostRuntimeConfig()
+
+    def create_execution_context(self, wanted: str | HostRuntimeConfig) -> HostContext:
+        config = wanted if isinstance(wanted, HostRuntimeConfig) else HostRuntimeConfig(wanted)
+        assert config.strategy == "user"
+        self.contexts.append(HostContext(self, config.dynamic_shapes_kernel_specialization_strategy))
         return self.contexts[-1]
+
+
+class HostRuntimeConfig:
+    """``IRuntimeConfig`` of TensorRT-RTX."""
+
+    def __init__(self, strategy: str = "static") -> None:
+        self.strategy = strategy
+        self.dynamic_shapes_kernel_specialization_strategy = "lazy"
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
 
 
 class HostContext:
     """``IExecutionContext``: refuses what TensorRT would refuse."""
 
-    def __init__(self, engine: HostEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: HostEngine, kernels: str) -> None:
+        self.engine, self.kernels = engine, kernels
         self.profile: int | None = None
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.memory: tuple[int, int] | None = None
+        self.ran_with: tuple[int, int] | None = None
         self.calls = 0
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
@@ -204,6 +229,9 @@ class HostContext:
         if held is None or held[1] < max(self.engine.activations):
             return False
         addresses, shapes = dict(self.addresses), dict(self.shapes)
+        if self.engine.cuda.capturing:
+            assert self.ran_with == held, "a capture before the first call with these activations"
+        self.ran_with = held
         self.engine.cuda.do(lambda: self._run(addresses, shapes, held[0]))
         return True
 

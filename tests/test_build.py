@@ -25,7 +25,7 @@ from spoil import flip_byte
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import EngineUnavailable, Misuse
 from vita_edge.engines.tensorrt.build import build_plans
-from vita_edge.engines.tensorrt.build_one import Job
+from vita_edge.engines.tensorrt.build_one import Job, _configure
 from vita_edge.engines.tensorrt.child import run_job
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.library import FULL, RTX, Library, find_library
@@ -259,6 +259,16 @@ def test_progress_is_told_and_the_process_says_what_it_has_made(tmp_path: Path) 
     assert (tmp_path / "toy.plan").stat().st_size == done["bytes"]
     assert [news["phase"] for news in heard[:2]] == ["building", "Building engine"]
     assert all(before["fraction"] <= after["fraction"] <= 1 for before, after in pairwise(heard))
+
+
+@needs_rtx
+def test_a_plan_takes_no_memory_of_its_own_while_it_runs_so_that_a_step_can_be_captured(tmp_path: Path) -> None:
+    library = find_library(RTX)
+    builder = library.trt.Builder(library.trt.Logger(library.trt.Logger.ERROR))
+    config = builder.create_builder_config()
+    _configure(job_of(tmp_path, helper.make_node("Tanh", ["x"], ["y"])), library, builder, config)
+    assert config.get_flag(library.trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    assert not Library(library.trt, FULL, "10.16.0").captures_on_request
 
 
 @needs_rtx

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from vita_edge.engines.bundle import COMPONENTS
 from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage
-from vita_edge.engines.tensorrt import cuda
+from vita_edge.engines.tensorrt import cuda, device
+from vita_edge.engines.tensorrt.device import Device, find_device
 from vita_edge.engines.tensorrt.memory_plan import ALIGNMENT, LANES, lane_of, lay_out, plan_memory
 from vita_edge.engines.tensorrt.profiles import Profile, Range
 from vita_edge.engines.tensorrt.shape_choice import choose_profile, most_positions, pieces, step_profile
@@ -89,6 +91,43 @@ def test_without_a_driver_or_a_gpu_it_is_said_so() -> None:
         cuda.Cuda()
     assert raised.value.why.startswith("There is no NVIDIA")
     assert "CPU" in raised.value.fix
+
+
+def test_a_gpu_is_asked_through_bindings_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to 12.6.0 the driver's were called ``cuda.cuda``."""
+    attributes = {"MAJOR": 8, "MINOR": 7, "INTEGRATED": 1}
+    names = {
+        "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR": "MAJOR",
+        "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR": "MINOR",
+        "CU_DEVICE_ATTRIBUTE_INTEGRATED": "INTEGRATED",
+    }
+    old = SimpleNamespace(
+        cuInit=lambda flags: (0,),
+        cuDeviceGetCount=lambda: (0, 1),
+        cuDeviceGet=lambda index: (0, index),
+        CUdevice_attribute=SimpleNamespace(**names),
+        cuDeviceGetAttribute=lambda attribute, gpu: (0, attributes[attribute]),
+        cuDriverGetVersion=lambda: (0, 12060),
+        cuDeviceGetName=lambda most, gpu: (0, b"Orin".ljust(most, b"\0")),
+        cuDeviceTotalMem=lambda gpu: (0, 8 << 30),
+    )
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    monkeypatch.setitem(sys.modules, "cuda.cuda", old)
+    assert find_device() == Device("Orin", "sm87", "12.6", 8 << 30, True)
+    monkeypatch.setitem(sys.modules, "cuda.cuda", None)
+    with pytest.raises(EngineUnavailable, match="cannot be asked") as raised:
+        find_device()
+    assert "cuda-python is not installed" in raised.value.why
+
+
+def test_the_driver_has_every_name_that_is_asked_for() -> None:
+    import inspect
+    import re
+
+    driver = pytest.importorskip("cuda.bindings.driver")
+    called = set(re.findall(r"driver\.(cu\w+)", inspect.getsource(device)))
+    assert len(called) == 8
+    assert [name for name in sorted(called) if not hasattr(driver, name)] == []
 
 
 def test_refusals_of_cuda_say_what_was_asked_for() -> None:

@@ -385,7 +385,7 @@ def test_too_little_space_is_said_before_anything_is_written(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, used=0, free=70 << 20))
     with pytest.raises(OutputFailed, match="70 MiB are free") as raised:
         export_bundle(checkpoint, tmp_path / "b")
-    assert raised.value.why == "Nothing was written."
+    assert raised.value.why == "Another 64 MiB are to stay free beside it. Nothing was written."
     assert nothing_at(tmp_path / "b")
 
 

@@ -207,6 +207,7 @@ def test_a_disk_without_room_is_noticed_before_the_first_byte(tiny_disk: Path, t
         cache.publishing(key_of(tiny_bundle), 5 << 20),
     ):
         pytest.fail("it was begun")
+    assert "Another 64 MiB are to stay free" in caught.value.why
     assert "Free some space" in caught.value.fix
     assert list(tiny_disk.iterdir()) == []
 

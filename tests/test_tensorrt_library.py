@@ -18,7 +18,7 @@ from vita_edge.engines.tensorrt.device import Device
 from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.engines.tensorrt.open_plan import open_plan
-from vita_edge.engines.tensorrt.open_session import open_session
+from vita_edge.engines.tensorrt.open_session import _logger_of, open_session
 from vita_edge.engines.tensorrt.plan import Plan
 from vita_edge.engines.tensorrt.session import TensorRtSession
 from vita_edge.export.bundle import export_bundle
@@ -103,8 +103,23 @@ def test_the_methods_that_a_session_calls_exist_in_the_library() -> None:
         called = set(re.findall(rf"self\.{attribute}\.(\w+)", source))
         assert called
         assert [name for name in sorted(called) if not hasattr(kind, name)] == []
+    set_there = set(re.findall(r"\bconfig\.(\w+)", inspect.getsource(Engine)))
+    assert len(set_there) == 2
+    assert [name for name in sorted(set_there) if not hasattr(trt.IRuntimeConfig, name)] == []
+    assert trt.IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy.fset is not None
+    assert trt.DynamicShapesKernelSpecializationStrategy.EAGER
     assert trt.ExecutionContextAllocationStrategy.USER_MANAGED
     assert trt.TensorLocation.HOST
+
+
+def test_one_logger_hears_all_plans() -> None:
+    trt: Any = find_library("tensorrt_rtx").trt
+    logger = _logger_of(trt)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    assert not trt.OnnxParser(network, logger).parse(b"no graph")
+    assert logger.last
+    assert _logger_of(trt) is logger
 
 
 def test_a_damaged_plan_is_refused_before_the_library_sees_it(bundle: Bundle, plan: Plan, cache: Path) -> None:

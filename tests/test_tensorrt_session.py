@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from host_gpu import GARBAGE, TRT, HostCuda, HostEngine
+from host_gpu import GARBAGE, RTX, TRT, HostCuda, HostEngine
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, InferenceFailed
 from vita_edge.engines.session import KvCache, Session
@@ -68,14 +69,21 @@ def decoder_profiles(engine: HostEngine, first: str, most: int) -> tuple[Profile
 
 
 def opened(
-    bundle: Bundle, component: str, cuda: HostCuda, *, most: int = 16, lane: Lane | None = None, **options: Any
+    bundle: Bundle,
+    component: str,
+    cuda: HostCuda,
+    *,
+    most: int = 16,
+    lane: Lane | None = None,
+    library: Any = TRT,
+    **options: Any,
 ) -> tuple[TensorRtSession, HostEngine]:
     engine = HostEngine(bundle.components[component].graph, cuda, **options)
     first = next(name for name in engine.inputs if not name.startswith("past"))
     decoder = any(name.startswith("past_key_values") for name in engine.inputs)
     engine.profiles = decoder_profiles(engine, first, most) if decoder else ()
     session = TensorRtSession(
-        Engine(component, TRT, engine, lambda: "the library says no"),
+        Engine(component, library, engine, lambda: "the library says no"),
         engine.inputs,
         engine.outputs,
         engine.profiles,
@@ -187,16 +195,28 @@ def test_large_outputs_stay_on_the_device_until_they_are_looked_at(
     assert cuda.downloaded_bytes - before == 64 * 4 + 64 * 8 + 605 * 4
 
 
+def test_kernels_of_captured_steps_are_not_replaced_later(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
+    """TensorRT-RTX specialises kernels in the background: for prompts of any length, but not for a step."""
+    session, engine = opened(bundle, "llm", cuda, library=RTX)
+    cache = session.new_cache(CAPACITY)
+    for part in (rows[:9], rows[9:10], rows[10:11]):
+        session.infer({"inputs_embeds": part[None]}, cache)
+    kinds = [context.kernels for context in engine.contexts]
+    assert kinds == (["lazy", "eager"] if bundle.target == "tensorrt" else ["lazy", "lazy"])
+
+
+@pytest.mark.parametrize("refused", ["cudaErrorStreamCaptureUnsupported", "cudaErrorIllegalState"])
 def test_a_capture_that_is_refused_leaves_steps_as_they_were(
-    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+    refused: str, bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
 ) -> None:
-    cuda.refuse_capture = True
+    cuda.refuse_capture = refused == "cudaErrorStreamCaptureUnsupported"
+    cuda.refuse_begin = not cuda.refuse_capture
     session, _ = opened(bundle, "llm", cuda)
     cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
     for at in range(6):
         assert close(logits(session, cache, rows[at : at + 1]), logits(cpu, reference, rows[at : at + 1]))
     if bundle.target == "tensorrt":
-        assert "cudaErrorStreamCaptureUnsupported" in session.without_graph
+        assert refused in session.without_graph
     assert cuda.launches == 0
 
 
@@ -330,6 +350,17 @@ def test_all_memory_is_given_back(bundle: Bundle, cuda: HostCuda, rows: Floats) 
     del cache
     lane.close()
     assert cuda.taken == {}
+
+
+def test_what_was_handed_out_outlives_its_cache(bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session) -> None:
+    session, _ = opened(bundle, "llm", cuda)
+    outputs = session.infer({"inputs_embeds": rows[None, :1]}, session.new_cache(CAPACITY))
+    want = cpu.infer({"inputs_embeds": rows[None, :1]}, cpu.new_cache(CAPACITY))
+    got = {name: outputs[name] for name in outputs}
+    del outputs
+    gc.collect()
+    for name, array in got.items():  # memory that was given back is gone, or holds something else
+        np.testing.assert_allclose(array, want[name], rtol=1e-4, atol=1e-4)
 
 
 def test_a_cache_that_is_forgotten_gives_its_memory_and_its_graph_back(

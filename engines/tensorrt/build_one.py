@@ -201,6 +201,8 @@ def _configure(job: Job, library: Library, builder: Any, config: Any) -> None:
         config.clear_flag(trt.BuilderFlag.TF32)
     if job.stripped:
         config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+    if library.captures_on_request:
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     for profile in job.profiles:
         wanted = builder.create_optimization_profile()
         for name, shapes in profile.ranges.items():

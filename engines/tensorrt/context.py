@@ -40,9 +40,19 @@ class Engine:
         ask = getattr(self._engine, "get_aliased_input_tensor", None)
         return ask(output) if ask else None
 
-    def context(self, profile: int, lane: Lane) -> Context:
+    def context(self, profile: int, lane: Lane, *, steps: bool = False) -> Context:
+        """A context for ``profile``; with ``steps``, for calls of one shape, which are to be captured."""
         strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._engine.create_execution_context(strategy)
+        kernels = getattr(self.trt, "DynamicShapesKernelSpecializationStrategy", None)
+        if steps and kernels is not None:
+            # TensorRT-RTX compiles kernels for a shape in the background and changes over to them later. What was
+            # captured before would not be what the context runs any more, so they are compiled at the first call.
+            config = self._engine.create_runtime_config()
+            config.set_execution_context_allocation_strategy(strategy)
+            config.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
+            context = self._engine.create_execution_context(config)
+        else:
+            context = self._engine.create_execution_context(strategy)
         if context is None:
             raise self.failed("has no context")
         if not context.set_optimization_profile_async(profile, lane.stream):
@@ -87,7 +97,11 @@ class Context:
 
     def output_shapes(self, outputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs, once those of all inputs are set."""
-        if missing := self._context.infer_shapes():
+        try:
+            missing = self._context.infer_shapes()
+        except RuntimeError as error:
+            raise self._engine.failed("cannot tell the shapes of its outputs") from error
+        if missing:
             raise self._engine.failed(f"lacks {', '.join(missing)}")
         shapes = {name: tuple(int(n) for n in self._context.get_tensor_shape(name)) for name in outputs}
         if unknown := [name for name, shape in shapes.items() if min(shape, default=1) < 0]:

@@ -20,7 +20,7 @@ from vita_edge.engines.tensors import Array
 __all__ = ["Cuda", "runtime_module"]
 
 MODULES = ("cuda.bindings.runtime", "cuda.cudart")
-"""Where the bindings are: since 12.8, and before."""
+"""Where the bindings are: since 12.6.1, and before."""
 NO_DEVICE = {
     "cudaErrorInsufficientDriver": "There is no NVIDIA driver, or it is older than this CUDA.",
     "cudaErrorNoDevice": "There is no NVIDIA GPU, or it is hidden (CUDA_VISIBLE_DEVICES).",
@@ -173,10 +173,11 @@ class Cuda:
         )
 
 
-def pinned_array(address: int, dtype: str, shape: tuple[int, ...]) -> Array:
-    """Memory of the host as an array; whoever has taken it keeps it."""
+def pinned_array(address: int, dtype: str, shape: tuple[int, ...], *, owner: object) -> Array:
+    """Memory of the host as an array, and as views of it; all of them keep ``owner``, who gives the memory back."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = (ctypes.c_uint8 * size).from_address(address)
+    raw: Any = (ctypes.c_uint8 * size).from_address(address)
+    raw.owner = owner
     return np.ndarray(shape, np.dtype(dtype), memoryview(raw))
 
 

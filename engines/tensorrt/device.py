@@ -5,6 +5,7 @@ Asked before TensorRT is given a plan: without a driver, some of its versions en
 
 from __future__ import annotations
 
+import importlib
 import platform
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from vita_edge.engines.errors import EngineUnavailable
 
 __all__ = ["Device", "find_device", "host"]
+
+MODULES = ("cuda.bindings.driver", "cuda.cuda")
+"""Where the bindings are: since 12.6.1, and before."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,7 @@ def find_device(index: int = 0) -> Device:
     Raises:
         EngineUnavailable: cuda-python, the driver or the GPU is missing, or the driver is too old.
     """
-    try:
-        from cuda.bindings import driver
-    except ImportError as error:
-        raise EngineUnavailable(
-            "The GPU cannot be asked.",
-            why=f"The package cuda-python is not installed ({error.name or error}).",
-            fix="Install cuda-python of the CUDA version that the driver has: 12.x on JetPack 6, 13.x on JetPack 7.",
-        ) from error
+    driver = _driver_module()
     try:
         _call(driver, driver.cuInit(0))
         count = int(_call(driver, driver.cuDeviceGetCount()))
@@ -82,6 +79,20 @@ def find_device(index: int = 0) -> Device:
         why=why,
         fix="Run on a machine with an NVIDIA GPU, install its driver, or use the backend cpu.",
     )
+
+
+def _driver_module() -> Any:
+    first: ImportError | None = None
+    for name in MODULES:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            first = first or error
+    raise EngineUnavailable(
+        "The GPU cannot be asked.",
+        why=f"The package cuda-python is not installed ({first}).",
+        fix="Install cuda-python of the CUDA version that the driver has: 12.x on JetPack 6, 13.x on JetPack 7.",
+    ) from first
 
 
 class _NoAnswer(Exception):

@@ -41,8 +41,8 @@ class Mirror:
         self._give_back = weakref.finalize(self, cuda.free_pinned, self._host)
 
     def array(self, offset: int, dtype: str, shape: tuple[int, ...]) -> Array:
-        """A part of the host's side."""
-        return pinned_array(self._host + offset, dtype, shape)
+        """A part of the host's side; whoever has the array has the memory."""
+        return pinned_array(self._host + offset, dtype, shape, owner=self)
 
     def upload(self, stream: int) -> None:
         self._cuda.upload(self.device.address, self._host, self.nbytes, stream)
@@ -105,12 +105,13 @@ class DeviceTensor:
     def nbytes(self) -> int:
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
-    def read(self, cuda: Cuda, stream: int) -> Array:
+    def read(self, lane: Lane) -> Array:
         """A copy on the host, of what it is when the stream gets there."""
         array = np.empty(self.shape, self.dtype)
         if array.size:
-            cuda.download(array.ctypes.data, self.address, self.nbytes, stream)
-            cuda.wait(stream)
+            with lane.lock:  # a copy in the middle of another thread's capture would become a part of it
+                lane.cuda.download(array.ctypes.data, self.address, self.nbytes, lane.stream)
+                lane.cuda.wait(lane.stream)
         return array
 
 
@@ -119,15 +120,22 @@ class TensorRtOutputs(DeviceOutputs):
 
     Args:
         here: outputs that are on the host already.
+        keep: what owns the memory of the tensors, if it can be forgotten before they are read.
     """
 
     def __init__(
-        self, tensors: Mapping[str, DeviceTensor], lane: Lane, here: Mapping[str, Array] | None = None
+        self,
+        tensors: Mapping[str, DeviceTensor],
+        lane: Lane,
+        here: Mapping[str, Array] | None = None,
+        *,
+        keep: object = None,
     ) -> None:
         def reader(tensor: DeviceTensor) -> Callable[[], Array]:
-            return lambda: tensor.read(lane.cuda, lane.stream)
+            return lambda: tensor.read(lane)
 
         readers: dict[str, Callable[[], Array]] = {name: reader(tensor) for name, tensor in tensors.items()}
         super().__init__(readers)
         self.tensors = tensors
+        self._keep = keep
         self._read.update(here or {})

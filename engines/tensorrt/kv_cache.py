@@ -47,6 +47,10 @@ class TensorRtKvCache(KvLength):
 
     def fill(self, prefix: Mapping[str, Array]) -> None:
         """See the protocol. What lies on the GPU is copied there; what does not is brought first."""
+        with self._lane.lock:
+            self._fill(prefix)
+
+    def _fill(self, prefix: Mapping[str, Array]) -> None:
         if isinstance(prefix, TensorRtOutputs):
             tensors = dict(prefix.tensors)
             brought: list[Block] = []

@@ -79,6 +79,11 @@ class Library:
         """Plans can be built without their weights, which are put in when they are opened."""
         return hasattr(self.trt.BuilderFlag, "STRIP_PLAN")
 
+    @property
+    def captures_on_request(self) -> bool:
+        """Steps of a plan can be captured as a CUDA graph only if it was built to take all its memory from outside."""
+        return self.rtx and hasattr(self.trt.BuilderFlag, "REQUIRE_USER_ALLOCATION")
+
     def network(self, builder: Any) -> Any:
         """An empty network whose types are those of the graph."""
         flags = self.trt.NetworkDefinitionCreationFlag.__members__

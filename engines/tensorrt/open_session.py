@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,7 +35,7 @@ def open_session(
     """
     plan = open_plan(bundle, component, cache=plans)  # the device first, then the library, then every byte of the plan
     library = find_library(plan.library)
-    logger = _Told.of(library.trt)
+    logger = _logger_of(library.trt)
     runtime = library.trt.Runtime(logger)
     engine = runtime.deserialize_cuda_engine(plan.data())
     if engine is None:
@@ -56,23 +57,21 @@ def open_session(
     )
 
 
-class _Told:
-    """What a library's logger has been told last, of what matters."""
+@cache
+def _logger_of(trt: ModuleType) -> Any:
+    """A logger of that library, which keeps in ``last`` what it was told last of what matters.
 
-    last: str
+    One for all plans, and never given back: the library itself goes on telling the first that it was given.
+    """
+    severe = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
 
-    @staticmethod
-    def of(trt: ModuleType) -> Any:
-        """A logger of that library: their base class is known when they are imported."""
-        severe = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = ""
 
-        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
-            def __init__(self) -> None:
-                super().__init__()
-                self.last = ""
+        def log(self, severity: Any, message: str) -> None:
+            if severity in severe:
+                self.last = (message.strip().splitlines() or [""])[0]
 
-            def log(self, severity: Any, message: str) -> None:
-                if severity in severe:
-                    self.last = message.strip().splitlines()[0]
-
-        return Logger()
+    return Logger()

@@ -23,7 +23,8 @@ __all__ = ["StepRun"]
 SMALL_BYTES = 64 << 10
 """Outputs of at most this size come back with every step; larger ones (logits) stay until somebody looks."""
 EAGER_STEPS = 1
-"""Calls before the capture: TensorRT does some things at its first call that must not be a part of a graph."""
+"""Calls before the capture: TensorRT does some things at its first call, and at the first with other activations, that
+must not be a part of a graph."""
 
 
 class StepRun:
@@ -50,8 +51,9 @@ class StepRun:
         graphs: bool = True,
     ) -> None:
         self._lane, self._dialect = lane, dialect
-        self._context: Context = engine.context(profile, lane)
+        self._context: Context = engine.context(profile, lane, steps=True)
         self._steps = 0
+        """With the activations at hand."""
         self._graph: Any = None
         self._destroy_graph: weakref.finalize[..., Any] | None = None
         self.without_graph = "" if graphs else "not wanted"
@@ -84,6 +86,7 @@ class StepRun:
         self._dialect.tell(self._told, length_tokens, 1)
         if self._context.prepare():
             self._forget_graph()
+            self._steps = 0
         if self._graph is None and self._steps >= EAGER_STEPS and not self.without_graph:
             self._capture()
         if self._graph is not None:
@@ -92,7 +95,7 @@ class StepRun:
             self._commands()
         self._lane.cuda.wait(self._lane.stream)
         self._steps += 1
-        return TensorRtOutputs(self._tensors, self._lane, self._here)
+        return TensorRtOutputs(self._tensors, self._lane, self._here, keep=self)
 
     def close(self) -> None:
         self._forget_graph()
@@ -112,8 +115,8 @@ class StepRun:
             self.without_graph = "the library says that this plan cannot be captured"
             return
         cuda, stream = self._lane.cuda, self._lane.stream
-        cuda.begin_capture(stream)
         try:
+            cuda.begin_capture(stream)
             self._commands()
             self._graph = cuda.end_capture(stream)
             self._destroy_graph = weakref.finalize(self, cuda.destroy_graph, self._graph)
