@@ -109,10 +109,11 @@ class Assistant:
             self._prefill: Session | None = None
             if PREFILL in self.bundle.components and self._wants_prefill(fast_prefill):
                 self._prefill = opened(PREFILL)
-                self._llm: Session = stack.enter_context(OpenedBeside(LLM, lambda: session_of(LLM)))
-            else:
-                self._llm = opened(LLM)
             session = {name: opened(name) for name in COMPONENTS if name != LLM}
+            # last, since a question can be encoded as soon as the others are open, and they would share the cores
+            self._llm: Session = (
+                stack.enter_context(OpenedBeside(LLM, lambda: session_of(LLM))) if self._prefill else opened(LLM)
+            )
             self.senses = Senses(session["audio"], session["vision"], facts)
             self.voice = Voice(
                 session["speech_prefill"],
