@@ -193,8 +193,7 @@ class GraphBuilder:
         sizes = [weight.shape[0] for weight in weights.values()]
         if len(set(sizes)) > 1:
             return list(self.op("Split", product, self.constant(sizes), axis=-1, outputs=count))
-        # Of a Split along the last axis TensorRT-RTX makes one of the matrix, joins the pieces anew, and keeps them once
-        # for every profile.
+        # TensorRT-RTX makes a Split along the last axis one of the matrix, and joins its pieces anew for each profile.
         apart = self.reshape(product, [0, 0, count, sizes[0]])
         parts = self.op("Split", apart, self.constant([1] * count), axis=2, outputs=count)
         return [self.reshape(part, [0, 0, sizes[0]]) for part in parts]
