@@ -355,6 +355,7 @@ def test_a_plan_that_writes_its_cache_elsewhere_is_refused(bundle: Bundle, cuda:
         opened(bundle, "llm", cuda, aliases={"present.0.key": "past_key_values.0.value"})
     names = [f"{i}.{part}" for i in range(3) for part in ("key", "value")]
     opened(bundle, "llm", cuda, aliases={f"present.{n}": f"past_key_values.{n}" for n in names})
+    opened(bundle, "llm", cuda, aliases={f"present.{n}": "" for n in names})  # no alias, in other words
 
 
 def test_what_the_library_refuses_is_told_with_its_words(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
