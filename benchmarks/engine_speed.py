@@ -153,24 +153,23 @@ def bandwidth_bytes_s(backend: str) -> float | None:
     if backend == "cpu":
         held = np.ones(COPY_BYTES // 8, np.int64)
         return held.nbytes / median_s(held.sum, 5)
-    try:
-        from vita_edge.engines.tensorrt.cuda import Cuda
+    from vita_edge.engines.tensorrt.cuda import Cuda
+    from vita_edge.engines.tensorrt.device_memory import Block, Lane
 
+    try:
         cuda = Cuda()
-    except VitaEdgeError:  # onnxruntime-gpu without cuda-python
+        lane, source, target = Lane(cuda, "copies"), Block(cuda, COPY_BYTES), Block(cuda, COPY_BYTES)
+    except VitaEdgeError:  # onnxruntime-gpu without cuda-python, or a GPU that the model has filled
         return None
-    stream = cuda.new_stream()
-    source, target = cuda.allocate(COPY_BYTES), cuda.allocate(COPY_BYTES)
     row = 1 << 20
 
     def copy() -> None:
-        cuda.copy_rows(target, row, source, row, row, COPY_BYTES // row, stream)
-        cuda.wait(stream)
+        cuda.copy_rows(target.address, row, source.address, row, row, COPY_BYTES // row, lane.stream)
+        cuda.wait(lane.stream)
 
     seconds = median_s(copy, 9)
-    cuda.free(source)
-    cuda.free(target)
-    cuda.destroy_stream(stream)
+    for held in (source, target, lane):
+        held.close()
     return 2 * COPY_BYTES / seconds
 
 

@@ -118,21 +118,22 @@ class ComponentCalibration:
                 ) and seen.dtype == "float32":
                     self._rewrite.integer_convolution(layer, found.range, own_range(out, choices.method), scales)
             elif any(kept) and found.factor is not None:  # what it reads is smoothed for the others
-                self._rewrite.values(layer.weight, self._weight(layer, found))
+                smoothed = self._weight(layer, found)
+                self._rewrite.values(layer.weight, smoothed.T if layer.turned else smoothed)
             self._report(layer, "int8" if kept[k] else None, seen, found.snr_db[k], found, k)
         if any(kept) and found.factor is not None and group.norm:
             for name in group.norm.vectors:
                 self._rewrite.values(name, self._graph.array(name).astype(np.float32) / found.factor)
 
     def _weight(self, layer: Layer, found: Measured | None) -> Floats:
-        weight = self._graph.array(layer.weight).astype(np.float32)
+        weight = layer.values(self._graph).astype(np.float32)
         return weight if found is None or found.factor is None else weight * found.factor[:, None]
 
     def _weight_alone(self, layer: Layer, seen: Observed) -> None:
         """In as few bits as it bears."""
         first, head = layer.name.startswith("layers.0/"), layer is self._groups[-1].layers[-1]
         bits = self._choices.bits(self._name, first=first, head=head)
-        width = self._graph.array(layer.weight).shape[0]
+        width = layer.values(self._graph).shape[0]
         block = block_that_fits(self._choices.block, width) if layer.kind == "MatMul" else None
         while True:
             if block is None or (bits == 8 and not self._packed):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from .component_graph import ComponentGraph
@@ -25,7 +27,14 @@ class Layer:
     node: int
     kind: str
     weight: str
-    """The initializer; between it and the operator there may be a Cast."""
+    """The initializer; between it and the operator there may be a Cast or a Transpose."""
+    turned: bool = False
+    """The initializer of a product is [out, in]."""
+
+    def values(self, graph: ComponentGraph) -> NDArray[Any]:
+        """The weight as the operator reads it: [in, out] of a product. A view, mapped."""
+        values = graph.array(self.weight)
+        return values.T if self.turned else values
 
     @property
     def axis(self) -> int:
@@ -63,16 +72,24 @@ def _layer(graph: ComponentGraph, i: int, node: onnx.NodeProto) -> Layer | None:
         return None
     if node.op_type == "ConvTranspose" and any(a.name == "group" and a.i != 1 for a in node.attribute):
         return None  # outputs of a group share entries of that axis
-    weight = node.input[1]
-    cast = graph.nodes[graph.producer[weight]] if weight in graph.producer else None
-    if cast is not None and cast.op_type == "Cast":
-        weight = cast.input[0]
+    weight, turned = node.input[1], False
+    while weight in graph.producer:
+        between = graph.nodes[graph.producer[weight]]
+        if between.op_type == "Transpose" and node.op_type == "MatMul" and _swaps(between):
+            turned = not turned
+        elif between.op_type != "Cast":
+            return None
+        weight = between.input[0]
     tensor = graph.initializers.get(weight)
     if tensor is None or tensor.data_type not in _FLOATS or node.input[0] in graph.initializers:
         return None
     if node.op_type == "MatMul" and len(tensor.dims) != 2:
         return None
-    return Layer(weight.removesuffix(".weight"), i, node.op_type, weight)
+    return Layer(weight.removesuffix(".weight"), i, node.op_type, weight, turned)
+
+
+def _swaps(node: onnx.NodeProto) -> bool:
+    return any(a.name == "perm" and list(a.ints) == [1, 0] for a in node.attribute)
 
 
 def _norm(graph: ComponentGraph, x: str, layers: list[Layer]) -> Norm | None:

@@ -195,7 +195,7 @@ class Rewrite:
         self._weights.close()
 
     def _nodes(self) -> list[onnx.NodeProto]:
-        """In their order, without casts of weights that nobody reads any more."""
+        """In their order, without casts and turns of weights that nobody reads any more."""
         nodes: list[onnx.NodeProto] = []
         for i, node in enumerate(self._graph.nodes):
             nodes += self._before.get(i, [])
@@ -211,8 +211,13 @@ class Rewrite:
             if after := self._after.get(i):
                 changed.output[0] = after[0].input[0]
                 nodes += after
-        read = {name for node in nodes for name in node.input} | {value.name for value in self._graph.graph.output}
-        return [node for node in nodes if node.op_type != "Cast" or read.intersection(node.output)]
+        kept: list[onnx.NodeProto] = []
+        read = {value.name for value in self._graph.graph.output}
+        for node in reversed(nodes):  # one that only an unread one reads is not read either
+            if node.op_type not in ("Cast", "Transpose") or read.intersection(node.output):
+                kept.append(node)
+                read.update(node.input)
+        return kept[::-1]
 
     def _dequantise(self, layer: Layer, inputs: list[str], **attributes: int) -> None:
         output = f"{layer.weight}.dequantized"

@@ -83,7 +83,7 @@ def smoothing_factor(graph: ComponentGraph, group: Group, seen: Observed, alpha:
 
 def columns_of(graph: ComponentGraph, layer: Layer) -> Iterator[tuple[slice, Floats]]:
     """The weight in float32, so many outputs at a time; a kernel of a convolution as a whole."""
-    weight = graph.array(layer.weight)
+    weight = layer.values(graph)
     if layer.kind != "MatMul":
         yield slice(None), weight.astype(np.float32)
         return

@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .bundle import Bundle
 from .errors import Misuse
@@ -31,12 +33,21 @@ BACKENDS: Mapping[str, tuple[str, ...]] = {
 """Backend → targets of bundles that it runs."""
 
 
-class Backend(Protocol):
+@dataclass(frozen=True)
+class _Wish:
+    """How a graph is to be opened; see :class:`~vita_edge.engines.onnx_cpu.OnnxCpuSession`."""
+
+    rearrange: bool
+    taps: tuple[str, ...]
+    overrides: Mapping[str, int] | None
+
+
+class Backend(ABC):
     """Opens the graphs of one bundle, and has what they share."""
 
     name: str
     """As results are labelled: ``onnxruntime-cpu``, ``onnxruntime-cuda``, ``tensorrt``."""
-    taps: bool
+    taps: bool = True
     """Inner tensors can be handed out."""
 
     def session(
@@ -53,17 +64,26 @@ class Backend(Protocol):
             BadBundle: it cannot be read.
             EngineUnavailable: there is no plan of it.
         """
-        ...
+        return self._open(component, _Wish(rearrange, tuple(taps), overrides))
+
+    @abstractmethod
+    def _open(self, component: str, wish: _Wish) -> Session: ...
 
     def facts(self) -> dict[str, Any]:
         """What a measurement should say about the engine, beside its name."""
-        ...
+        return {}
 
-    def __enter__(self) -> Backend: ...
+    def close(self) -> None:
+        """Give back what the graphs share."""
+        return
+
+    def __enter__(self) -> Backend:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0, plans: Path | None = None) -> Backend:
@@ -93,63 +113,34 @@ def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0, plan
     return _Cpu(bundle, threads)
 
 
-class _Cpu:
+class _Cpu(Backend):
     name = "onnxruntime-cpu"
-    taps = True
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._bundle, self._threads = bundle, threads
 
-    def session(
-        self,
-        component: str,
-        *,
-        rearrange: bool = True,
-        taps: Iterable[str] = (),
-        overrides: Mapping[str, int] | None = None,
-    ) -> Session:
+    def _open(self, component: str, wish: _Wish) -> Session:
+        graph = self._bundle.components[component].graph
         return OnnxCpuSession(
-            self._bundle.components[component].graph,
-            threads=self._threads,
-            rearrange=rearrange,
-            taps=taps,
-            overrides=overrides,
+            graph, threads=self._threads, rearrange=wish.rearrange, taps=wish.taps, overrides=wish.overrides
         )
 
-    def facts(self) -> dict[str, Any]:
-        return {}
 
-    def __enter__(self) -> Backend:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-
-class _Cuda(_Cpu):
+class _Cuda(Backend):
     name = "onnxruntime-cuda"
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         from .onnx_cuda import check_cuda_provider
 
         check_cuda_provider()
-        super().__init__(bundle, threads)
+        self._bundle, self._threads = bundle, threads
         self._on_processor: dict[str, tuple[str, ...]] = {}
 
-    def session(
-        self,
-        component: str,
-        *,
-        rearrange: bool = True,
-        taps: Iterable[str] = (),
-        overrides: Mapping[str, int] | None = None,
-    ) -> Session:
+    def _open(self, component: str, wish: _Wish) -> Session:
         from .onnx_cuda import OnnxCudaSession
 
         graph = self._bundle.components[component].graph
-        session = OnnxCudaSession(graph, threads=self._threads, taps=taps, overrides=overrides)
+        session = OnnxCudaSession(graph, threads=self._threads, taps=wish.taps, overrides=wish.overrides)
         self._on_processor[component] = session.on_processor
         return session
 
@@ -157,7 +148,7 @@ class _Cuda(_Cpu):
         return {"operators_on_processor": {name: list(kinds) for name, kinds in self._on_processor.items()}}
 
 
-class _TensorRt:
+class _TensorRt(Backend):
     """Plans on one GPU: a stream and one block of activations for each thread of a talk."""
 
     name = "tensorrt"
@@ -177,18 +168,11 @@ class _TensorRt:
             self._lanes[name] = Lane(self._cuda, name)
             self._stack.callback(self._lanes[name].close)
 
-    def session(
-        self,
-        component: str,
-        *,
-        rearrange: bool = True,
-        taps: Iterable[str] = (),
-        overrides: Mapping[str, int] | None = None,
-    ) -> Session:
+    def _open(self, component: str, wish: _Wish) -> Session:
         from .tensorrt.memory_plan import lane_of
         from .tensorrt.open_session import open_session
 
-        if taps or overrides:
+        if wish.taps or wish.overrides:
             raise ValueError("a plan has no inner tensors to hand out or to replace")
         return open_session(self._bundle, component, self._lanes[lane_of(component)], self._plans)
 
@@ -200,10 +184,5 @@ class _TensorRt:
             "device_memory_bytes": {"used": total - free, "total": total},
         }
 
-    def __enter__(self) -> Backend:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._stack.close()

@@ -207,9 +207,14 @@ class GraphBuilder:
         joins them."""
         if not self.dialect.joins_products:
             return [self.linear(x, weight, None, part) for part, weight in weights.items()]
-        product = self.linear(x, joined_rows(*weights.values()), None, name)
-        sizes = self.constant([weight.shape[0] for weight in weights.values()])
-        return list(self.op("Split", product, sizes, axis=-1, outputs=len(weights)))
+        product, count = self.linear(x, joined_rows(*weights.values()), None, name), len(weights)
+        sizes = [weight.shape[0] for weight in weights.values()]
+        if len(set(sizes)) > 1:
+            return list(self.op("Split", product, self.constant(sizes), axis=-1, outputs=count))
+        # TensorRT-RTX makes a Split along the last axis one of the matrix, and joins its pieces anew for each profile.
+        apart = self.reshape(product, [0, 0, count, sizes[0]])
+        parts = self.op("Split", apart, self.constant([1] * count), axis=2, outputs=count)
+        return [self.reshape(part, [0, 0, sizes[0]]) for part in parts]
 
     def layer_norm(self, x: str, weight: Weight, bias: Weight, eps: float, name: str) -> str:
         """One operator: decomposed, its squares overflow half precision."""

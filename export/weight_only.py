@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .formats import Blob, half_columns, in_half, in_parallel
-from .weights import Floats, Weight, transposed
+from .formats import Blob, in_half, in_parallel
+from .weights import Floats, Weight
 
 if TYPE_CHECKING:
     from .graph import GraphBuilder
@@ -33,18 +33,17 @@ SMALLEST = float(np.finfo(np.float16).tiny)
 
 @dataclass(frozen=True)
 class Plain:
-    """In the type of the graph."""
+    """In the type of the graph, [out, in] as in the checkpoint, turned in front of the product.
+
+    A plan for single tokens and prompts then holds the matrix once. Of one that lies the other way round, TensorRT-RTX
+    makes a turned copy for single tokens.
+    """
 
     precision: str = "fp16"
 
     def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
-        if g.floats == "float32":
-            return str(g.op("MatMul", x, g.weight(f"{name}.weight", transposed(weight)), called=name))
-        rows, width = weight.shape
-        kept = Blob(
-            f"{name}.weight", "float16", (width, rows), lambda: half_columns(weight, f"{name}.weight"), weight.size
-        )
-        return str(g.op("MatMul", x, g.blob(kept), called=name))
+        turned = g.op("Transpose", g.weight(f"{name}.weight", weight), perm=[1, 0], called=f"{name}.turned")
+        return str(g.op("MatMul", x, turned, called=name))
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class HostCuda:
         return ctypes.addressof(raw)
 
     def free(self, address: int) -> None:
+        if self.capturing:
+            raise InferenceFailed("The GPU refused cudaFree.", why="cudaErrorStreamCaptureUnsupported")
         raw = self.taken.pop(address)
         ctypes.memset(raw, GARBAGE, ctypes.sizeof(raw))
 

@@ -43,14 +43,13 @@ def test_a_phase_that_nobody_has_opened_or_that_has_no_steps_does_no_harm() -> N
 
 
 def test_the_estimate_grows_with_weights_graph_and_profiles() -> None:
-    size = Size(graph_bytes=100_000, weights_bytes=1_000_000_000, profiles=1, narrow=False)
+    size = Size(graph_bytes=100_000, weights_bytes=1_000_000_000, profiles=1)
     assert size.seconds == pytest.approx(0.6 + 6 + 18)
-    twice = Size(100_000, 1_000_000_000, 2, narrow=False)
+    twice = Size(100_000, 1_000_000_000, 2)
     assert twice.seconds == pytest.approx(2 * size.seconds)
     assert twice.memory_bytes - size.memory_bytes == 800_000_000
-    assert twice.plan_bytes - size.plan_bytes == 1_000_000_000
-    assert Size(100_000, 1_000_000_000, 2, narrow=True).plan_bytes == size.plan_bytes
-    assert Size(100_000, 1_000_000_000, 2, narrow=False, stripped=True).plan_bytes < 100 << 20
+    assert twice.plan_bytes == size.plan_bytes
+    assert Size(100_000, 1_000_000_000, 2, stripped=True).plan_bytes < 100 << 20
 
 
 def test_the_pace_is_that_of_what_was_seen() -> None:

@@ -246,6 +246,54 @@ def test_blocks_of_four_bits_run_on_either_backend(tmp_path: Path, target: str, 
     assert stage.snr_db == pytest.approx(one.layers[0].snr_db, abs=1.5)
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "choices"),
+    [
+        ("vision", "tensorrt", Choices(keep_below_db=30)),  # one is kept in floats, smoothed for the other
+        ("llm", "tensorrt", Choices()),
+        ("llm", "tensorrt", Choices(precision="int4", weights="gptq", block=32, keep_below_db=0)),
+        ("llm", "onnxruntime", Choices(precision="int4", weights="searched", block=32, keep_below_db=0)),
+    ],
+)
+def test_a_matrix_that_is_turned_before_its_product_is_rounded_like_any_other(
+    tmp_path: Path, name: str, target: str, choices: Choices
+) -> None:
+    gain = np.ones(64, np.float32)
+    gain[7] = 60
+    weights = {"layers.1/a.weight": normal(64, 24), "layers.2/b.weight": normal(64, 24, seed=5)}
+    weights["layers.1/a.weight"][7] *= 0.02
+    weights["layers.2/b.weight"][9, :] *= 5000  # nothing is left of the others once it is rounded
+    norm = node("RMSNormalization", ["x", "norm.weight"], "n", axis=-1, epsilon=1e-6)
+    products = [
+        helper.make_node("MatMul", ["n", kept], [kept[9]], name=kept.removesuffix(".weight")) for kept in weights
+    ]
+    total = node("Add", ["a", "b"], "y")
+    x = normal(1, 80, 64)
+    x[..., 9] = 0
+    turns = []
+    for product in products:
+        kept = product.input[1]
+        turns += [node("Transpose", [kept], f"{kept}.turned", perm=[1, 0]), onnx.NodeProto()]
+        turns[-1].CopyFrom(product)
+        turns[-1].input[1] = f"{kept}.turned"
+    plain = graph_file(tmp_path / "plain", [norm, *products, total], {**weights, "norm.weight": gain}, 64)
+    lying = {kept: np.ascontiguousarray(array.T) for kept, array in weights.items()}
+    turned = graph_file(tmp_path / "turned", [norm, *turns, total], {**lying, "norm.weight": gain}, 64)
+    (want, one, _), (got, other, _) = (
+        calibrated(file, [{"x": x}], choices, name=name, target=target) for file in (plain, turned)
+    )
+    assert [layer.kept_as for layer in other.layers] == [layer.kept_as for layer in one.layers]
+    for initializer in want.initializers:
+        array = want.array(initializer)
+        kept_lying = initializer in lying  # in floats
+        assert np.array_equal(got.array(initializer), array.T if kept_lying else array), initializer
+    assert set(got.initializers) == set(want.initializers)
+    if name == "vision":
+        assert [layer.kept_as for layer in one.layers] == ["int8", "float32"]
+        assert not np.array_equal(want.array("layers.2/b.weight"), weights["layers.2/b.weight"])
+    assert kinds(got).count("Transpose") == sum(layer.kept_as == "float32" for layer in other.layers)
+
+
 def test_gptq_makes_up_for_rounding_where_inputs_are_correlated() -> None:
     inputs = normal(2000, 64) @ normal(64, 64, seed=2)
     weight, grid = normal(64, 48, seed=3), BlockGrid(32)

@@ -9,48 +9,28 @@ import numpy as np
 import onnx
 import pytest
 
+from one_product import FORMATS, TENSORRT_FORMATS, product
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import Misuse
 from vita_edge.engines.footprint import footprint
-from vita_edge.engines.onnx_cpu import OnnxCpuSession
 from vita_edge.export import formats, weights
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.formats import Blocks, Float16, Float32, Int8Rows, LinearFormat
+from vita_edge.export.formats import Blocks, Float16
 from vita_edge.export.graph import GraphBuilder
 from vita_edge.export.precision import PRECISIONS, precision_plan
 from vita_edge.export.tensor import LazyTensor, fetch_from_array
-from vita_edge.export.weights import as_is, computed
+from vita_edge.export.weights import as_is
 from vita_edge.runtime import Assistant, Options, Turn
 from vita_edge.runtime.assistant import Opening
 from vita_edge.runtime.parity import verify
 
-FORMATS = {
-    "fp32": (Float32(), 1e-6),
-    "fp16": (Float16(), 1e-3),
-    "int8": (Int8Rows(), 0.02),
-    "8 bits": (Blocks(8, 64), 0.02),
-    "4 bits": (Blocks(4, 32), 0.12),
-}
 
-
-def product(folder: Path, form: LinearFormat, weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """x · weightᵀ through a graph written in ``form``."""
-    folder.mkdir(exist_ok=True)
-    rows, width = weight.shape
-    g = GraphBuilder("one", form)
-    y = g.linear(g.input("x", "float32", [1, "n", width]), computed(weight.shape, lambda: weight), None, "w")
-    g.output(g.op("Identity", y), "y", "float32", [1, "n", rows])
-    g.save(folder)
-    with OnnxCpuSession(folder / "one.onnx") as session:
-        return session.infer({"x": x[None]})["y"][0]
-
-
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [*FORMATS, *TENSORRT_FORMATS])
 @pytest.mark.parametrize("shape", [(48, 128), (33, 96), (7, 40)], ids=str)
 def test_a_product_is_close_to_float32_for_even_and_odd_shapes(
     tmp_path: Path, name: str, shape: tuple[int, int]
 ) -> None:
-    form, limit = FORMATS[name]
+    form, limit = {**FORMATS, **TENSORRT_FORMATS}[name]
     random = np.random.default_rng(1)
     weight, x = random.standard_normal(shape, np.float32), random.standard_normal((9, shape[1]), np.float32)
     got, want = product(tmp_path, form, weight, x), x @ weight.T

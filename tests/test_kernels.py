@@ -108,6 +108,11 @@ def test_a_step_attends_once_a_layer_and_reads_the_cache_where_it_lies(
     assert all(t.name.startswith("present.") for t in large), large
 
 
+def test_in_half_precision_steps_and_prompts_share_one_set_of_weights(bundle: Callable[..., Bundle]) -> None:
+    planned = weight_bytes(bundle("fp16"), "llm")
+    assert compiled(bundle("fp16"), "llm").weight_bytes == pytest.approx(planned, rel=0.01)
+
+
 def test_four_bits_stay_four_bits_into_the_product(bundle: Callable[..., Bundle]) -> None:
     result = compiled(bundle("int4"), "llm")
     for profile in (0, 1):

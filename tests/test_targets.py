@@ -8,18 +8,17 @@ import numpy as np
 import onnx
 import pytest
 
+from one_product import TENSORRT_FORMATS, product
 from run_graphs import decoded, opened, outputs_of, signal_to_noise_db
 from vita_edge.cli import main
 from vita_edge.engines.bundle import COMPONENTS, Bundle
 from vita_edge.engines.errors import BadCheckpoint, Misuse
-from vita_edge.engines.onnx_cpu import OnnxCpuSession
 from vita_edge.export import weight_only
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.dialects.tensorrt import TensorRt
-from vita_edge.export.formats import LinearFormat
 from vita_edge.export.graph import GraphBuilder
 from vita_edge.export.precision import PRECISIONS, precision_plan
-from vita_edge.export.weight_only import Int4Blocks, Int8Columns, Int8Rescaled, Plain
+from vita_edge.export.weight_only import Int4Blocks, Plain
 from vita_edge.export.weights import computed
 
 TARGETS = {"tensorrt": 24, "tensorrt-10.3": 19}
@@ -164,41 +163,10 @@ def test_what_lies_in_the_cache_beyond_its_length_is_not_seen(bundles: dict[tupl
 
 # --- formats of matrices
 
-FORMATS: dict[str, tuple[LinearFormat, float]] = {
-    "fp16": (Plain(), 1e-3),
-    "int8, a scale for every output": (Int8Columns(), 0.01),
-    "int8, one scale and the rest behind": (Int8Rescaled(), 0.01),
-    "int4": (Int4Blocks(32), 0.12),
-}
 
-
-def product(folder: Path, form: LinearFormat, weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """x · weightᵀ through a graph written in ``form``."""
-    rows, width = weight.shape
-    g = GraphBuilder("one", form, dialect=TensorRt())
-    x_in = g.inner(g.input("x", "float32", [1, "n", width]))
-    g.result(g.linear(x_in, computed(weight.shape, lambda: weight), None, "w"), "y", [1, "n", rows])
-    g.save(folder)
-    onnx.checker.check_model(str(folder / "one.onnx"), full_check=True)
-    with OnnxCpuSession(folder / "one.onnx") as session:
-        return session.infer({"x": x[None]})["y"][0]
-
-
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("shape", [(48, 128), (33, 96), (7, 40)], ids=str)
-def test_a_product_is_close_to_float32_for_even_and_odd_shapes(
-    tmp_path: Path, name: str, shape: tuple[int, int]
-) -> None:
-    form, limit = FORMATS[name]
-    random = np.random.default_rng(1)
-    weight, x = random.standard_normal(shape, np.float32), random.standard_normal((9, shape[1]), np.float32)
-    got, want = product(tmp_path, form, weight, x), x @ weight.T
-    assert np.linalg.norm(got - want) <= limit * np.linalg.norm(want)
-
-
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", TENSORRT_FORMATS)
 def test_rows_of_very_different_size_and_of_zeros_keep_their_digits(tmp_path: Path, name: str) -> None:
-    form, limit = FORMATS[name]
+    form, limit = TENSORRT_FORMATS[name]
     random = np.random.default_rng(3)
     weight, x = random.standard_normal((8, 64), np.float32), random.standard_normal((400, 64), np.float32)
     weight *= np.array([10, 1, 0.1, 0.02, 1, 1, 0, 1], np.float32)[:, None]

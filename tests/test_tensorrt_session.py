@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, InferenceFailed
 from vita_edge.engines.session import KvCache, Session
 from vita_edge.engines.tensorrt.context import Engine
-from vita_edge.engines.tensorrt.device_memory import Lane
+from vita_edge.engines.tensorrt.device_memory import Block, Lane
 from vita_edge.engines.tensorrt.profiles import Profile, Range
 from vita_edge.engines.tensorrt.session import TensorRtSession
 from vita_edge.export.bundle import export_bundle
@@ -220,6 +221,34 @@ def test_a_capture_that_is_refused_leaves_steps_as_they_were(
     assert cuda.launches == 0
 
 
+def test_garbage_is_not_given_back_in_the_middle_of_a_capture(
+    bundle: Bundle, cuda: HostCuda, rows: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = cuda.begin_capture
+    dropped: list[weakref.ref[Block]] = []
+
+    def begin_with_garbage(stream: int) -> None:
+        block = Block(cuda, 64)  # type: ignore[arg-type]
+        dropped.append(weakref.ref(block))
+        ring: list[Any] = [block]
+        ring.append(ring)
+        begin(stream)
+
+    monkeypatch.setattr(cuda, "begin_capture", begin_with_garbage)
+    session, _ = opened(bundle, "llm", cuda)
+    cache, often = session.new_cache(CAPACITY), gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        for at in range(4):
+            session.infer({"inputs_embeds": rows[None, at : at + 1]}, cache)
+    finally:
+        gc.set_threshold(*often)
+    gc.collect()
+    assert gc.isenabled()
+    assert session.without_graph == ""
+    assert [block() for block in dropped] == ([None] if bundle.target == "tensorrt" else [])
+
+
 def test_a_length_that_decides_about_shapes_is_read_on_the_host_and_not_captured(
     bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
 ) -> None:
@@ -326,6 +355,7 @@ def test_a_plan_that_writes_its_cache_elsewhere_is_refused(bundle: Bundle, cuda:
         opened(bundle, "llm", cuda, aliases={"present.0.key": "past_key_values.0.value"})
     names = [f"{i}.{part}" for i in range(3) for part in ("key", "value")]
     opened(bundle, "llm", cuda, aliases={f"present.{n}": f"past_key_values.{n}" for n in names})
+    opened(bundle, "llm", cuda, aliases={f"present.{n}": "" for n in names})  # no alias, in other words
 
 
 def test_what_the_library_refuses_is_told_with_its_words(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:

@@ -38,7 +38,7 @@ class Engine:
     def aliased(self, output: str) -> str | None:
         """The input in whose memory the plan writes ``output``; None too where the library cannot tell."""
         ask = getattr(self._engine, "get_aliased_input_tensor", None)
-        return ask(output) if ask else None
+        return (ask(output) or None) if ask else None
 
     def context(self, profile: int, lane: Lane, *, steps: bool = False) -> Context:
         """A context for ``profile``; with ``steps``, for calls of one shape, which are to be captured."""

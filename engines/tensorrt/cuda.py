@@ -22,7 +22,8 @@ __all__ = ["Cuda", "runtime_module"]
 MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 """Where the bindings are: since 12.6.1, and before."""
 NO_DEVICE = {
-    "cudaErrorInsufficientDriver": "There is no NVIDIA driver, or it is older than this CUDA.",
+    "cudaErrorInsufficientDriver": "There is no NVIDIA driver, or it is older than the CUDA of cuda-python: "
+    "JetPack 6 wants cuda-python 12.6.",
     "cudaErrorNoDevice": "There is no NVIDIA GPU, or it is hidden (CUDA_VISIBLE_DEVICES).",
     "cudaErrorInitializationError": "The NVIDIA driver does not start.",
     "cudaErrorSystemDriverMismatch": "The NVIDIA driver and its libraries are of different versions.",

@@ -22,8 +22,6 @@ class Size:
     graph_bytes: int
     weights_bytes: int
     profiles: int
-    narrow: bool
-    """Weights have fewer than 16 bits, and are held once for all profiles."""
     stripped: bool = False
     """The plan is written without weights."""
 
@@ -40,8 +38,8 @@ class Size:
 
     @property
     def plan_bytes(self) -> int:
-        copies = 0 if self.stripped else 1 if self.narrow else max(self.profiles, 1)
-        return PLAN_BASE_BYTES + copies * self.weights_bytes
+        """All profiles share one set of weights."""
+        return PLAN_BASE_BYTES + (0 if self.stripped else self.weights_bytes)
 
 
 class Pace:

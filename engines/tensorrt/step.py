@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -115,6 +116,8 @@ class StepRun:
             self.without_graph = "the library says that this plan cannot be captured"
             return
         cuda, stream = self._lane.cuda, self._lane.stream
+        collecting = gc.isenabled()
+        gc.disable()  # memory that is given back in the middle would end the capture
         try:
             cuda.begin_capture(stream)
             self._commands()
@@ -123,6 +126,9 @@ class StepRun:
         except VitaEdgeError as error:
             cuda.abandon_capture(stream)
             self.without_graph = f"{error.what} {error.why}"
+        finally:
+            if collecting:
+                gc.enable()
 
     def _forget_graph(self) -> None:
         """It holds the address of the activations."""

@@ -117,7 +117,6 @@ def _wanted(bundle: Bundle, place: Place, limits: Limits, name: str, stripped: b
         graph_bytes=part.graph.stat().st_size,
         weights_bytes=sum(file.stat().st_size for file in part.weights),
         profiles=len(key.profiles),
-        narrow=part.precision in ("int4", "int8"),
         stripped=stripped,
     )
     return Wanted(name, part.graph, interface, key, size)
