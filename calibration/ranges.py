@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.tensors import Array
 
-__all__ = ["METHODS", "Observed", "Range", "candidates", "own_range", "quantised"]
+__all__ = ["METHODS", "Observed", "Range", "candidates", "own_range", "quantised", "rounded_steps"]
 
 Floats = NDArray[np.float32]
 
@@ -108,8 +108,12 @@ def own_range(seen: Observed, method: str) -> Range:
 
 def quantised(x: Floats, limit: float, scale_dtype: str) -> Floats:
     """``x`` as it is after QuantizeLinear and DequantizeLinear."""
-    step = activation_scale(limit, scale_dtype)
-    return np.clip(np.rint(x / step), -128, 127) * step
+    return rounded_steps(x, limit, scale_dtype) * activation_scale(limit, scale_dtype)
+
+
+def rounded_steps(x: Floats, limit: float, scale_dtype: str) -> Floats:
+    """-128 … 127, what QuantizeLinear makes of ``x``."""
+    return np.clip(np.rint(x / activation_scale(limit, scale_dtype)), -128, 127)
 
 
 def activation_scale(limit: float, dtype: str) -> np.float32:
