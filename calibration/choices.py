@@ -31,7 +31,7 @@ class Choices:
     decoder_activations: bool = False
     """At int8: also 8-bit activations in the decoders."""
     keep_below_db: float | None = None
-    reach_db: float = 24.0
+    reach_db: float = 20.0
     """Signal to noise of a component below which the worst quarter of its layers is given back, up to three times."""
     weights: Literal["rtn", "searched", "gptq"] = "searched"
     block: int = 128

@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ranges.add_argument(
         "--reach",
         type=float,
-        default=24.0,
+        default=20.0,
         metavar="DB",
-        help="of a component whose output has less signal to noise, the worst layers stay wider (default: 24)",
+        help="of a component whose output has less signal to noise, the worst layers stay wider (default: 20)",
     )
     weights = parser.add_argument_group("weights of decoders")
     weights.add_argument(
