@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_edge.engines.tensors import Array
-
 from .choices import Choices
 from .component_graph import ComponentGraph
 from .feeds import Sample, digest
-from .layers import Group, Layer, find_groups
+from .judge import Judge, head_step
+from .layers import MOVES, Group, Layer, find_groups, table_of
 from .ranges import Observed, own_range
 from .report import LayerReport, StageReport
 from .rewrite import Rewrite
-from .trial import Measured, best_trial, layer_snr_db, snr_db
-from .walk import Watcher, run_graph, walk
+from .trial import Measured, best_trial, columns_of, layer_snr_db
+from .walk import Watcher, kept_outputs, walk
 from .weight_scales import (
     Blocked,
     BlockGrid,
@@ -33,8 +32,6 @@ __all__ = ["ComponentCalibration"]
 
 Floats = NDArray[np.float32]
 
-MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "Pad")
-"""ONNX Runtime 1.32 carries the rounding of a convolution on through these, and forgets that it is signed."""
 GPTQ_ROWS = 8
 """Times as many rows as trials need."""
 
@@ -61,33 +58,31 @@ class ComponentCalibration:
             for name in results
             if self._packed and not any(graph.nodes[i].op_type in MOVES for i in graph.consumers.get(name, ()))
         }
-        """Of convolutions: the CPU computes one in integers where its output is rounded, too."""
+        """Of convolutions: the CPU computes one in integers where its output is rounded, too. Not before what moves
+        values: ONNX Runtime 1.32 carries the rounding on through that, and forgets that it is signed."""
         self.layers: list[LayerReport] = []
 
     def run(self, raw: Sequence[Sample], *, threads: int, progress: Callable[[int, int], object]) -> StageReport:
         """Quantise and write; ``raw`` are the samples as they were recorded, for their digest."""
-        exact: list[Sample] = [{} for _ in self._feeds]
-
-        def keeper(name: str) -> Watcher:
-            def keep(array: Array, number: int) -> None:
-                exact[number][name] = array
-
-            return keep
-
+        self._graph.head_step = head_step(self._graph, self._feeds)
+        exact, keepers = kept_outputs(self._graph.outputs, len(self._feeds))
         seen = {group.x: self._observed(group) for group in self._groups}
-        watched: dict[str, Watcher] = {**seen, **self._outputs}
-        for name in self._graph.outputs:
-            watched[name] = keeper(name)
+        watched: dict[str, Watcher] = {**seen, **self._outputs, **keepers}
         waiting = list(self._groups)
         for segment in walk(self._graph, self._feeds, watched, threads=threads):
             while waiting and max(layer.node for layer in waiting[0].layers) < segment.stop:
                 group = waiting.pop(0)
                 self._quantise(group, seen.pop(group.x))
-                watched.pop(group.x, None)
+                for name in (group.x, *(self._output(layer) for layer in group.layers)):
+                    if name not in keepers:
+                        watched.pop(name, None)
             progress(segment.stop, len(self._graph.nodes))
         files = self._rewrite.save()
-        got = run_graph(ComponentGraph(files[0]), self._feeds, threads=threads)
-        return self._judge(exact, got, digest(raw))
+        rounded, judge = ComponentGraph(files[0]), Judge(exact)
+        rounded.head_step = self._graph.head_step
+        for _ in walk(rounded, self._feeds, {name: judge.watcher(name) for name in rounded.outputs}, threads=threads):
+            pass
+        return self._stage_report(judge, digest(raw))
 
     def close(self) -> None:
         self._rewrite.close()
@@ -108,26 +103,35 @@ class ComponentCalibration:
         choices = self._choices
         found = best_trial(self._graph, group, seen, choices.method, smoothing=choices.smoothing)
         kept = [choices.keeps(level, 8) for level in found.snr_db]
+        if all(kept) and self._packed and (gather := table_of(self._graph, group)) is not None:
+            self._rewrite.table(gather, group.x, found.range, seen.dtype)
         for k, layer in enumerate(group.layers):
+            out = self._outputs.pop(self._output(layer), None)
             if kept[k]:
                 self._rewrite.activation(layer, group.x, found.range, seen.dtype)
-                values, scales = channel_int8(self._weight(layer, found), layer.axis, seen.dtype)
+                values, scales = self._channels(layer, found.factor, seen.dtype)
                 self._rewrite.channel_weight(layer, values, scales, seen.dtype)
-                if (
-                    out := self._outputs.pop(self._graph.nodes[layer.node].output[0], None)
-                ) and seen.dtype == "float32":
+                if out and seen.dtype == "float32":
                     self._rewrite.integer_convolution(layer, found.range, own_range(out, choices.method), scales)
             elif any(kept) and found.factor is not None:  # what it reads is smoothed for the others
-                smoothed = self._weight(layer, found)
+                smoothed = layer.values(self._graph).astype(np.float32) * found.factor[:, None]
                 self._rewrite.values(layer.weight, smoothed.T if layer.turned else smoothed)
             self._report(layer, "int8" if kept[k] else None, seen, found.snr_db[k], found, k)
         if any(kept) and found.factor is not None and group.norm:
             for name in group.norm.vectors:
                 self._rewrite.values(name, self._graph.array(name).astype(np.float32) / found.factor)
 
-    def _weight(self, layer: Layer, found: Measured | None) -> Floats:
-        weight = layer.values(self._graph).astype(np.float32)
-        return weight if found is None or found.factor is None else weight * found.factor[:, None]
+    def _output(self, layer: Layer) -> str:
+        return str(self._graph.nodes[layer.node].output[0])
+
+    def _channels(self, layer: Layer, factor: Floats | None, dtype: str) -> tuple[NDArray[np.int8], Floats]:
+        """The whole weight in int8 and its scales; in float32 only so many outputs at a time."""
+        parts = [
+            channel_int8(weight if factor is None else weight * factor[:, None], layer.axis, dtype)
+            for _, weight in columns_of(self._graph, layer)
+        ]
+        values, scales = zip(*parts)
+        return np.concatenate(values, axis=layer.axis), np.concatenate(scales)
 
     def _weight_alone(self, layer: Layer, seen: Observed) -> None:
         """In as few bits as it bears."""
@@ -154,7 +158,7 @@ class ComponentCalibration:
         snr = layer_snr_db(self._graph, layer, seen.inputs(), rounded)
 
         def write() -> None:
-            values, scales = channel_int8(self._weight(layer, None), layer.axis, seen.dtype)
+            values, scales = self._channels(layer, None, seen.dtype)
             if layer.kind == "MatMul" and not self._packed:
                 self._rewrite.rescaled_weight(layer, values, scales, seen.dtype)
             else:
@@ -182,6 +186,7 @@ class ComponentCalibration:
                 grid,
                 *(np.concatenate([getattr(p, name) for p in parts], axis=1) for name in ("values", "scales", "zeros")),
             )
+            parts.clear()
             if self._packed:
                 self._rewrite.packed_weight(layer, whole)
             else:
@@ -208,26 +213,16 @@ class ComponentCalibration:
             )
         )
 
-    def _judge(self, exact: Sequence[Sample], got: Sequence[Sample], feeds: str) -> StageReport:
-        signal = noise = 0.0
-        same, positions = 0, 0
-        for one, other in zip(exact, got):
-            for name, array in one.items():
-                wide = array.astype(np.float64)
-                signal += float(np.square(wide).sum())
-                noise += float(np.square(wide - other[name].astype(np.float64)).sum())
-                if name == "logits":
-                    same += int((array.argmax(axis=-1) == other[name].argmax(axis=-1)).sum())
-                    positions += array[..., 0].size
+    def _stage_report(self, judge: Judge, feeds: str) -> StageReport:
         names = self._graph.outputs
         wide_types = ("float32", "float16")
         asked = 4 if self._choices.precision == "int4" and self._name == "llm" else 8
         return StageReport(
             component=self._name,
             output=names[0] if len(names) == 1 else f"{names[0].split('.')[0]}.*",
-            samples=len(exact),
-            snr_db=snr_db(signal, noise),
+            samples=len(self._feeds),
+            snr_db=judge.snr_db,
             wider=sum(layer.kept_as in wide_types or (asked == 4 and "8" in layer.kept_as) for layer in self.layers),
             feeds=feeds,
-            same_choice=same / positions if positions else None,
+            same_choice=judge.same_choice,
         )

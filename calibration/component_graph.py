@@ -55,10 +55,17 @@ class ComponentGraph:
                 self.consumers.setdefault(name, []).append(i)
             for name in node.output:
                 self.producer[name] = i
+        self.head_step = 1
+        """Of a decoder that is run over whole sequences: its head sees every so many-th position, from the last on."""
 
     @property
     def inputs(self) -> list[TensorSpec]:
         return [_spec(value) for value in self.graph.input]
+
+    @property
+    def outputs_told(self) -> list[TensorSpec]:
+        """All that the graph hands out."""
+        return [_spec(value) for value in self.graph.output]
 
     @property
     def outputs(self) -> list[str]:
@@ -94,13 +101,26 @@ class ComponentGraph:
             yield Segment(last, start, len(self.nodes))
 
     def runnable(self, i: int) -> onnx.NodeProto:
-        """Node ``i`` as it is run to calibrate: a decoder's head sees all positions, not only the last."""
+        """Node ``i`` as it is run to calibrate: a decoder's head sees many positions, not only the last."""
         node = self.nodes[i]
         if node.op_type == "Slice" and len(node.input) >= 4:
             start, axis = (self._constant(node.input[k]) for k in (1, 3))
             if start == [-1] and axis == [1] and any(s.name in ("inputs_embeds", "code") for s in self.graph.input):
-                return helper.make_node("Identity", [node.input[0]], list(node.output), name=node.name)
+                return self._every_step(node)
         return node
+
+    def _every_step(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """Instead of a Slice of the last position: all, or every ``head_step``-th from there back to the first."""
+        if self.head_step == 1:
+            return helper.make_node("Identity", [node.input[0]], list(node.output), name=node.name)
+        kind = self.array(node.input[1]).dtype
+        names = {"calibration.end": np.iinfo(kind).min, "calibration.step": -self.head_step}
+        for name, value in names.items():
+            self.initializers[name] = numpy_helper.from_array(np.array([value], kind), name)
+        end, step = names
+        return helper.make_node(
+            "Slice", [node.input[0], node.input[1], end, node.input[3], step], list(node.output), name=node.name
+        )
 
     def _constant(self, name: str) -> list[Any] | None:
         return self.array(name).tolist() if name in self.initializers else None

@@ -11,11 +11,14 @@ from onnx import TensorProto
 
 from .component_graph import ComponentGraph
 
-__all__ = ["Group", "Layer", "Norm", "find_groups"]
+__all__ = ["MOVES", "Group", "Layer", "Norm", "find_groups", "table_of"]
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 CHANNEL_AXIS = {"MatMul": 1, "Conv": 0, "ConvTranspose": 1}
 """Axis of the weight that counts outputs: each of its entries gets a scale of its own."""
+
+MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "Pad")
+"""What hands values on as they are."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,21 @@ def _norm(graph: ComponentGraph, x: str, layers: list[Layer]) -> Norm | None:
             own = tuple(name for name in node.input[1:] if name)
             return Norm((*vectors, *own)) if all(len(graph.consumers[name]) == 1 for name in own) else None
         else:
+            return None
+    return None
+
+
+def table_of(graph: ComponentGraph, group: Group) -> int | None:
+    """The Gather whose rows the group reads, moved at most: what rounds those can round the table itself."""
+    x, readers = group.x, {layer.node for layer in group.layers}
+    while x in graph.producer and set(graph.consumers[x]) == readers:
+        i = graph.producer[x]
+        node = graph.nodes[i]
+        x, readers = node.input[0], {i}
+        tensor = graph.initializers.get(x)
+        if node.op_type == "Gather" and tensor is not None and tensor.data_type in _FLOATS:
+            return i if graph.consumers[x] == [i] else None
+        if node.op_type not in MOVES or node.op_type == "Pad":  # which adds a value of its own
             return None
     return None
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.tensors import Array
 
-__all__ = ["METHODS", "Observed", "Range", "candidates", "own_range", "quantised"]
+__all__ = ["METHODS", "Observed", "Range", "candidates", "own_range", "quantised", "rounded_steps"]
 
 Floats = NDArray[np.float32]
 
@@ -19,6 +19,9 @@ METHODS = ("minmax", "percentile", "entropy")
 PERCENTILE = 99.99
 TAILS = (99.9, 99.99, 99.999)
 """Percentiles that ``auto`` tries."""
+WAVE_TAILS = (99.999,)
+"""At what convolutions read and make. A peak that is cut off there is the largest error of the sound that comes out,
+even where it makes the noise smaller on the whole; for the same reason the entropy range is not tried."""
 BINS, LEVELS = 512, 128
 TINY = 1e-12
 """A tensor of zeros has some range, too."""
@@ -90,11 +93,12 @@ def candidates(seen: Observed, method: str) -> Iterator[Range]:
     if method == "minmax" or not seen.kept:
         return
     magnitudes = np.abs(np.concatenate([array.ravel() for array in seen.kept]))
+    waves = seen.rows is None
     if method in ("percentile", "auto"):
-        tails = TAILS if method == "auto" else (PERCENTILE,)
+        tails = (PERCENTILE,) if method == "percentile" else WAVE_TAILS if waves else TAILS
         for tail, limit in zip(tails, np.percentile(magnitudes, list(tails))):
             yield Range("percentile" if method == "percentile" else f"percentile {tail:g}", max(float(limit), TINY))
-    if method in ("entropy", "auto"):
+    if method == "entropy" or (method == "auto" and not waves):
         yield Range("entropy", max(_entropy_limit(magnitudes, seen.amax), TINY))
 
 
@@ -108,8 +112,12 @@ def own_range(seen: Observed, method: str) -> Range:
 
 def quantised(x: Floats, limit: float, scale_dtype: str) -> Floats:
     """``x`` as it is after QuantizeLinear and DequantizeLinear."""
-    step = activation_scale(limit, scale_dtype)
-    return np.clip(np.rint(x / step), -128, 127) * step
+    return rounded_steps(x, limit, scale_dtype) * activation_scale(limit, scale_dtype)
+
+
+def rounded_steps(x: Floats, limit: float, scale_dtype: str) -> Floats:
+    """-128 … 127, what QuantizeLinear makes of ``x``."""
+    return np.clip(np.rint(x / activation_scale(limit, scale_dtype)), -128, 127)
 
 
 def activation_scale(limit: float, dtype: str) -> np.float32:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .component_graph import ComponentGraph
 from .layers import Layer
-from .ranges import Range, activation_scale
+from .ranges import Range, activation_scale, rounded_steps
 from .weight_scales import Blocked
 
 __all__ = ["Rewrite"]
@@ -46,22 +46,41 @@ class Rewrite:
         self._after: dict[int, list[onnx.NodeProto]] = {}
         """What follows a node; the first of it reads what the node now hands out."""
         self._quantised: set[str] = set()
+        self._tables: set[str] = set()
         self._opset = QDQ_OPSET
         self._domains: set[str] = set()
 
     def activation(self, layer: Layer, x: str, limits: Range, dtype: str) -> None:
         """Round what ``layer`` reads to int8; layers that read the same tensor share the rounding."""
-        scale, zero = f"{x}.range", "int8_zero"
+        if x in self._tables:
+            return  # it comes rounded
+        scale, zero = self._steps(x, limits, dtype)
         node = self._graph.nodes[layer.node]
         before = self._before.setdefault(layer.node, [])
-        self._small(zero, np.zeros((), np.int8))
         if x not in self._quantised:
             self._quantised.add(x)
-            self._small(scale, np.asarray(activation_scale(limits.limit, dtype), dtype))
             before.append(_node("QuantizeLinear", f"{node.name}.quantize", [x, scale, zero], f"{x}.quantized"))
         output = f"{node.name}.x"
         before.append(_node("DequantizeLinear", output, [f"{x}.quantized", scale, zero], output))
         self._inputs[layer.node, 0] = output
+
+    def table(self, gather: int, x: str, limits: Range, dtype: str) -> None:
+        """Keep a table in the very steps to which its rows would be rounded as ``x``, which then is rounded no more."""
+        table = self._graph.nodes[gather].input[0]
+        values = self._graph.array(table).astype(np.float32)
+        self._large(f"{table}.int8", rounded_steps(values, limits.limit, dtype).astype(np.int8))
+        self._inputs[gather, 0] = f"{table}.int8"
+        self._tables.add(x)
+        last = self._graph.producer[x]
+        name = self._graph.nodes[last].name
+        inputs = [f"{name}.narrow", *self._steps(x, limits, dtype)]
+        self._after[last] = [_node("DequantizeLinear", f"{name}.wide", inputs, x)]
+
+    def _steps(self, x: str, limits: Range, dtype: str) -> tuple[str, str]:
+        """Scale and zero point of an activation."""
+        self._small(f"{x}.range", np.asarray(activation_scale(limits.limit, dtype), dtype))
+        self._small("int8_zero", np.zeros((), np.int8))
+        return f"{x}.range", "int8_zero"
 
     def integer_convolution(self, layer: Layer, x: Range, y: Range, scales: NDArray[np.float32]) -> None:
         """Also round the output and the bias of a convolution: ONNX Runtime's CPU then computes it in integers.
@@ -128,7 +147,8 @@ class Rewrite:
         """A weight in blocks for com.microsoft.MatMulNBits, the CPU's operator for them."""
         grid, (width, rows) = weight.grid, weight.values.shape
         blocks = -(-width // grid.block)
-        bytes_ = (weight.values.T - grid.lowest if grid.symmetric else weight.values.T).astype(np.uint8)
+        bytes_ = weight.values.T.astype(np.uint8)
+        bytes_ += np.uint8(-grid.lowest)  # wraps around: from signed steps to those above the lowest
         packed = bytes_.reshape(rows, blocks, grid.block)
         packed = _nibbles(packed) if grid.bits == 4 else packed
         name = f"{layer.weight}.int{grid.bits}"

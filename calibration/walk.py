@@ -16,7 +16,7 @@ from vita_edge.engines.tensors import Array
 from .component_graph import ComponentGraph, Segment
 from .feeds import Sample
 
-__all__ = ["run_graph", "walk"]
+__all__ = ["Watcher", "kept_outputs", "run_graph", "walk"]
 
 Watcher = Callable[[Array, int], None]
 """Called with a tensor of a sample, and the number of the sample."""
@@ -58,17 +58,23 @@ def walk(
 
 def run_graph(graph: ComponentGraph, feeds: Sequence[Sample], *, threads: int = 0) -> list[Sample]:
     """Outputs of the graph for every sample."""
-    outputs: list[Sample] = [{} for _ in feeds]
+    outputs, keepers = kept_outputs(graph.outputs, len(feeds))
+    for _ in walk(graph, feeds, keepers, threads=threads):
+        pass
+    return outputs
+
+
+def kept_outputs(names: Sequence[str], samples: int) -> tuple[list[Sample], dict[str, Watcher]]:
+    """A place for tensors ``names`` of every sample, and the watchers that put them there."""
+    kept: list[Sample] = [{} for _ in range(samples)]
 
     def keeper(name: str) -> Watcher:
         def keep(array: Array, number: int) -> None:
-            outputs[number][name] = array
+            kept[number][name] = array
 
         return keep
 
-    for _ in walk(graph, feeds, {name: keeper(name) for name in graph.outputs}, threads=threads):
-        pass
-    return outputs
+    return kept, {name: keeper(name) for name in names}
 
 
 @dataclass

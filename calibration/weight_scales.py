@@ -63,7 +63,7 @@ class Blocked:
     """A matrix [in, out] on a grid."""
 
     grid: BlockGrid
-    values: NDArray[np.int16]
+    values: NDArray[np.int8]
     """[in, out]"""
     scales: Floats
     """[blocks, out]"""
@@ -73,7 +73,8 @@ class Blocked:
     def floats(self) -> Floats:
         block, width = self.grid.block, len(self.values)
         scales, zeros = (np.repeat(each, block, axis=0)[:width] for each in (self.scales, self.zeros))
-        return (self.values - zeros) * scales
+        floats: Floats = (self.values - zeros) * scales
+        return floats
 
 
 def block_that_fits(block: int, width: int) -> int | None:
@@ -106,7 +107,7 @@ def round_blocks(weight: Floats, grid: BlockGrid, *, search: bool) -> Blocked:
         for best, tried in ((best_scales, scales), (best_zeros, zeros), (least, error)):
             np.copyto(best, tried, where=better)
     values = _steps(blocks, best_scales, best_zeros, grid).reshape(weight.shape)
-    return Blocked(grid, values.astype(np.int16), best_scales, best_zeros)
+    return Blocked(grid, values.astype(np.int8), best_scales, best_zeros)
 
 
 def gptq_blocks(weight: Floats, inputs: Floats, grid: BlockGrid) -> Blocked:
@@ -117,7 +118,7 @@ def gptq_blocks(weight: Floats, inputs: Floats, grid: BlockGrid) -> Blocked:
     """
     left = weight.astype(np.float32)
     upper = _inverse_factor(inputs)
-    values = np.empty(weight.shape, np.int16)
+    values = np.empty(weight.shape, np.int8)
     scales, zeros = (np.empty((len(weight) // grid.block, weight.shape[1]), np.float32) for _ in range(2))
     for b, start in enumerate(range(0, len(weight), grid.block)):
         stop = start + grid.block

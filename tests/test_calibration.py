@@ -16,6 +16,7 @@ from vita_edge.calibration.choices import Choices
 from vita_edge.calibration.component import ComponentCalibration
 from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Sample, whole_feeds
+from vita_edge.calibration.judge import head_step, judged
 from vita_edge.calibration.picture import picture_png
 from vita_edge.calibration.ranges import Observed, candidates
 from vita_edge.calibration.report import CalibrationReport, LayerReport, StageReport
@@ -377,3 +378,74 @@ def test_the_backend_runs_it_in_half_precision(tmp_path: Path) -> None:
     session = ort.InferenceSession(graph.path, providers=["CPUExecutionProvider"])
     assert session.run(None, {"x": x})[0] == pytest.approx(x @ weight.astype(np.float32), abs=0.3)
     assert stage.snr_db > 30
+
+
+def table_graph(folder: Path, *, moved: str) -> Path:
+    """y = product(moved(table[ids]))"""
+    table = np.random.default_rng(0).normal(0, 1, (5, 8)).astype(np.float32)
+    weight = np.random.default_rng(1).normal(0, 1, (8, 4)).astype(np.float32)
+    nodes = [
+        node("Gather", ["table", "ids"], "rows"),
+        node(moved, ["rows"], "x"),
+        node("MatMul", ["x", "one.weight"], "y"),
+    ]
+    values = [
+        helper.make_tensor_value_info("ids", TensorProto.INT64, [1, "n"]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "n", 4]),
+    ]
+    weights = [numpy_helper.from_array(array, name) for name, array in (("table", table), ("one.weight", weight))]
+    graph = helper.make_graph(nodes, "part", values[:1], values[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "part.onnx").write_bytes(model.SerializeToString())
+    return folder / "part.onnx"
+
+
+def test_a_table_whose_rows_are_rounded_is_kept_rounded(tmp_path: Path) -> None:
+    """The same steps, once in the file and once on the way: the same output."""
+    feeds: list[Sample] = [{"ids": np.array([[0, 3, 4, 1, 2]], np.int64)}]
+    choices = Choices(method="percentile", keep_below_db=-100)
+    graph, _, _ = calibrated(table_graph(tmp_path / "cpu", moved="Identity"), feeds, choices, target="onnxruntime")
+    assert kinds(graph) == ["Gather", "Identity", "DequantizeLinear", "DequantizeLinear", "MatMul"]
+    assert graph.array("table.int8").dtype == np.int8 and "table" not in graph.initializers
+    other, _, _ = calibrated(table_graph(tmp_path / "gpu", moved="Identity"), feeds, choices)
+    assert "QuantizeLinear" in kinds(other) and other.array("table").dtype == np.float32
+    got, want = run_graph(graph, feeds)[0]["y"], run_graph(other, feeds)[0]["y"]
+    assert got == pytest.approx(want, rel=1e-5)  # the two are fused in different ways
+
+
+def test_a_table_that_is_changed_before_it_is_read_stays(tmp_path: Path) -> None:
+    feeds: list[Sample] = [{"ids": np.array([[0, 3, 4, 1, 2]], np.int64)}]
+    choices = Choices(method="minmax", keep_below_db=-100)
+    graph, _, _ = calibrated(table_graph(tmp_path, moved="Relu"), feeds, choices, target="onnxruntime")
+    assert graph.array("table").dtype == np.float32 and "QuantizeLinear" in kinds(graph)
+
+
+def test_many_logits_are_compared_at_some_positions_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of a large vocabulary is bounded; from the last position on, every so many-th."""
+    head = np.random.default_rng(1).normal(0, 1, (32, 6)).astype(np.float32)
+    numbers = {"start": [-1], "end": [2**62], "axis": [1]}
+    nodes = [
+        node("Slice", ["inputs_embeds", "start", "end", "axis"], "last"),
+        node("MatMul", ["last", "head.weight"], "logits"),
+    ]
+    values = [
+        helper.make_tensor_value_info("inputs_embeds", TensorProto.FLOAT, [1, "n", 32]),
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 1, 6]),
+    ]
+    weights = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in numbers.items()]
+    weights.append(numpy_helper.from_array(head, "head.weight"))
+    graph = helper.make_graph(nodes, "part", values[:1], values[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    (tmp_path / "part.onnx").write_bytes(model.SerializeToString())
+    random = np.random.default_rng(2)
+    feeds: list[Sample] = [{"inputs_embeds": random.normal(0, 1, (1, n, 32)).astype(np.float32)} for n in (7, 12)]
+    original = ComponentGraph(tmp_path / "part.onnx")
+    whole = run_graph(original, feeds)[1]["logits"]
+    assert head_step(original, feeds) == 1 and whole.shape == (1, 12, 6)
+    monkeypatch.setattr("vita_edge.calibration.judge.LOGITS", 19 * 6 // 3)
+    assert head_step(original, feeds) == 3
+    (judge,) = judged(original, [(ComponentGraph(original.path), feeds)], feeds)
+    assert judge.positions == 3 + 4 and judge.same_choice == 1 and judge.snr_db == 200
+    assert run_graph(original, feeds)[1]["logits"] == pytest.approx(whole[:, ::-3], rel=1e-5)
+    calibrated(tmp_path / "part.onnx", feeds, Choices(precision="int4"), name="llm", target="onnxruntime")
