@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from model import new_model
-from stage_pictures import PLACE_OF_COLUMN, Look, Pictures, answers
+from stage_pictures import Look, Pictures, RowsWanted, answers
 from training import mixed, train
 from vocabulary import OUT
-from world import Scene
 
 
 def main() -> None:
@@ -31,14 +30,8 @@ def main() -> None:
     model = new_model()
     model.load_state_dict(torch.load(OUT / "pictures.pt", weights_only=True)["model"])
     look, pictures, test = Look(model), Pictures("training"), Pictures("test")
-    nothing = torch.zeros(1, look.shapes.shape[1])
-    shapes, colours = torch.cat([nothing, look.shapes]), torch.cat([nothing, look.colours])
-    places = look.places[torch.tensor(PLACE_OF_COLUMN).repeat(4)]
+    wanted = RowsWanted(model)
     rng = random.Random()
-
-    def wanted(scenes: list[Scene]) -> Tensor:
-        shape, colour = answers(scenes)
-        return shapes[shape] + colours[colour] + places
 
     def loss_of(step: int) -> dict[str, Tensor]:
         rng.seed(f"rows {step}")
