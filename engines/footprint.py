@@ -10,7 +10,8 @@ KV_BYTES = 4
 """The caches are float32 on the CPU."""
 WIDENED = 2.3
 """Resident bytes for each byte of an fp16 component's file: its weights become float32 when it is opened. Measured on
-the practice model of size half, onnxruntime on x86-64: 2.2 to 2.6 a component, 2.3 together."""
+the practice model of size half, onnxruntime on x86-64: 2.2 to 2.6 a component, 2.3 together. In quantised components
+convolutions alone are in half precision, too little of them to count."""
 
 
 def bytes_on_disk(component: Component) -> int:

@@ -23,8 +23,11 @@ from .graphs.codec import codec_graph
 from .graphs.llm import llm_graph, llm_prefill_graph
 from .graphs.speech import speech_decoder_graph, speech_prefill_graph
 from .graphs.vision import vision_graph
+from .half import held_by_half
 from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
+from .tensor import LazyTensor
+from .weights import first_rows
 from .work import model_work
 
 __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
@@ -91,7 +94,8 @@ def export_bundle(
     table = checkpoint.main["model.embed_tokens.weight"]
     notice = notice or (RANDOM_NOTICE if facts.name.startswith("practice/") else LICENCE_NOTICE)
     graphs = _graphs(checkpoint, facts.llm.vocab_size, plan)
-    row_bytes = table.shape[1] * np.dtype(_stored(table.dtype)).itemsize
+    table_dtype = _table_dtype(table, facts.llm.vocab_size, plan)
+    row_bytes = table.shape[1] * np.dtype(_stored(table_dtype)).itemsize
     needed = sum(graph.nbytes for graph in graphs) + facts.llm.vocab_size * row_bytes
 
     total = sum(graph.parameters for graph in graphs) + facts.llm.vocab_size * table.shape[1]
@@ -111,7 +115,9 @@ def export_bundle(
     with whole_folder(place, needed, what="bundle", replace=replace) as folder:
         files = [_write_text(folder / "tokenizer.json", checkpoint.tokenizer_json())]
         files.append(
-            _write_embeddings(folder / "embeddings.bin", checkpoint, facts.llm.vocab_size, advance("embeddings"))
+            _write_embeddings(
+                folder / "embeddings.bin", table, facts.llm.vocab_size, table_dtype, advance("embeddings")
+            )
         )
         (folder / "components").mkdir()
         entries: dict[str, Any] = {}
@@ -137,7 +143,7 @@ def export_bundle(
             "prompts": prompts or DEFAULT_PROMPTS,
             "embeddings": {
                 "file": "embeddings.bin",
-                "dtype": table.dtype,
+                "dtype": table_dtype,
                 "rows": facts.llm.vocab_size,
                 "columns": table.shape[1],
             },
@@ -184,13 +190,18 @@ def _stored(dtype: str) -> str:
     return "uint16" if dtype == "bfloat16" else dtype
 
 
-def _write_embeddings(path: Path, checkpoint: Checkpoint, rows: int, progress: Callable[[int], None]) -> Path:
-    """The token table as the checkpoint stores it, without the rows that no id reaches."""
-    table = checkpoint.main["model.embed_tokens.weight"]
+def _table_dtype(table: LazyTensor, rows: int, plan: PrecisionPlan) -> str:
+    """The checkpoint's, but half precision for float32 where the plan keeps tables so and it holds the values."""
+    narrowed = table.dtype == "float32" and plan.dialect.stored == "float16" and held_by_half(first_rows(table, rows))
+    return "float16" if narrowed else table.dtype
+
+
+def _write_embeddings(path: Path, table: LazyTensor, rows: int, dtype: str, progress: Callable[[int], None]) -> Path:
+    """The token table, without the rows that no id reaches."""
     block = max((1 << 22) // table.shape[1], 1)
     with path.open("wb") as file:
         for start in range(0, rows, block):
-            piece = np.ascontiguousarray(table.raw_rows(start, min(start + block, rows)))
+            piece = table.raw_rows(start, min(start + block, rows)).astype(_stored(dtype), copy=False)
             file.write(piece.data)
             progress(piece.size)
     return path

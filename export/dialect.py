@@ -84,6 +84,12 @@ class Dialect(Protocol):
         ...
 
     @property
+    def stored(self) -> str:
+        """Type in which tables and the weights of convolutions lie in the file, float32 or float16; what ``floats``
+        does not name is cast (docs/decisions/0023)."""
+        ...
+
+    @property
     def joins_products(self) -> bool:
         """Whether products of the same rows are one: a compiler may join them by itself and lose their narrow form."""
         ...

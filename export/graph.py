@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .dialect import Dialect
 from .dialects.onnx_runtime import OnnxRuntime
-from .formats import Blob, Float32, LinearFormat, float_blob, half_blob
+from .formats import Blob, Float16, Float32, LinearFormat, float_blob, half_blob
+from .half import held_by_half
 from .weight_only import Plain
 from .weights import Weight, computed, joined_rows
 
@@ -63,7 +64,7 @@ class GraphBuilder:
         self.dialect = dialect or OnnxRuntime()
         self.floats = self.dialect.floats
         """Type of the weights and of the tensors between the graph's inputs and outputs: float32 or float16."""
-        self.format = linear or (Float32() if self.floats == "float32" else Plain())
+        self.format = linear or _plain_format(self.dialect)
         self._linear = self.format
         self._head = head or self.format
         self.taps: list[str] = []
@@ -161,6 +162,23 @@ class GraphBuilder:
         blob = half_blob(name, weight) if (dtype or self.floats) == "float16" else float_blob(name, weight)
         return self.blob(replace(blob, parameters=weight.size if learned else 0))
 
+    def convolution(self, name: str, weight: Weight) -> str:
+        """The weight of a convolution, or another one that is used whole: kept in the dialect's ``stored``, or in the
+        graph's own type where half precision does not hold it."""
+        if not self._narrowed(weight):
+            return self.weight(name, weight)
+        kept = self.weight(name, weight, dtype="float16")
+        return str(self.op("Cast", kept, to=_TYPES[self.floats], called=f"{name}.wide"))
+
+    def looked_up(self, name: str, weight: Weight, ids: str) -> str:
+        """Rows ``ids`` of a table, kept as narrow as :meth:`convolution` keeps a weight: only what is read is cast."""
+        if not self._narrowed(weight):
+            return str(self.op("Gather", self.weight(name, weight), ids))
+        return self.cast(self.op("Gather", self.weight(name, weight, dtype="float16"), ids), self.floats)
+
+    def _narrowed(self, weight: Weight) -> bool:
+        return self.dialect.stored != self.floats and held_by_half(weight)
+
     def blob(self, blob: Blob) -> str:
         """Values of any type in the file beside the graph."""
         full = "/".join([*self._scope, blob.name])
@@ -245,6 +263,13 @@ class GraphBuilder:
                 for i, name in enumerate(names):
                     if name == old:
                         names[i] = new
+
+
+def _plain_format(dialect: Dialect) -> LinearFormat:
+    """Of a graph without matrices."""
+    if dialect.floats != "float32":
+        return Plain()
+    return Float16() if dialect.stored == "float16" else Float32()
 
 
 def table(array: NDArray[np.floating]) -> Weight:

@@ -19,7 +19,8 @@ __all__ = ["DEFAULT_BLOCK", "PRECISIONS", "TARGETS", "PrecisionPlan", "precision
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """Formats of the linear layers; norms, tables, convolutions and the codec are in the type of the dialect."""
+    """Formats of the linear layers; norms and biases are in the type of the dialect, convolutions and tables are stored
+    in another one of its."""
 
     name: str
     encoders: LinearFormat = field(default_factory=Float32)
@@ -41,11 +42,13 @@ class PrecisionPlan:
 
 
 def _onnx_runtime(block: int) -> dict[str, PrecisionPlan]:
-    half, eight = Float16(), Blocks(8, block)
+    half, eight, narrow = Float16(), Blocks(8, block), OnnxRuntime(stored="float16")
     return {
         "fp32": PrecisionPlan("fp32"),
-        "fp16": PrecisionPlan("fp16", encoders=half, llm=half, head=half, speech_decoder=half),
-        "int8": PrecisionPlan("int8", encoders=Int8Rows(), llm=Int8Rows(), head=eight, speech_decoder=eight),
+        "fp16": PrecisionPlan("fp16", half, half, head=half, speech_decoder=half, dialect=narrow),
+        "int8": PrecisionPlan(
+            "int8", encoders=Int8Rows(), llm=Int8Rows(), head=eight, speech_decoder=eight, dialect=narrow
+        ),
         "int4": PrecisionPlan(
             "int4",
             encoders=Int8Rows(),
@@ -54,6 +57,7 @@ def _onnx_runtime(block: int) -> dict[str, PrecisionPlan]:
             llm_prefill=Int8Rows(),
             head=eight,
             speech_decoder=eight,
+            dialect=narrow,
         ),
     }
 

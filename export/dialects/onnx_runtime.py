@@ -16,13 +16,14 @@ __all__ = ["OnnxRuntime"]
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """float32 everywhere but in the matrices."""
+    """float32 everywhere but in the matrices, and in what is ``stored``."""
 
     target: str = "onnxruntime"
     opset: int = 23
     """The first with RMSNormalization; ONNX Runtime has its kernels since 1.23."""
     ir_version: int = 11
     floats: str = "float32"
+    stored: str = "float32"
     joins_products: bool = False
     hears_pieces: bool = True
     best_logits: int = 0

@@ -27,6 +27,10 @@ class TensorRt:
     hears_pieces: bool = False
     best_logits: int = 64
 
+    @property
+    def stored(self) -> str:
+        return self.floats
+
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         """One operator, which squares and sums in float32 (its ``stash_type``)."""
         return str(g.op("RMSNormalization", x, gain, axis=-1, epsilon=eps))

@@ -30,6 +30,10 @@ class TensorRt103:
     hears_pieces: bool = False
     best_logits: int = 64
 
+    @property
+    def stored(self) -> str:
+        return self.floats
+
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
         """Squared and summed in float32: half precision overflows from 256 on."""
         wide = g.op("Cast", x, to=FLOAT32) if g.floats != "float32" else x

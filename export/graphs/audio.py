@@ -66,7 +66,7 @@ def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
     image = g.op("Unsqueeze", x, g.constant([1]))
     for index in (0, 2):
         source = f"{AUDIO}encoder.enc.0.core.conv.{index}"
-        weight = g.weight(f"conv.{index}.weight", as_is(tensor[f"{source}.weight"]))
+        weight = g.convolution(f"conv.{index}.weight", as_is(tensor[f"{source}.weight"]))
         bias = g.weight(f"conv.{index}.bias", as_is(tensor[f"{source}.bias"]))
         image = g.op("Relu", g.op("Conv", image, weight, bias, strides=[2, 2]))
     # channels are the slow index of a flattened step
@@ -149,7 +149,7 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> s
     y = g.op(
         "Conv",
         g.op("Transpose", padded, perm=[0, 2, 1]),
-        g.weight("conv.weight", as_is(tensor[f"{AUDIO}adpter.conv1d2.weight"])),
+        g.convolution("conv.weight", as_is(tensor[f"{AUDIO}adpter.conv1d2.weight"])),
         g.weight("conv.bias", as_is(tensor[f"{AUDIO}adpter.conv1d2.bias"])),
         strides=[2],
     )

@@ -33,7 +33,7 @@ def codec_graph(checkpoint: Checkpoint, dialect: Dialect | None = None) -> Graph
                 x = g.op(
                     "ConvTranspose",
                     _leaky(g, x),
-                    g.weight("up.weight", weight),
+                    g.convolution("up.weight", weight),
                     g.weight("up.bias", bias),
                     strides=[rate],
                     pads=[(kernel - rate) // 2] * 2,
@@ -56,8 +56,8 @@ def _dequantise(g: GraphBuilder, checkpoint: Checkpoint, codes: str) -> str:
         for group in range(config.n_code_groups):
             stream = layer * config.n_code_groups + group
             name = f"quantizer.quantizer_modules{suffix}.{group}.embedding.weight"
-            rows = g.weight(f"table.{layer}.{group}", as_is(tensor[name]))
-            groups.append(g.op("Gather", rows, g.take(codes, stream, stream + 1, 0)))
+            taken = g.take(codes, stream, stream + 1, 0)
+            groups.append(g.looked_up(f"table.{layer}.{group}", as_is(tensor[name]), taken))
         layers.append(g.op("Concat", *groups, axis=-1) if len(groups) > 1 else groups[0])
     summed = g.op("Sum", *layers) if len(layers) > 1 else layers[0]
     return g.op("Transpose", summed, perm=[0, 2, 1])
@@ -100,7 +100,7 @@ def _conv(g: GraphBuilder, checkpoint: Checkpoint, x: str, name: str, kernel: in
     return g.op(
         "Conv",
         x,
-        g.weight(f"{name}.weight", weight),
+        g.convolution(f"{name}.weight", weight),
         g.weight(f"{name}.bias", bias),
         pads=[padding, padding],
         dilations=[dilation],

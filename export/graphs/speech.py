@@ -58,7 +58,7 @@ def speech_decoder_graph(
     g = GraphBuilder("speech_decoder", linear, head, dialect)
     code = g.input("code", "int64", [1, "tokens"])
     cache = g.dialect.kv_cache(g, _heads(checkpoint.config), code)
-    x = g.op("Gather", g.weight("embedding", as_is(tensor["embedding.weight"])), code)
+    x = g.looked_up("embedding", as_is(tensor["embedding.weight"]), code)
     for i in range(config.layers):
         prefix = f"layers.{i}."
         with g.scope(f"layers.{i}"):

@@ -30,13 +30,13 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect 
         patch = g.op(
             "Conv",
             pixels,
-            g.weight("patch.weight", as_is(tensor[f"{VISION}embeddings.patch_embedding.weight"])),
+            g.convolution("patch.weight", as_is(tensor[f"{VISION}embeddings.patch_embedding.weight"])),
             g.weight("patch.bias", as_is(tensor[f"{VISION}embeddings.patch_embedding.bias"])),
             strides=[config.patch_size] * 2,
         )
         patches = g.op("Transpose", g.reshape(patch, [0, width, grid * grid]), perm=[0, 2, 1])
         room = g.op("Pad", patches, g.constant([0, 1, 0, 0, 0, 0]))  # a zero row in front, for the class token
-        x = g.op("Add", room, g.weight("position", _position_table(checkpoint)))
+        x = g.op("Add", room, g.convolution("position", _position_table(checkpoint)))
 
     for i in range(config.layers):
         with g.scope(f"layers.{i}"):
