@@ -27,6 +27,8 @@ __all__ = ["Drawn", "Example", "Talk", "Writer", "draw_talk", "typed"]
 
 SPEECH, TEXT, NOISE = "☞", "☜", "☟"
 ROWS_OF_PICTURE = 16
+SOUGHT_IN_VAIN = 0.25
+"""Share of further questions about what is not there, which is learnt last."""
 
 
 @dataclass
@@ -90,11 +92,18 @@ def draw_talk(
             continue
         further = follow_up(rng, scene, past) if scene and past and rng.random() < 0.7 else None
         asked = further or any_question(rng, scene)
+        if scene and rng.random() < SOUGHT_IN_VAIN:
+            while not _in_vain(asked):
+                asked = any_question(rng, scene)
         way = "spoken" if rng.random() < spoken else "typed"
         hand = SPEECH if way == "spoken" else TEXT
         turns.append(Drawn(asked.question, way, hand + asked.answer, shown))
         past = asked
     return Talk(style, scene, turns), index
+
+
+def _in_vain(asked: Asked) -> bool:
+    return any(words in asked.answer for words in ("I see no", "There is nothing"))
 
 
 def typed(question: str, rng: random.Random) -> str:
