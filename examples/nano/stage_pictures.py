@@ -27,7 +27,7 @@ from vita_edge.runtime.vision_frontend import VisionFrontEnd
 from vocabulary import OUT, open_tokenizer
 from world import COLOURS, PLACES, SHAPES, Scene, Thing, random_scene
 
-__all__ = ["Look", "Pictures", "RowsWanted", "answers", "front_end", "normalised_pixels", "picture_losses", "recoloured"]
+__all__ = ["Look", "Pictures", "RowsWanted", "answers", "recoloured"]
 
 FOLDER = OUT / "pictures"
 IN_TRAINING, IN_TEST = 9000, 600

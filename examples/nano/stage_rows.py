@@ -41,7 +41,8 @@ def main() -> None:
             rows = model.see(torch.cat([x[:half], recoloured(x[half:])])).float()
         wrong = rows - wanted([pictures.scenes[i] for i in chosen])
         # of a recoloured thing only the shape is known; without these the shapes of unseen combinations are forgotten
-        return {"distance": 30 * wrong[:half].pow(2).mean(), "shape": 0.5 * (wrong[half:] @ look.shapes.T).pow(2).mean()}
+        shape = (wrong[half:] @ look.shapes.T).pow(2).mean()
+        return {"distance": 30 * wrong[:half].pow(2).mean(), "shape": 0.5 * shape}
 
     def check() -> dict[str, float]:
         chosen = list(range(200))
