@@ -21,12 +21,15 @@ from vita_edge.runtime.prompt import (
     user_turn,
 )
 from vita_edge.runtime.tokenizer import Tokenizer
-from world import NUMBERS, UNKNOWN, Asked, Scene, any_question, follow_up
+from world import NUMBERS, SHAPES, UNKNOWN, Asked, Scene, any_question, follow_up
 
 __all__ = ["Drawn", "Example", "Talk", "Writer", "draw_talk", "typed"]
 
 SPEECH, TEXT, NOISE = "☞", "☜", "☟"
 ROWS_OF_PICTURE = 16
+HARD = 0.5
+"""Share of the questions about a picture that name a shape or seek in vain, beside those that do by chance: whether a
+shape is there at all is learnt last."""
 
 
 @dataclass
@@ -90,11 +93,19 @@ def draw_talk(
             continue
         further = follow_up(rng, scene, past) if scene and past and rng.random() < 0.7 else None
         asked = further or any_question(rng, scene)
+        if scene and rng.random() < HARD:
+            while not _hard(asked):
+                asked = any_question(rng, scene)
         way = "spoken" if rng.random() < spoken else "typed"
         hand = SPEECH if way == "spoken" else TEXT
         turns.append(Drawn(asked.question, way, hand + asked.answer, shown))
         past = asked
     return Talk(style, scene, turns), index
+
+
+def _hard(asked: Asked) -> bool:
+    in_vain = any(words in asked.answer for words in ("I see no", "There is nothing"))
+    return in_vain or any(shape in asked.question for shape in SHAPES)
 
 
 def typed(question: str, rng: random.Random) -> str:

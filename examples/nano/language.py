@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from vita_edge.export.config import LlmConfig
 
-__all__ = ["Past", "Qwen2"]
+__all__ = ["Attention", "Past", "Qwen2"]
 
 Past = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, [1, kv heads, positions, head width]."""

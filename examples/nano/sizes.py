@@ -23,7 +23,7 @@ def checkpoint_config(vocab_rows: int, end_id: int) -> CheckpointConfig:
         heads=4,
         kv_heads=2,
         rms_norm_eps=1e-6,
-        rope_theta=1e4,
+        rope_theta=1e6,
         vocab_rows=vocab_rows,
         tied=False,
         max_positions=2048,

@@ -1,9 +1,10 @@
 """Stage 4: the language model learns to converse about what it is told, shown and asked aloud.
 
-    python examples/nano/stage_language.py --typed
+    python examples/nano/stage_language.py --imagined
     python examples/nano/stage_language.py
 
-The encoders are those of stages 2 and 3, and stay as they are.
+The first half needs no encoder: it reads the rows that stages 2 and 3 teach the encoders to give, and can run beside
+them. The second half reads those that they do give; the encoders stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from model import new_model
 from sounds import Sounds
 from stage_hearing import HearingHeads
 from stage_pictures import Pictures
-from talking import Talks
+from talking import ImaginedPictures, RealPictures, Talks
 from training import train
 from vocabulary import OUT
 
@@ -27,21 +28,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--rate", type=float, default=7e-4)
-    parser.add_argument(
-        "--typed", action="store_true", help="the first half: nearly all questions typed, which costs less"
-    )
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--imagined", action="store_true", help="the first half, without pictures and sounds")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    before = ("hearing", "rows" if arguments.typed else "reading")
-    heard, seen = (torch.load(OUT / f"{name}.pt", weights_only=True)["model"] for name in before)
     model = new_model()
-    model.load_state_dict(seen | {name: tensor for name, tensor in heard.items() if "audio_encoder" in name})
     heads = HearingHeads(model)
-    pictures, sounds = Pictures("training"), Sounds("questions", "babble", "noise")
-    talks = Talks(model, heads, pictures, sounds, 0.1 if arguments.typed else 0.7)
-    test = Talks(model, heads, Pictures("test"), sounds)
+    if arguments.imagined:
+        talks = Talks(model, heads, ImaginedPictures(model, 100_000, 0), None)
+        test = Talks(model, heads, ImaginedPictures(model, 1000, 1), None)
+    else:
+        reading, heard, seen = (
+            torch.load(OUT / f"{name}.pt", weights_only=True)["model"] for name in ("reading", "hearing", "rows")
+        )
+        sight = {name: tensor for name, tensor in seen.items() if "vision_tower" in name or "mm_projector" in name}
+        hearing = {name: tensor for name, tensor in heard.items() if "audio_encoder" in name}
+        model.load_state_dict(reading | sight | hearing)
+        sounds = Sounds("questions", "babble", "noise")
+        talks = Talks(model, heads, RealPictures(model, Pictures("training")), sounds)
+        test = Talks(model, heads, RealPictures(model, Pictures("test"), disturbed=False), sounds)
     rng = random.Random()
 
     def loss_of(step: int) -> dict[str, Tensor]:
@@ -57,7 +63,7 @@ def main() -> None:
         return float(not any(part in name for part in ("audio_encoder", "vision_tower", "mm_projector")))
 
     train(
-        "reading" if arguments.typed else "language",
+        "reading" if arguments.imagined else "language",
         model,
         loss_of,
         steps=arguments.steps,

@@ -27,7 +27,7 @@ from vita_edge.runtime.vision_frontend import VisionFrontEnd
 from vocabulary import OUT, open_tokenizer
 from world import COLOURS, PLACES, SHAPES, Scene, Thing, random_scene
 
-__all__ = ["Look", "Pictures", "front_end", "normalised_pixels", "picture_losses"]
+__all__ = ["Look", "Pictures", "RowsWanted", "answers", "recoloured"]
 
 FOLDER = OUT / "pictures"
 IN_TRAINING, IN_TEST = 9000, 600
@@ -107,6 +107,21 @@ class Look(nn.Module):
         shapes, colours = (torch.cat([none, words]) for none, words in zip(self.nothing, (self.shapes, self.colours)))
         rows = self.sharpness * rows
         return rows @ shapes.T, rows @ colours.T, rows @ self.places.T
+
+
+class RowsWanted:
+    """What the rows of a picture are to become: the plain sum of the rows of its words."""
+
+    def __init__(self, model: Vita) -> None:
+        look = Look(model)
+        nothing = torch.zeros(1, look.shapes.shape[1])
+        self._shapes, self._colours = torch.cat([nothing, look.shapes]), torch.cat([nothing, look.colours])
+        self._places = look.places[torch.tensor(PLACE_OF_COLUMN).repeat(4)]
+
+    def __call__(self, scenes: list[Scene]) -> Tensor:
+        """float32 [n, 16, hidden]"""
+        shape, colour = answers(scenes)
+        return self._shapes[shape] + self._colours[colour] + self._places
 
 
 def recoloured(x: Tensor) -> Tensor:

@@ -13,17 +13,20 @@ from torch.nn import functional as F
 from corpus import AUDIO, IMAGE, Drawn, Example, Writer, draw_talk
 from model import Vita
 from sounds import Sounds, padded, striped
-from stage_hearing import HearingHeads, hearing_losses, normalised
-from stage_pictures import Pictures
+from stage_hearing import HearingHeads, normalised
+from stage_pictures import Pictures, RowsWanted
 from stage_sounds import front_end
 from training import mixed
 from vocabulary import open_tokenizer
+from world import random_scene
 
-__all__ = ["Batch", "ImaginedSounds", "Talks"]
+__all__ = ["Batch", "ImaginedPictures", "ImaginedSounds", "RealPictures", "Talks"]
 
 KINDS = ("lang", "image", "video")
 DRAWN_AT_ONCE = 4
 """Batches that are drawn together, so that each can be of about one length."""
+ERROR_OF_ROWS = 0.03
+"""Deviation of an imagined picture's numbers from what is wanted; a word's own row deviates by 0.1."""
 
 
 @dataclass
@@ -33,13 +36,12 @@ class Batch:
     """int64 [n, positions], -200 and -500 where rows of pictures and sounds go, 0 behind the end."""
     learnt: Tensor
     """bool [n, positions]"""
-    pixels: Tensor | None
+    seen: Tensor | None
+    """Rows of all pictures, one after the other."""
     rows: Tensor | None
     """Imagined rows of all sounds, one after the other; None when there are real ones."""
     features: Tensor | None
     frames: Tensor | None
-    texts: list[str]
-    """What is said in the sounds."""
 
 
 class RealSounds:
@@ -48,7 +50,6 @@ class RealSounds:
     def __init__(self, sounds: Sounds) -> None:
         self._sounds, self._facts = sounds, front_end().facts
         self.features: list[np.ndarray] = []
-        self.texts: list[str] = []
 
     def choose(self, drawn: Drawn, rng: random.Random) -> tuple[int, int]:
         sounds = self._sounds
@@ -61,12 +62,10 @@ class RealSounds:
         else:
             index = self._babble(rng)
         heard = sounds.heard(index, rng)
-        text = sounds.texts[index]
         if drawn.way == "noise" and drawn.asked == "babble" and rng.random() < 0.12:  # several people at once
             other = np.resize(sounds.heard(self._babble(rng), rng), heard.shape)
-            heard, text = np.logaddexp(heard, other), ""
+            heard = np.logaddexp(heard, other)
         self.features.append(heard)
-        self.texts.append(text)
         return len(self.features) - 1, self._facts.positions(len(heard))
 
     def _babble(self, rng: random.Random) -> int:
@@ -104,17 +103,51 @@ class ImaginedSounds:
         return len(self.rows) - 1, len(rows)
 
 
+class RealPictures:
+    """Rows as the vision tower and the projector give them."""
+
+    def __init__(self, model: Vita, pictures: Pictures, *, disturbed: bool = True) -> None:
+        self._model, self._pictures, self._disturbed = model, pictures, disturbed
+        self.scenes = pictures.scenes
+
+    @torch.no_grad()
+    def rows(self, indices: list[int], rng: random.Random) -> Tensor:
+        """float32 [16 n, hidden]"""
+        with mixed():
+            return self._model.see(self._pictures.pixels(indices, rng, disturbed=self._disturbed)).flatten(0, 1).float()
+
+
+class ImaginedPictures:
+    """Rows as the projector is taught to give them, with errors of about the size that it makes."""
+
+    def __init__(self, model: Vita, count: int, seed: int) -> None:
+        rng = random.Random(seed)
+        self.scenes = [random_scene(rng) for _ in range(count)]
+        self._wanted = RowsWanted(model)
+
+    def rows(self, indices: list[int], rng: random.Random) -> Tensor:
+        """float32 [16 n, hidden]"""
+        dice = torch.Generator().manual_seed(rng.getrandbits(63))
+        rows = self._wanted([self.scenes[i] for i in indices]).flatten(0, 1)
+        return rows + ERROR_OF_ROWS * torch.randn(rows.shape, generator=dice)
+
+
 class Talks:
     """Draws batches and computes their losses."""
 
     def __init__(
-        self, model: Vita, heads: HearingHeads, pictures: Pictures, sounds: Sounds | None, spoken: float = 0.7
+        self,
+        model: Vita,
+        heads: HearingHeads,
+        pictures: RealPictures | ImaginedPictures,
+        sounds: Sounds | None,
+        spoken: float = 0.7,
     ) -> None:
+        """Without ``sounds`` they are imagined."""
         self.spoken = spoken
         self.model, self.heads, self.pictures, self.sounds = model, heads, pictures, sounds
         self.writer = Writer(open_tokenizer())
         self._waiting: list[Batch] = []
-        self._shown = [i for i, scene in enumerate(pictures.scenes) if len(scene) <= 2]
         self.systems = {kind: self.writer.system(kind) for kind in KINDS}
 
     def draw(self, rng: random.Random, size: int) -> Batch:
@@ -127,8 +160,9 @@ class Talks:
         kind = rng.choices(KINDS, (1, 2, 2))[0]
         source = RealSounds(self.sounds) if self.sounds else ImaginedSounds(self.heads)
         found: list[tuple[Example, int | None]] = []
+        scenes = self.pictures.scenes
         for _ in range(size * DRAWN_AT_ONCE):
-            talk, index = draw_talk(rng, kind, self.pictures.scenes, lambda: rng.choice(self._shown), self.spoken)
+            talk, index = draw_talk(rng, kind, scenes, lambda: rng.randrange(len(scenes)), self.spoken)
             found.append((self.writer.write(talk, rng, lambda drawn: source.choose(drawn, rng)), index))
         found.sort(key=lambda entry: len(entry[0].ids))
         chunks = [found[i : i + size] for i in range(0, len(found), size)]
@@ -153,60 +187,42 @@ class Talks:
             sounds += example.sounds
             if index is not None:
                 shown += [index] * example.pictures
-        pixels = self.pictures.pixels(shown, rng) if shown else None
+        seen = self.pictures.rows(shown, rng) if shown else None
         if not sounds:
-            return Batch(kind, ids, learnt, pixels, None, None, None, [])
+            return Batch(kind, ids, learnt, seen, None, None, None)
         if isinstance(source, ImaginedSounds):
             rows = torch.from_numpy(np.concatenate([source.rows[i] for i in sounds]))
-            return Batch(kind, ids, learnt, pixels, rows, None, None, [])
+            return Batch(kind, ids, learnt, seen, rows, None, None)
         features, frames = padded([source.features[i] for i in sounds])
         features = striped(normalised(self.model, features), frames, rng)
-        return Batch(kind, ids, learnt, pixels, None, features, frames, [source.texts[i] for i in sounds])
+        return Batch(kind, ids, learnt, seen, None, features, frames)
 
-    def losses(self, batch: Batch, *, hearing: bool = False) -> dict[str, Tensor]:
-        """``hearing``: the audio encoder learns too, and is still asked for letters and words."""
+    def _hidden(self, batch: Batch) -> Tensor:
+        """Normed hidden states [n, positions, hidden] behind the system prompt."""
         model = self.model
-        found: dict[str, Tensor] = {}
+        rows = model.embed(batch.ids.clamp(min=0))
+        if batch.seen is not None:
+            rows = _put(rows, batch.ids == IMAGE, batch.seen)
+        if batch.rows is not None:
+            rows = _put(rows, batch.ids == AUDIO, batch.rows)
+        if batch.features is not None:
+            encoder = model.model.audio_encoder
+            with torch.no_grad():
+                heard, positions = encoder.adapt(*encoder.encode(batch.features, batch.frames))
+            inside = torch.arange(heard.shape[1]) < positions[:, None]
+            rows = _put(rows, batch.ids == AUDIO, heard[inside])
+        return model.model(rows, model.read(self.systems[batch.kind]))[0]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         with mixed():
-            rows = model.embed(batch.ids.clamp(min=0))
-            if batch.pixels is not None:
-                with torch.no_grad():
-                    seen = model.see(batch.pixels).flatten(0, 1)
-                rows = _put(rows, batch.ids == IMAGE, seen)
-            if batch.rows is not None:
-                rows = _put(rows, batch.ids == AUDIO, batch.rows)
-            if batch.features is not None:
-                encoder = model.model.audio_encoder
-                with torch.set_grad_enabled(hearing):
-                    encoded, steps = encoder.encode(batch.features, batch.frames)
-                    heard, positions = encoder.adapt(encoded, steps)
-                inside = torch.arange(heard.shape[1]) < positions[:, None]
-                rows = _put(rows, batch.ids == AUDIO, heard[inside])
-            hidden, _ = model.model(rows, model.read(self.systems[batch.kind]))
-            said = hidden[:, :-1][batch.learnt[:, 1:]]
-            logits = model.lm_head(said)
-        found["reply"] = F.cross_entropy(logits.float(), batch.ids[:, 1:][batch.learnt[:, 1:]])
-        if batch.features is not None and hearing:
-            found |= hearing_losses(self.heads, batch.texts, encoded, steps, heard.float(), positions)
-        return found
+            logits = self.model.lm_head(self._hidden(batch)[:, :-1][batch.learnt[:, 1:]])
+        return {"reply": F.cross_entropy(logits.float(), batch.ids[:, 1:][batch.learnt[:, 1:]])}
 
     @torch.no_grad()
     def right(self, batch: Batch) -> float:
         """Share of conversations whose every id would be said, given those before it."""
-        model = self.model
         with mixed():
-            rows = model.embed(batch.ids.clamp(min=0))
-            if batch.pixels is not None:
-                rows = _put(rows, batch.ids == IMAGE, model.see(batch.pixels).flatten(0, 1))
-            if batch.rows is not None:
-                rows = _put(rows, batch.ids == AUDIO, batch.rows)
-            if batch.features is not None:
-                encoder = model.model.audio_encoder
-                heard, positions = encoder.adapt(*encoder.encode(batch.features, batch.frames))
-                inside = torch.arange(heard.shape[1]) < positions[:, None]
-                rows = _put(rows, batch.ids == AUDIO, heard[inside])
-            hidden, _ = model.model(rows, model.read(self.systems[batch.kind]))
-            best = model.lm_head(hidden[:, :-1]).argmax(-1)
+            best = self.model.lm_head(self._hidden(batch)[:, :-1]).argmax(-1)
         wrong = (best != batch.ids[:, 1:]) & batch.learnt[:, 1:]
         return 1 - wrong.any(1).float().mean().item()
 
