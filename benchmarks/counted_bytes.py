@@ -3,8 +3,8 @@
     vita-edge practice CHECKPOINT --size half
     python benchmarks/counted_bytes.py CHECKPOINT
 
-Graphs are made and not written. On the CPU what is resident is counted, which is more than the file: at fp16 all weights
-are widened, at int8 and int4 those of convolutions.
+Graphs are made and not written. On the CPU what is resident is counted, which is more than the file: at fp16 all
+weights are widened, at int8 and int4 those of convolutions.
 """
 
 from __future__ import annotations

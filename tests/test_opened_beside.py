@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from vita_edge.engines import backends
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.onnx_cpu import OnnxCpuSession
@@ -16,6 +18,7 @@ from vita_edge.engines.opened_beside import OpenedBeside
 from vita_edge.engines.session import Session
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice import write_practice_checkpoint
+from vita_edge.runtime import Assistant
 from vita_edge.runtime.language_model import LanguageModel
 
 SECONDS = 30.0
@@ -80,3 +83,20 @@ def test_closing_waits_until_it_is_open_and_closes_what_was_opened(bundle: Bundl
     session.close()
     with pytest.raises(ValueError, match="closed"):
         opened[0].infer({"inputs_embeds": np.zeros((1, 1, 4), np.float32)}, None)
+
+
+def test_the_decoder_begins_when_all_other_graphs_are_open(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun sooner, it takes the cores from them, and a question has to wait."""
+    happened: list[tuple[str, str]] = []
+
+    def watched(graph: Path, **options: Any) -> Session:
+        happened.append(("begins", graph.stem))
+        session = OnnxCpuSession(graph, **options)
+        happened.append(("is open", graph.stem))
+        return session
+
+    monkeypatch.setattr(backends, "OnnxCpuSession", watched)
+    with Assistant(bundle, fast_prefill=True):
+        pass
+    assert happened[-2:] == [("begins", "llm"), ("is open", "llm")]
+    assert {name for _, name in happened[:-2]} == set(bundle.components) - {"llm"}
