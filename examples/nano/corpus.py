@@ -21,7 +21,7 @@ from vita_edge.runtime.prompt import (
     user_turn,
 )
 from vita_edge.runtime.tokenizer import Tokenizer
-from world import NUMBERS, SHAPES, UNKNOWN, Asked, Scene, any_question, follow_up
+from world import COLOURS, NUMBERS, PLACES, SHAPES, UNKNOWN, Asked, Scene, any_question, follow_up
 
 __all__ = ["Drawn", "Example", "Talk", "Writer", "draw_talk", "typed"]
 
@@ -30,6 +30,10 @@ ROWS_OF_PICTURE = 16
 HARD = 0.5
 """Share of the questions about a picture that name a shape or seek in vain, beside those that do by chance: whether a
 shape is there at all is learnt last."""
+
+
+Sought = tuple[int, int, int]
+"""Numbers of shape, colour and place of the thing that a question is about; zeros if it is not there."""
 
 
 @dataclass
@@ -43,6 +47,7 @@ class Drawn:
     reply: str
     """With its hand."""
     pictures: int = 0
+    sought: Sought | None = None
 
 
 @dataclass
@@ -62,6 +67,8 @@ class Example:
     """Whether the id is one that the model says."""
     pictures: int = 0
     sounds: list[int] = field(default_factory=list)
+    sought: list[tuple[int, Sought]] = field(default_factory=list)
+    """With the position of the reply's hand, which has to know it."""
 
 
 def draw_talk(
@@ -98,14 +105,26 @@ def draw_talk(
                 asked = any_question(rng, scene)
         way = "spoken" if rng.random() < spoken else "typed"
         hand = SPEECH if way == "spoken" else TEXT
-        turns.append(Drawn(asked.question, way, hand + asked.answer, shown))
+        turns.append(Drawn(asked.question, way, hand + asked.answer, shown, _sought(asked) if scene else None))
         past = asked
     return Talk(style, scene, turns), index
 
 
 def _hard(asked: Asked) -> bool:
-    in_vain = any(words in asked.answer for words in ("I see no", "There is nothing"))
-    return in_vain or any(shape in asked.question for shape in SHAPES)
+    return _in_vain(asked) or any(shape in asked.question for shape in SHAPES)
+
+
+def _in_vain(asked: Asked) -> bool:
+    return any(words in asked.answer for words in ("I see no", "There is nothing"))
+
+
+def _sought(asked: Asked) -> Sought | None:
+    if _in_vain(asked):
+        return 0, 0, 0
+    if asked.thing is None:
+        return None
+    thing = asked.thing
+    return SHAPES.index(thing.shape) + 1, COLOURS.index(thing.colour) + 1, PLACES.index(thing.place) + 1
 
 
 def typed(question: str, rng: random.Random) -> str:
@@ -154,6 +173,8 @@ class Writer:
             parts = continuation(turn, talk.style) if number else user_turn(turn, talk.style)
             self._read(example, parts, drawn, sound)
             reply = self._tokenizer.encode(drawn.reply[0]) + self._tokenizer.encode(drawn.reply[1:])
+            if drawn.sought:
+                example.sought.append((len(example.ids), drawn.sought))
             example.ids += reply
             example.learnt += [True] * len(reply)
             if number == len(talk.turns) - 1:

@@ -19,7 +19,7 @@ from model import new_model
 from sounds import Sounds
 from stage_hearing import HearingHeads
 from stage_pictures import Pictures
-from talking import ImaginedPictures, RealPictures, Talks
+from talking import Asks, ImaginedPictures, RealPictures, Talks
 from training import train
 from vocabulary import OUT
 
@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = new_model()
-    heads = HearingHeads(model)
+    heads, asks = HearingHeads(model), Asks(model.config.llm.hidden_size)
     if arguments.imagined:
         talks = Talks(model, heads, ImaginedPictures(model, 100_000, 0), None)
         test = Talks(model, heads, ImaginedPictures(model, 1000, 1), None)
@@ -45,6 +45,7 @@ def main() -> None:
         sight = {name: tensor for name, tensor in seen.items() if "vision_tower" in name or "mm_projector" in name}
         hearing = {name: tensor for name, tensor in heard.items() if "audio_encoder" in name}
         model.load_state_dict(reading | sight | hearing)
+        asks.load_state_dict(torch.load(OUT / "reading.pt", weights_only=True)["extra"])
         sounds = Sounds("questions", "babble", "noise")
         talks = Talks(model, heads, RealPictures(model, Pictures("training")), sounds)
         test = Talks(model, heads, RealPictures(model, Pictures("test"), disturbed=False), sounds)
@@ -52,7 +53,7 @@ def main() -> None:
 
     def loss_of(step: int) -> dict[str, Tensor]:
         rng.seed(f"language {step}")
-        return talks.losses(talks.draw(rng, arguments.batch))
+        return talks.losses(talks.draw(rng, arguments.batch), asks)
 
     def check() -> dict[str, float]:
         dice = random.Random(5)
@@ -68,6 +69,7 @@ def main() -> None:
         loss_of,
         steps=arguments.steps,
         rate=arguments.rate,
+        extra=asks,
         check=check,
         check_every=500,
         slow=slow,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from corpus import AUDIO, IMAGE, Drawn, Example, Writer, draw_talk
@@ -18,9 +18,9 @@ from stage_pictures import Pictures, RowsWanted
 from stage_sounds import front_end
 from training import mixed
 from vocabulary import open_tokenizer
-from world import random_scene
+from world import COLOURS, PLACES, SHAPES, random_scene
 
-__all__ = ["Batch", "ImaginedPictures", "ImaginedSounds", "RealPictures", "Talks"]
+__all__ = ["Asks", "Batch", "ImaginedPictures", "ImaginedSounds", "RealPictures", "Talks"]
 
 KINDS = ("lang", "image", "video")
 DRAWN_AT_ONCE = 4
@@ -42,6 +42,8 @@ class Batch:
     """Imagined rows of all sounds, one after the other; None when there are real ones."""
     features: Tensor | None
     frames: Tensor | None
+    sought: Tensor
+    """int64 [m, 5]: conversation, position, and numbers of shape, colour and place."""
 
 
 class RealSounds:
@@ -132,6 +134,23 @@ class ImaginedPictures:
         return rows + ERROR_OF_ROWS * torch.randn(rows.shape, generator=dice)
 
 
+class Asks(nn.Module):
+    """What the language model is asked while it learns, before it says a word: which thing is meant, if it is there.
+
+    Without it, it learns to find a thing while it speaks of it, which is too late to say that there is none.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.kinds = nn.ModuleList(nn.Linear(width, 1 + len(names)) for names in (SHAPES, COLOURS, PLACES))
+
+    def losses(self, hidden: Tensor, sought: Tensor) -> Tensor:
+        """Hidden states [n, positions, width]; what is ``sought`` in them."""
+        at = hidden[sought[:, 0], sought[:, 1]].float()
+        found = [F.cross_entropy(kind(at), sought[:, 2 + i]) for i, kind in enumerate(self.kinds)]
+        return torch.stack(found).mean()
+
+
 class Talks:
     """Draws batches and computes their losses."""
 
@@ -188,14 +207,16 @@ class Talks:
             if index is not None:
                 shown += [index] * example.pictures
         seen = self.pictures.rows(shown, rng) if shown else None
+        about = [(i, at, *numbers) for i, (example, _) in enumerate(chunk) for at, numbers in example.sought]
+        sought = torch.tensor(about, dtype=torch.long).view(-1, 5)
         if not sounds:
-            return Batch(kind, ids, learnt, seen, None, None, None)
+            return Batch(kind, ids, learnt, seen, None, None, None, sought)
         if isinstance(source, ImaginedSounds):
             rows = torch.from_numpy(np.concatenate([source.rows[i] for i in sounds]))
-            return Batch(kind, ids, learnt, seen, rows, None, None)
+            return Batch(kind, ids, learnt, seen, rows, None, None, sought)
         features, frames = padded([source.features[i] for i in sounds])
         features = striped(normalised(self.model, features), frames, rng)
-        return Batch(kind, ids, learnt, seen, None, features, frames)
+        return Batch(kind, ids, learnt, seen, None, features, frames, sought)
 
     def _hidden(self, batch: Batch) -> Tensor:
         """Normed hidden states [n, positions, hidden] behind the system prompt."""
@@ -213,10 +234,14 @@ class Talks:
             rows = _put(rows, batch.ids == AUDIO, heard[inside])
         return model.model(rows, model.read(self.systems[batch.kind]))[0]
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, asks: Asks) -> dict[str, Tensor]:
         with mixed():
-            logits = self.model.lm_head(self._hidden(batch)[:, :-1][batch.learnt[:, 1:]])
-        return {"reply": F.cross_entropy(logits.float(), batch.ids[:, 1:][batch.learnt[:, 1:]])}
+            hidden = self._hidden(batch)
+            logits = self.model.lm_head(hidden[:, :-1][batch.learnt[:, 1:]])
+        found = {"reply": F.cross_entropy(logits.float(), batch.ids[:, 1:][batch.learnt[:, 1:]])}
+        if len(batch.sought):
+            found["sought"] = 0.2 * asks.losses(hidden, batch.sought)
+        return found
 
     @torch.no_grad()
     def right(self, batch: Batch) -> float:
