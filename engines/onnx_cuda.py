@@ -60,6 +60,8 @@ class OnnxCudaSession(OnnxSession):
         EngineUnavailable: the provider was not taken.
     """
 
+    rows_at_once = 512
+
     def __init__(
         self,
         path: Path,

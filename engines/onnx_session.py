@@ -50,6 +50,8 @@ class OnnxSession:
         BadBundle: the file or its weights cannot be read as a graph.
     """
 
+    rows_at_once: int
+
     def __init__(
         self,
         path: Path,

@@ -52,6 +52,10 @@ class OpenedBeside:
     def most_tokens(self) -> int | None:
         return self._opened.result().most_tokens
 
+    @property
+    def rows_at_once(self) -> int:
+        return self._opened.result().rows_at_once
+
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
         return self._opened.result().infer(feeds, cache)
 

@@ -273,6 +273,10 @@ class _Watched:
     def most_tokens(self) -> int | None:
         return self._session.most_tokens
 
+    @property
+    def rows_at_once(self) -> int:
+        return self._session.rows_at_once
+
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
         start = cache.length_tokens if cache is not None else 0
         results = self._session.infer(feeds, cache)

@@ -67,6 +67,11 @@ class Session(Protocol):
         """Positions of the largest cache that :meth:`new_cache` can make; None when memory alone is the limit."""
         ...
 
+    @property
+    def rows_at_once(self) -> int:
+        """Positions that are best appended in one call, where more are waiting: what fills the engine, and no more."""
+        ...
+
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
         """Run the graph once; with a cache, append the positions of ``feeds`` to it.
 

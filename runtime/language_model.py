@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,12 @@ from vita_edge.engines.bundle import EmbeddingTable
 from vita_edge.engines.errors import ContextOverflow
 from vita_edge.engines.facts import LlmFacts
 from vita_edge.engines.session import Session
+from vita_edge.engines.tensors import Array
 
 from .sampling import Sampler
 from .short_list import Logits, logits_of
 
 __all__ = ["LanguageModel"]
-
-PREFILL_CHUNK = 512
-"""Rows computed at once: enough to fill the cores, few enough that activations stay small."""
-
 
 FEWEST_ROWS = 8
 """Below, a second graph gains less than the extra step through the decoder costs."""
@@ -78,8 +75,11 @@ class LanguageModel:
         """Forget everything from ``position`` on; free."""
         self.cache.rewind(position)
 
-    def prefill(self, rows: NDArray[np.float32], chunk: int = PREFILL_CHUNK) -> Logits:
+    def prefill(self, rows: NDArray[np.float32], chunk: int | None = None) -> Logits:
         """Append ``rows`` float32 [n, hidden]; returns the logits [vocab] of the last one (valid until the next call).
+
+        Args:
+            chunk: most rows of one call; None takes what suits the engine.
 
         Raises:
             ContextOverflow: there is no room for all of them; the cache is as it was.
@@ -90,13 +90,10 @@ class LanguageModel:
         ahead = 0
         if self._prefill and len(rows) >= FEWEST_ROWS:
             ahead = len(rows) - 1  # the last row goes through the decoder, which has the head
-            for start in range(0, ahead, chunk):
-                self._prefill.infer({"inputs_embeds": _block(rows[start : min(start + chunk, ahead)])}, self.cache)
-        for start in range(ahead, len(rows), chunk):
-            result = self._session.infer({"inputs_embeds": _block(rows[start : start + chunk])}, self.cache)
-        return logits_of(result)
+            self._append(self._prefill, rows[:ahead], chunk)
+        return logits_of(self._append(self._session, rows[ahead:], chunk))
 
-    def read(self, rows: NDArray[np.float32], chunk: int = PREFILL_CHUNK) -> None:
+    def read(self, rows: NDArray[np.float32], chunk: int | None = None) -> None:
         """Append ``rows`` as :meth:`prefill` does, when nobody asks what follows them yet.
 
         Raises:
@@ -104,8 +101,7 @@ class LanguageModel:
         """
         self.check_room(len(rows))
         session = self._prefill if self._prefill and len(rows) >= FEWEST_ROWS else self._session
-        for start in range(0, len(rows), chunk):
-            session.infer({"inputs_embeds": _block(rows[start : start + chunk])}, self.cache)
+        self._append(session, rows, chunk)
 
     def step(self, token: int) -> Logits:
         """Append one token; returns the logits [vocab] that follow it (valid until the next call)."""
@@ -123,6 +119,10 @@ class LanguageModel:
             if produced < max_new_tokens:
                 logits = self.step(token)
 
-
-def _block(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(rows, np.float32)[None]
+    def _append(self, session: Session, rows: NDArray[np.float32], chunk: int | None) -> Mapping[str, Array]:
+        """Append in calls of equal size: a few rows left over would read all weights for themselves."""
+        result: Mapping[str, Array] = {}
+        for piece in np.array_split(rows, -(-len(rows) // (chunk or session.rows_at_once)) or 1):
+            if len(piece):
+                result = session.infer({"inputs_embeds": np.ascontiguousarray(piece, np.float32)[None]}, self.cache)
+        return result

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import ContextOverflow
+from vita_edge.engines.onnx_cpu import OnnxCpuSession
+from vita_edge.engines.session import KvCache
+from vita_edge.engines.tensors import Array
 from vita_edge.runtime import Assistant
 
 IDS = list(range(30, 70))
@@ -29,6 +35,26 @@ def test_a_prompt_in_pieces_equals_the_prompt_at_once(
     model = assistant.language_model(50)
     assert close(model.prefill(rows, chunk), want)
     assert model.position == 40
+
+
+def test_a_long_prompt_is_read_in_calls_of_equal_size(
+    assistant: Assistant, rows: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    infer = OnnxCpuSession.infer
+
+    def watched(session: OnnxCpuSession, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Any:
+        seen.append(feeds["inputs_embeds"].shape[1])
+        return infer(session, feeds, cache)
+
+    monkeypatch.setattr(OnnxCpuSession, "infer", watched)
+    monkeypatch.setattr(OnnxCpuSession, "rows_at_once", 16)
+    model = assistant.language_model(100)
+    model.read(rows)
+    model.read(rows[:0])
+    assert seen == [14, 13, 13]
+    model.read(rows[:16])
+    assert seen[3:] == [16]
 
 
 def test_steps_equal_one_longer_prompt(assistant: Assistant, rows: NDArray[np.float32]) -> None:

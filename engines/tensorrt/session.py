@@ -18,6 +18,7 @@ from .context import Context, Engine
 from .device_memory import Block, DeviceTensor, Lane, TensorRtOutputs
 from .kv_cache import GrowingTensorRtKvCache, TensorRtKvCache
 from .memory_plan import lay_out
+from .profiles import PREFILL_ROWS
 from .shape_choice import ProfileShapes, choose_profile, most_positions, pieces, step_profile
 from .step import StepRun
 
@@ -42,6 +43,8 @@ class TensorRtSession:
     Raises:
         EngineUnavailable: the plan does not write its cache in place.
     """
+
+    rows_at_once = PREFILL_ROWS
 
     def __init__(
         self,
