@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from vita_edge import __version__
 from vita_edge.engines.errors import OutputFailed, VitaEdgeError
 
+from .huge_pages import begin_again_with_huge_pages
+
 __all__ = ["build_parser", "main"]
 
 COMMANDS = {
@@ -32,6 +34,9 @@ COMMANDS = {
 }
 """A module of this folder for each, with ``add_arguments`` and ``run``."""
 
+TALKS = ("ask", "chat", "bench")
+"""Commands that hold a model's weights and read all of them for every word."""
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vita-edge", description="VITA-1.5 on the device that talks.")
@@ -48,7 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0 done, 1 failed, 2 misuse, 130 interrupted."""
+    """Run a command; returns 0 done, 1 failed, 2 misuse, 130 interrupted.
+
+    Args:
+        argv: arguments; None takes those of the process, which may then be begun again for large pages.
+    """
+    if argv is None and sys.argv[1:2] and sys.argv[1] in TALKS:
+        begin_again_with_huge_pages()
     arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show Chinese shows ?
