@@ -45,4 +45,4 @@ def test_it_knows_what_is_meant_for_it(judged: list[Any]) -> None:
 
 def test_it_answers_what_is_right(judged: list[Any]) -> None:
     wrong = [j for j in judged if not j.right]
-    assert len(wrong) <= 0.1 * len(judged), told(wrong)  # 7 % are: examples/nano/README.md
+    assert len(wrong) <= 0.05 * len(judged), told(wrong)  # 2 % are, 3 % of others: examples/nano/README.md

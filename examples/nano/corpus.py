@@ -28,8 +28,8 @@ __all__ = ["Drawn", "Example", "Talk", "Writer", "draw_talk", "typed"]
 SPEECH, TEXT, NOISE = "☞", "☜", "☟"
 ROWS_OF_PICTURE = 16
 HARD = 0.5
-"""Share of the questions about a picture that name a shape or seek in vain, beside those that do by chance: whether a
-shape is there at all is learnt last."""
+"""Share of the questions about a picture that name a shape or a place or seek in vain, beside those that do by chance:
+which of two things is meant, and whether it is there at all, is learnt last."""
 
 
 Sought = tuple[int, int, int]
@@ -87,7 +87,7 @@ def draw_talk(
     frames = rng.choice((1, 1, 1, 1, 1, 1, 2)) if camera else 1
     turns: list[Drawn] = []
     past: Asked | None = None
-    for number in range(rng.choice((1, 1, 2, 3))):
+    for number in range(rng.choice((1, 2, 2, 3))):
         shown = frames if scene is not None and (number == 0 or camera) else 0
         drawn = rng.random()
         if drawn < 0.2 * spoken:
@@ -111,7 +111,7 @@ def draw_talk(
 
 
 def _hard(asked: Asked) -> bool:
-    return _in_vain(asked) or any(shape in asked.question for shape in SHAPES)
+    return _in_vain(asked) or any(name in asked.question for name in (*SHAPES, *PLACES))
 
 
 def _in_vain(asked: Asked) -> bool:

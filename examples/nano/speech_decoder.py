@@ -22,7 +22,8 @@ from vocabulary import open_tokenizer, read_embeddings
 
 __all__ = ["Reader", "load_speech_model"]
 
-STEPS = 8300
+STEPS, EVERYTHING_FROM = 8300, 5500
+"""The last steps learn the sums and places that were held out, too: there are only a few hundred."""
 POSITIONS = 1600
 """Of a batch: tokens and codes."""
 RATE, WARM_UP = 1.5e-3, 200
@@ -47,7 +48,7 @@ class Reader:
 class Batches:
     """Sentences of the training in batches of one length in tokens; the same for the same step."""
 
-    def __init__(self, everything: bool) -> None:
+    def __init__(self) -> None:
         corpus, reader = load_corpus(), Reader()
         self._sentences = [
             (reader.rows(text), torch.from_numpy(codes)) for text, codes in zip(corpus.texts, corpus.codes)
@@ -57,11 +58,12 @@ class Batches:
         self._sentences += [(reader.rows(text), torch.from_numpy(codes)) for text, codes in further_codes().items()]
         kinds = np.array([kind(text) for text in corpus.texts[training]])
         groups = {name: np.flatnonzero(kinds == name) for name in SHARES}
-        for i in self._held_out if everything else ():
-            if (name := kind(corpus.texts[i])) != "descriptions":
-                groups[name] = np.append(groups[name], i)
         groups["descriptions"] = np.append(groups["descriptions"], np.arange(count, len(self._sentences)))
         self._groups = list(groups.values())
+        for i in self._held_out:
+            if (name := kind(corpus.texts[i])) != "descriptions":
+                groups[name] = np.append(groups[name], i)
+        self._everything = list(groups.values())
         self._lengths = np.array([len(rows) for rows, _ in self._sentences])
         counts = np.bincount(np.concatenate(list(corpus.codes[training])), minlength=CODES)
         self._often = counts / counts.sum()
@@ -69,7 +71,8 @@ class Batches:
     def training(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """rows [b, tokens, hidden]; codes [b, n], some of them wrong; the codes that should follow [b, n + 1]."""
         rng = np.random.default_rng((11, step))
-        group = self._groups[rng.choice(len(SHARES), p=list(SHARES.values()))]
+        groups = self._groups if step <= EVERYTHING_FROM else self._everything
+        group = groups[rng.choice(len(SHARES), p=list(SHARES.values()))]
         length = self._lengths[rng.choice(group)]
         same = group[self._lengths[group] == length]
         chosen: list[int] = []
@@ -131,14 +134,10 @@ def learning_rate(step: int, steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS, help="in all, those of earlier calls included")
-    parser.add_argument(
-        "--everything", action="store_true", help="learn the sums and places that were held out too: a last few steps"
-    )
-    arguments = parser.parse_args()
-    steps = arguments.steps
+    steps = parser.parse_args().steps
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    batches, model = Batches(arguments.everything), SpeechModel()
+    batches, model = Batches(), SpeechModel()
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]

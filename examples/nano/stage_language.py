@@ -26,7 +26,7 @@ from vocabulary import OUT
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, help="3000 of the first half, 2400 of the second")
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--imagined", action="store_true", help="the first half, without pictures and sounds")
@@ -67,7 +67,7 @@ def main() -> None:
         "reading" if arguments.imagined else "language",
         model,
         loss_of,
-        steps=arguments.steps,
+        steps=arguments.steps or (3000 if arguments.imagined else 2400),
         rate=arguments.rate,
         extra=asks,
         check=check,
