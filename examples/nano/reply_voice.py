@@ -25,7 +25,7 @@ SYNTHESISER_RATE_HZ = 16000
 SCENES = 2500
 """Descriptions of two and three things of the training; there are more than 100,000."""
 HELD_OUT_SCENES = 120
-FURTHER_SCENES = 2000
+FURTHER_SCENES = 5000
 LOUD = 0.01
 SILENCE_BEFORE_S, SILENCE_AFTER_S = 0.075, 0.1
 LOUDNESS = 1.25
