@@ -20,7 +20,10 @@ from vita_edge.calibration.report import CalibrationReport
 from vita_edge.cli import main
 from vita_edge.engines.bundle import COMPONENTS, Bundle
 from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.recording import model_identity
 from vita_edge.export.bundle import export_bundle
+from vita_edge.export.practice import write_checkpoint
+from vita_edge.export.practice_presets import preset
 from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
 from vita_edge.runtime.parity import verify
 
@@ -110,6 +113,19 @@ def test_feeds_of_another_model_are_refused(
     assert main(["calibrate", str(tiny_bundle.path), "--feeds", str(other), "-o", str(tmp_path / "out")]) == 1
     assert "another model" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_is_the_same_where_its_float32_table_was_narrowed_and_another_one_is_not(tmp_path: Path) -> None:
+    tables, models = [], []
+    for seed, precision in ((0, "fp32"), (0, "int8"), (1, "fp32")):
+        checkpoint = write_checkpoint(tmp_path / f"checkpoint-{seed}-{precision}", preset("tiny"), seed, "float32")
+        export_bundle(checkpoint, tmp_path / f"{seed}-{precision}", precision=precision)
+        bundle = Bundle.open(tmp_path / f"{seed}-{precision}")
+        tables.append(bundle.embeddings["dtype"])
+        models.append(model_identity(bundle))
+    assert tables == ["float32", "float16", "float32"]
+    assert models[0] == models[1]
+    assert models[0]["embeddings"] != models[2]["embeddings"]
 
 
 def test_feeds_recorded_with_another_precision_serve(
