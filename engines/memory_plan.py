@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from .device import Device
 from .kept import PRECISIONS, Kept, kept
+from .session import CPU_ROWS, GPU_ROWS
 from .work import ModelWork
 
 __all__ = ["MemoryPlan", "Verdict", "advice", "memory_plan"]
@@ -16,7 +17,8 @@ Verdict: TypeAlias = Literal["fits", "tight", "no"]
 
 TIGHT = 0.9
 """Of what is there: above it, a talk depends on nothing else running."""
-PREFILL_ROWS = 512
+SPEECH_ROWS = 512
+"""Vectors of a clause that the speech decoder reads before its first code, generously."""
 AUDIO_STEPS = 100
 """Four seconds of sound at once; a live talk encodes less."""
 CODES = 40
@@ -84,7 +86,7 @@ def memory_plan(
         weights=weights or form.weights(work),
         kv_cache=context_tokens * work.llm.kv_values() * form.cache_bytes,
         speech_kv_cache=work.speech_context_tokens * work.speech.kv_values() * form.cache_bytes,
-        activations=_activations(work, form),
+        activations=_activations(work, form, CPU_ROWS if device.backend == "onnxruntime-cpu" else GPU_ROWS),
         runtime=device.runtime_mib << 20,
         system=device.system_mib << 20,
         memory=int(device.memory_gib * 2**30),
@@ -92,14 +94,14 @@ def memory_plan(
     )
 
 
-def _activations(work: ModelWork, form: Kept) -> int:
-    """Of all sessions together: each keeps its own."""
+def _activations(work: ModelWork, form: Kept, rows: int) -> int:
+    """Of all sessions together: each keeps its own. Prompts are read ``rows`` at once."""
     parts = work.parts
     values = (
-        PREFILL_ROWS * parts.llm_layers.widest
+        rows * parts.llm_layers.widest
         + parts.vision.widest
         + AUDIO_STEPS * parts.audio_encoder.widest
-        + PREFILL_ROWS * parts.speech_layers.widest
+        + SPEECH_ROWS * parts.speech_layers.widest
         + (CODES + work.codec_left + work.codec_right) * parts.codec.widest
     )
     return LIVE * values * form.activation_bytes

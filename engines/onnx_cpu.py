@@ -9,6 +9,7 @@ from .mapped import forget_pages
 from .onnx_memory import HostMemory
 from .onnx_options import give_back, session_options
 from .onnx_session import OnnxSession
+from .session import CPU_ROWS
 
 __all__ = ["OnnxCpuSession"]
 
@@ -28,10 +29,7 @@ class OnnxCpuSession(OnnxSession):
         BadBundle: the file or its weights cannot be read as a graph.
     """
 
-    rows_at_once = 192
-    """Activations of more rows do not stay in a processor's cache between products: of the full model 533 positions
-    took 8.9 s in calls of 512, 6.2 s in calls of 267 and 6.0 s in calls of 178, and 64 rows at once do not fill the
-    cores (docs/lab/2026-11-27-a-quiet-machine.md)."""
+    rows_at_once = CPU_ROWS
 
     def __init__(
         self,

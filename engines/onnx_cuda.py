@@ -11,6 +11,7 @@ from .errors import EngineUnavailable
 from .onnx_memory import DeviceMemory
 from .onnx_options import session_options
 from .onnx_session import OnnxSession
+from .session import GPU_ROWS
 
 __all__ = ["OnnxCudaSession", "check_cuda_provider"]
 
@@ -60,7 +61,7 @@ class OnnxCudaSession(OnnxSession):
         EngineUnavailable: the provider was not taken.
     """
 
-    rows_at_once = 512
+    rows_at_once = GPU_ROWS
 
     def __init__(
         self,

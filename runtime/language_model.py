@@ -101,7 +101,8 @@ class LanguageModel:
         """
         self.check_room(len(rows))
         session = self._prefill if self._prefill and len(rows) >= FEWEST_ROWS else self._session
-        self._append(session, rows, chunk)
+        if len(rows):
+            self._append(session, rows, chunk)
 
     def step(self, token: int) -> Logits:
         """Append one token; returns the logits [vocab] that follow it (valid until the next call)."""
@@ -120,9 +121,7 @@ class LanguageModel:
                 logits = self.step(token)
 
     def _append(self, session: Session, rows: NDArray[np.float32], chunk: int | None) -> Mapping[str, Array]:
-        """Append in calls of equal size: a few rows left over would read all weights for themselves."""
-        result: Mapping[str, Array] = {}
-        for piece in np.array_split(rows, -(-len(rows) // (chunk or session.rows_at_once)) or 1):
-            if len(piece):
-                result = session.infer({"inputs_embeds": np.ascontiguousarray(piece, np.float32)[None]}, self.cache)
+        """Append at least one row, in calls of equal size: a few left over would read all weights for themselves."""
+        for piece in np.array_split(rows, -(-len(rows) // (chunk or session.rows_at_once))):
+            result = session.infer({"inputs_embeds": np.ascontiguousarray(piece, np.float32)[None]}, self.cache)
         return result

@@ -13,6 +13,7 @@ from typing import Any
 
 from vita_edge.engines.errors import EngineUnavailable, Misuse
 from vita_edge.engines.facts import ModelFacts, SpeechFacts
+from vita_edge.engines.session import GPU_ROWS
 from vita_edge.engines.tensors import TensorSpec
 
 __all__ = ["CAPACITY", "Limits", "Profile", "Range", "component_profiles", "fixed_lengths"]
@@ -21,8 +22,6 @@ CAPACITY = "capacity"
 """The axis of a KV cache that is written in place. TensorRT wants it fixed before it reads the graph."""
 LONGEST_CODES = 1000
 """Codes of the longest sentence: 25 s."""
-PREFILL_ROWS = 512
-"""Rows of a prompt that the runtime reads at once."""
 USUAL_AUDIO_S = 4
 USUAL_SENTENCE_TOKENS = 24
 USUAL_CODES = 48
@@ -189,7 +188,7 @@ def _lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: bool)
     speech = facts.speech
     if component == "llm":
         past = limits.max_context - 1
-        rows = min(PREFILL_ROWS, limits.max_context)
+        rows = min(GPU_ROWS, limits.max_context)
         return {
             "step": {"tokens": (1, 1, 1), "past": (0, past // 2, past)},
             "prefill": {"tokens": (1, rows, rows), "past": (0, min(rows, past), past)},

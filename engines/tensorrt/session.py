@@ -11,14 +11,13 @@ import numpy as np
 from vita_edge.engines.dialects import dialect_of
 from vita_edge.engines.errors import EngineUnavailable
 from vita_edge.engines.kv_length import PAST, present
-from vita_edge.engines.session import KvCache
+from vita_edge.engines.session import GPU_ROWS, KvCache
 from vita_edge.engines.tensors import Array, TensorSpec, check_feeds
 
 from .context import Context, Engine
 from .device_memory import Block, DeviceTensor, Lane, TensorRtOutputs
 from .kv_cache import GrowingTensorRtKvCache, TensorRtKvCache
 from .memory_plan import lay_out
-from .profiles import PREFILL_ROWS
 from .shape_choice import ProfileShapes, choose_profile, most_positions, pieces, step_profile
 from .step import StepRun
 
@@ -44,7 +43,7 @@ class TensorRtSession:
         EngineUnavailable: the plan does not write its cache in place.
     """
 
-    rows_at_once = PREFILL_ROWS
+    rows_at_once = GPU_ROWS
 
     def __init__(
         self,
