@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vita_edge import cli
 from vita_edge.cli.huge_pages import KERNEL, VARIABLE, tunables_for_huge_pages
 
 ASK = "glibc.malloc.hugetlb=1"
@@ -50,3 +51,22 @@ def test_the_process_begins_again_once_and_keeps_its_number() -> None:
     with subprocess.Popen([sys.executable, "-c", PROGRAM], env=bare, stdout=subprocess.PIPE, text=True) as process:
         out, _ = process.communicate(timeout=60)
     assert out == f"{process.pid} {tunables_for_huge_pages(bare, KERNEL)}\n"
+
+
+@pytest.mark.parametrize(
+    ("process", "argv", "begins"),
+    [
+        (["vita-edge", "ask", "--help"], None, True),
+        (["vita-edge", "export", "--help"], None, False),
+        (["vita-edge"], ["ask", "--help"], False),  # called by another program, which is not ours to begin again
+    ],
+)
+def test_only_a_command_that_holds_a_model_begins_again(
+    process: list[str], argv: list[str] | None, begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[bool] = []
+    monkeypatch.setattr(sys, "argv", process)
+    monkeypatch.setattr(cli, "begin_again_with_huge_pages", lambda: begun.append(True))
+    with pytest.raises(SystemExit):
+        cli.main(argv)
+    assert begun == [True] * begins

@@ -34,7 +34,7 @@ COMMANDS = {
 }
 """A module of this folder for each, with ``add_arguments`` and ``run``."""
 
-TALKS = ("ask", "chat", "bench")
+TALKS = ("ask", "bench", "chat", "record")
 """Commands that hold a model's weights and read all of them for every word."""
 
 
