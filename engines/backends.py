@@ -22,6 +22,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from .tensorrt.device_memory import Lane
+    from .tensorrt.kernel_cache import KernelCache
 
 __all__ = ["BACKENDS", "Backend", "open_backend"]
 
@@ -164,6 +165,7 @@ class _TensorRt(Backend):
         self._bundle, self._plans, self._cuda = bundle, plans, Cuda()
         self._stack = ExitStack()
         self._lanes: dict[str, Lane] = {}
+        self._kernels: dict[str, KernelCache] = {}
         for name in LANES:
             self._lanes[name] = Lane(self._cuda, name)
             self._stack.callback(self._lanes[name].close)
@@ -174,7 +176,10 @@ class _TensorRt(Backend):
 
         if wish.taps or wish.overrides:
             raise ValueError("a plan has no inner tensors to hand out or to replace")
-        return open_session(self._bundle, component, self._lanes[lane_of(component)], self._plans)
+        session = open_session(self._bundle, component, self._lanes[lane_of(component)], self._plans)
+        if session.kernels is not None:
+            self._kernels[component] = session.kernels
+        return session
 
     def facts(self) -> dict[str, Any]:
         free, total = self._cuda.free_bytes()
@@ -182,6 +187,10 @@ class _TensorRt(Backend):
             "device": str(self._device),
             "activation_bytes": {name: lane.activation_bytes for name, lane in self._lanes.items()},
             "device_memory_bytes": {"used": total - free, "total": total},
+            "kernels": {
+                name: kernels.problem or ("of an earlier start" if kernels.found else "compiled")
+                for name, kernels in self._kernels.items()
+            },
         }
 
     def close(self) -> None:

@@ -145,12 +145,14 @@ class HostEngine:
         on_host: Sequence[str] = (),
         aliases: dict[str, str] | None = None,
         activations: Sequence[int] = (1000,),
+        gpu: str = "RTX 1",
     ) -> None:
         self.session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
         self.cuda, self.profiles = cuda, profiles
         self.inputs = {node.name: _spec(node) for node in self.session.get_inputs()}
         self.outputs = {node.name: _spec(node) for node in self.session.get_outputs()}
         self.on_host, self.aliases, self.activations = on_host, aliases, activations
+        self.gpu = gpu
         self.contexts: list[HostContext] = []
 
     def get_device_memory_size_for_profile_v2(self, profile: int) -> int:
@@ -163,31 +165,63 @@ class HostEngine:
         return None if self.aliases is None else self.aliases.get(name)
 
     def create_runtime_config(self) -> HostRuntimeConfig:
-        return HostRuntimeConfig()
+        return HostRuntimeConfig(compiles_for=self.gpu)
 
     def create_execution_context(self, wanted: str | HostRuntimeConfig) -> HostContext:
         config = wanted if isinstance(wanted, HostRuntimeConfig) else HostRuntimeConfig(wanted)
         assert config.strategy == "user"
-        self.contexts.append(HostContext(self, config.dynamic_shapes_kernel_specialization_strategy))
+        self.contexts.append(HostContext(self, config.dynamic_shapes_kernel_specialization_strategy, config.cache))
         return self.contexts[-1]
 
 
 class HostRuntimeConfig:
     """``IRuntimeConfig`` of TensorRT-RTX."""
 
-    def __init__(self, strategy: str = "static") -> None:
-        self.strategy = strategy
+    def __init__(self, strategy: str = "static", compiles_for: str = "") -> None:
+        self.strategy, self._gpu = strategy, compiles_for
         self.dynamic_shapes_kernel_specialization_strategy = "lazy"
+        self.cache: HostKernels | None = None
 
     def set_execution_context_allocation_strategy(self, strategy: str) -> None:
         self.strategy = strategy
+
+    def create_runtime_cache(self) -> HostKernels:
+        return HostKernels(self._gpu)
+
+    def set_runtime_cache(self, cache: HostKernels) -> bool:
+        self.cache = cache
+        return True
+
+
+class HostKernels:
+    """``IRuntimeCache``: one line for each kernel, behind the GPU that they are for."""
+
+    def __init__(self, gpu: str) -> None:
+        self.gpu = gpu
+        self.kernels: list[str] = []
+        self.compiled = 0
+
+    def need(self, kernel: str) -> None:
+        if kernel not in self.kernels:
+            self.kernels.append(kernel)
+            self.compiled += 1
+
+    def serialize(self) -> bytes:
+        return "\n".join([self.gpu, *self.kernels]).encode()
+
+    def deserialize(self, blob: bytes) -> bool:
+        gpu, *kernels = blob.decode().splitlines()
+        if gpu != self.gpu:
+            return False
+        self.kernels = kernels
+        return True
 
 
 class HostContext:
     """``IExecutionContext``: refuses what TensorRT would refuse."""
 
-    def __init__(self, engine: HostEngine, kernels: str) -> None:
-        self.engine, self.kernels = engine, kernels
+    def __init__(self, engine: HostEngine, kernels: str, cache: HostKernels | None) -> None:
+        self.engine, self.kernels, self.cache = engine, kernels, cache
         self.profile: int | None = None
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
@@ -234,6 +268,8 @@ class HostContext:
         if self.engine.cuda.capturing:
             assert self.ran_with == held, "a capture before the first call with these activations"
         self.ran_with = held
+        if self.cache is not None:
+            self.cache.need(f"{self.kernels} kernels of profile {self.profile}")
         self.engine.cuda.do(lambda: self._run(addresses, shapes, held[0]))
         return True
 

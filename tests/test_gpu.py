@@ -129,6 +129,8 @@ def test_a_turn_ends_with_sound_and_is_the_same_twice(backend: str, bundle: Bund
         with Assistant(bundle, backend=backend) as assistant:
             talk = assistant.conversation(Options(max_new_tokens=12, context_tokens=1024))
             replies.append(talk.ask(Turn(text="What do you see?")))
+            kernels = assistant.backend.facts().get("kernels", {})
+    assert set(kernels.values()) <= {"of an earlier start"}  # TensorRT-RTX compiles them once
     assert replies[0].token_ids == replies[1].token_ids
     np.testing.assert_array_equal(replies[0].pcm, replies[1].pcm)
     assert len(replies[0].pcm)

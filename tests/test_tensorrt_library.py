@@ -16,6 +16,7 @@ from vita_edge.engines.graph_inputs import fixed_axes
 from vita_edge.engines.tensorrt.context import Context, Engine
 from vita_edge.engines.tensorrt.device import Device
 from vita_edge.engines.tensorrt.device_memory import Lane
+from vita_edge.engines.tensorrt.kernel_cache import KernelCache
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.engines.tensorrt.open_plan import open_plan
 from vita_edge.engines.tensorrt.open_session import _logger_of, open_session
@@ -103,10 +104,14 @@ def test_the_methods_that_a_session_calls_exist_in_the_library() -> None:
         called = set(re.findall(rf"self\.{attribute}\.(\w+)", source))
         assert called
         assert [name for name in sorted(called) if not hasattr(kind, name)] == []
-    set_there = set(re.findall(r"\bconfig\.(\w+)", inspect.getsource(Engine)))
-    assert len(set_there) == 2
+    sources = inspect.getsource(Engine) + inspect.getsource(KernelCache)
+    set_there = set(re.findall(r"\bconfig\.(\w+)", sources))
+    assert len(set_there) == 4
     assert [name for name in sorted(set_there) if not hasattr(trt.IRuntimeConfig, name)] == []
     assert trt.IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy.fset is not None
+    called = set(re.findall(r"self\._cache\.(\w+)", sources))
+    assert called == {"serialize", "deserialize"}
+    assert [name for name in sorted(called) if not hasattr(trt.IRuntimeCache, name)] == []
     assert trt.DynamicShapesKernelSpecializationStrategy.EAGER
     assert trt.ExecutionContextAllocationStrategy.USER_MANAGED
     assert trt.TensorLocation.HOST

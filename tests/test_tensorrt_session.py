@@ -18,6 +18,7 @@ from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, Inferen
 from vita_edge.engines.session import KvCache, Session
 from vita_edge.engines.tensorrt.context import Engine
 from vita_edge.engines.tensorrt.device_memory import Block, Lane
+from vita_edge.engines.tensorrt.kernel_cache import KernelCache
 from vita_edge.engines.tensorrt.profiles import Profile, Range
 from vita_edge.engines.tensorrt.session import TensorRtSession
 from vita_edge.export.bundle import export_bundle
@@ -76,7 +77,7 @@ def opened(
     *,
     most: int = 16,
     lane: Lane | None = None,
-    library: Any = TRT,
+    kernels: KernelCache | None = None,
     **options: Any,
 ) -> tuple[TensorRtSession, HostEngine]:
     engine = HostEngine(bundle.components[component].graph, cuda, **options)
@@ -84,7 +85,7 @@ def opened(
     decoder = any(name.startswith("past_key_values") for name in engine.inputs)
     engine.profiles = decoder_profiles(engine, first, most) if decoder else ()
     session = TensorRtSession(
-        Engine(component, library, engine, lambda: "the library says no"),
+        Engine(component, RTX if kernels else TRT, engine, lambda: "the library says no", kernels=kernels),
         engine.inputs,
         engine.outputs,
         engine.profiles,
@@ -196,14 +197,81 @@ def test_large_outputs_stay_on_the_device_until_they_are_looked_at(
     assert cuda.downloaded_bytes - before == 64 * 4 + 64 * 8 + 605 * 4
 
 
-def test_kernels_of_captured_steps_are_not_replaced_later(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
+def test_kernels_of_captured_steps_are_not_replaced_later(
+    bundle: Bundle, cuda: HostCuda, rows: Floats, tmp_path: Path
+) -> None:
     """TensorRT-RTX specialises kernels in the background: for prompts of any length, but not for a step."""
-    session, engine = opened(bundle, "llm", cuda, library=RTX)
+    session, engine = opened(bundle, "llm", cuda, kernels=KernelCache(tmp_path / "kernels.bin"))
     cache = session.new_cache(CAPACITY)
     for part in (rows[:9], rows[9:10], rows[10:11]):
         session.infer({"inputs_embeds": part[None]}, cache)
     kinds = [context.kernels for context in engine.contexts]
     assert kinds == (["lazy", "eager"] if bundle.target == "tensorrt" else ["lazy", "lazy"])
+
+
+def talk(bundle: Bundle, cuda: HostCuda, rows: Floats, kernels: KernelCache, **options: Any) -> int:
+    """A start, a prompt and some tokens, switched off without a word; returns how many kernels were compiled."""
+    session, engine = opened(bundle, "llm", cuda, kernels=kernels, **options)
+    cache = session.new_cache(CAPACITY)
+    for part in (rows[:9], rows[9:10], rows[10:11]):
+        session.infer({"inputs_embeds": part[None]}, cache)
+    (shared,) = {id(context.cache): context.cache for context in engine.contexts}.values()
+    assert shared is not None
+    return shared.compiled
+
+
+def test_kernels_are_compiled_once(bundle: Bundle, cuda: HostCuda, rows: Floats, tmp_path: Path) -> None:
+    file = tmp_path / "kernels.bin"
+    first, second = KernelCache(file), KernelCache(file)
+    assert talk(bundle, cuda, rows, first) == 2
+    assert not first.found
+    kept = file.stat().st_mtime_ns
+    assert talk(bundle, cuda, rows, second) == 0
+    assert second.found
+    assert (first.problem, second.problem) == ("", "")
+    assert file.stat().st_mtime_ns == kept  # nothing new, nothing written
+
+
+def test_kernels_compiled_in_the_background_are_kept_at_the_end(
+    bundle: Bundle, cuda: HostCuda, rows: Floats, tmp_path: Path
+) -> None:
+    file = tmp_path / "kernels.bin"
+    with opened(bundle, "llm", cuda, kernels=KernelCache(file))[0] as session:
+        session.infer({"inputs_embeds": rows[None, :9]}, session.new_cache(CAPACITY))
+        before = file.stat().st_size
+        cache = session._contexts[1]._context.cache  # of the library's context
+        cache.need("a kernel for prompts of 9 positions")
+    assert file.stat().st_size > before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [("gpu", "of another GPU, driver or version"), ("bytes", "is damaged"), ("length", "is damaged")]
+)
+def test_kernels_that_cannot_be_used_are_compiled_again_and_replaced(
+    spoil: str, said: str, bundle: Bundle, cuda: HostCuda, rows: Floats, tmp_path: Path
+) -> None:
+    file = tmp_path / "kernels.bin"
+    talk(bundle, cuda, rows, KernelCache(file), gpu="RTX 2" if spoil == "gpu" else "RTX 1")
+    whole = file.read_bytes()
+    if spoil != "gpu":
+        file.write_bytes(whole[:-1] + b"?" if spoil == "bytes" else whole[:20])
+    kernels = KernelCache(file)
+    session, _ = opened(bundle, "llm", cuda, kernels=kernels)
+    session._engine.context(0, session._lane)
+    assert not kernels.found
+    assert said in kernels.problem
+    assert talk(bundle, cuda, rows, KernelCache(file)) == 2
+    again = KernelCache(file)
+    assert talk(bundle, cuda, rows, again) == 0
+    assert again.found
+
+
+def test_where_kernels_cannot_be_written_the_talk_goes_on(
+    bundle: Bundle, cuda: HostCuda, rows: Floats, tmp_path: Path
+) -> None:
+    kernels = KernelCache(tmp_path / "no such folder" / "kernels.bin")
+    assert talk(bundle, cuda, rows, kernels) == 2
+    assert "no such folder" in kernels.problem
 
 
 @pytest.mark.parametrize("refused", ["cudaErrorStreamCaptureUnsupported", "cudaErrorIllegalState"])

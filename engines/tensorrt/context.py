@@ -8,6 +8,7 @@ from typing import Any
 from vita_edge.engines.errors import InferenceFailed
 
 from .device_memory import Block, Lane
+from .kernel_cache import KernelCache
 
 __all__ = ["Context", "Engine"]
 
@@ -19,14 +20,22 @@ class Engine:
         trt: TensorRT's module, either family.
         engine: its ``ICudaEngine``.
         told: what the library has said last, for errors.
+        kernels: where TensorRT-RTX finds and leaves what it compiles when the plan is used; None for the full library.
         keep: what has to live as long as the plan.
     """
 
     def __init__(
-        self, name: str, trt: Any, engine: Any, told: Callable[[], str] | None = None, *, keep: tuple[Any, ...] = ()
+        self,
+        name: str,
+        trt: Any,
+        engine: Any,
+        told: Callable[[], str] | None = None,
+        *,
+        kernels: KernelCache | None = None,
+        keep: tuple[Any, ...] = (),
     ) -> None:
         self.name, self.trt, self._engine = name, trt, engine
-        self._told, self._keep = told, keep
+        self._told, self.kernels, self._keep = told, kernels, keep
 
     def activation_bytes(self, profile: int) -> int:
         return int(self._engine.get_device_memory_size_for_profile_v2(profile))
@@ -43,21 +52,28 @@ class Engine:
     def context(self, profile: int, lane: Lane, *, steps: bool = False) -> Context:
         """A context for ``profile``; with ``steps``, for calls of one shape, which are to be captured."""
         strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        kernels = getattr(self.trt, "DynamicShapesKernelSpecializationStrategy", None)
-        if steps and kernels is not None:
-            # TensorRT-RTX compiles kernels for a shape in the background and changes over to them later. What was
-            # captured before would not be what the context runs any more, so they are compiled at the first call.
+        if self.kernels is None:
+            context = self._engine.create_execution_context(strategy)
+        else:
             config = self._engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(strategy)
-            config.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
+            self.kernels.join(config)
+            if steps:
+                # Kernels for a shape are compiled in the background and changed over to later. What was captured before
+                # would not be what the context runs any more, so they are compiled at the first call.
+                kinds = self.trt.DynamicShapesKernelSpecializationStrategy
+                config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
             context = self._engine.create_execution_context(config)
-        else:
-            context = self._engine.create_execution_context(strategy)
         if context is None:
             raise self.failed("has no context")
         if not context.set_optimization_profile_async(profile, lane.stream):
             raise self.failed(f"does not take its profile {profile}")
         return Context(self, context, lane)
+
+    def keep_kernels(self) -> None:
+        """Keep for the next start what has been compiled so far."""
+        if self.kernels is not None:
+            self.kernels.keep()
 
     def failed(self, what: str) -> InferenceFailed:
         told = self._told() if self._told else ""

@@ -12,6 +12,7 @@ from vita_edge.engines.errors import EngineUnavailable
 
 from .context import Engine
 from .device_memory import Lane
+from .kernel_cache import KernelCache
 from .library import find_library
 from .open_plan import open_plan
 from .refit import put_weights_in
@@ -47,7 +48,14 @@ def open_session(
     if plan.key.stripped:
         put_weights_in(library, engine, logger, plan, bundle)
     return TensorRtSession(
-        Engine(component, library.trt, engine, lambda: logger.last, keep=(runtime, logger)),
+        Engine(
+            component,
+            library.trt,
+            engine,
+            lambda: logger.last,
+            kernels=KernelCache(plan.kernels) if library.rtx else None,
+            keep=(runtime, logger),
+        ),
         plan.inputs,
         plan.outputs,
         plan.profiles,

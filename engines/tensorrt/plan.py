@@ -3,6 +3,7 @@
 PLAN/
   plan.json     the header: key, bytes and sha256 of the plan, inputs and outputs, what building it took
   plan.bin      the plan
+  kernels.bin   what TensorRT-RTX has compiled of it when it was used (:mod:`.kernel_cache`); may be missing
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .profiles import CAPACITY, Profile
 
 __all__ = ["HEADER", "PLAN", "BadPlan", "Built", "Plan", "read_plan"]
 
-HEADER, PLAN = "plan.json", "plan.bin"
+HEADER, PLAN, KERNELS = "plan.json", "plan.bin", "kernels.bin"
 FORMAT, FORMAT_VERSION = "vita-edge-plan", 1
 
 
@@ -65,6 +66,10 @@ class Plan:
     @property
     def path(self) -> Path:
         return self.folder / PLAN
+
+    @property
+    def kernels(self) -> Path:
+        return self.folder / KERNELS
 
     @property
     def library(self) -> str:

@@ -16,6 +16,7 @@ from vita_edge.engines.tensors import Array, TensorSpec, check_feeds
 
 from .context import Context, Engine
 from .device_memory import Block, DeviceTensor, Lane, TensorRtOutputs
+from .kernel_cache import KernelCache
 from .kv_cache import GrowingTensorRtKvCache, TensorRtKvCache
 from .memory_plan import lay_out
 from .shape_choice import ProfileShapes, choose_profile, most_positions, pieces, step_profile
@@ -70,6 +71,8 @@ class TensorRtSession:
         self._check_aliases()
         self._contexts: dict[int, Context] = {}
         self._runs: WeakKeyDictionary[TensorRtKvCache, StepRun] = WeakKeyDictionary()
+        self._used: set[int] = set()
+        """Profiles that have run."""
         self._feeds_block: Block | None = None
         self._results_block: Block | None = None
         self._open = True
@@ -95,6 +98,11 @@ class TensorRtSession:
             return kind(self._cache_specs, capacity_tokens, self._capacity or capacity_tokens, self._lane)
 
     @property
+    def kernels(self) -> KernelCache | None:
+        """Where its compiled kernels are kept; None where nothing has to be compiled."""
+        return self._engine.kernels
+
+    @property
     def without_graph(self) -> str:
         """Why steps of the caches in use are not launched as CUDA graphs; empty when they are."""
         return next((run.without_graph for run in self._runs.values() if run.without_graph), "")
@@ -105,6 +113,7 @@ class TensorRtSession:
             return
         with self._lane.lock:
             self._open = False
+            self._engine.keep_kernels()
             for run in self._runs.values():
                 run.close()
             self._runs = WeakKeyDictionary()
@@ -142,6 +151,7 @@ class TensorRtSession:
             count = part[self._first].shape[1]
             if count == 1 and self._step is not None:
                 result = self._step_run(cache, self._step).run(part, cache.length_tokens)
+                self._ran(self._step)
             else:
                 lengths = self._dialect.length_arrays()
                 self._dialect.tell(lengths, cache.length_tokens, count)
@@ -208,7 +218,14 @@ class TensorRtSession:
             context.bind(name, tensor.address)
         context.enqueue()
         cuda.wait(stream)
+        self._ran(index)
         return TensorRtOutputs(tensors, self._lane)
+
+    def _ran(self, profile: int) -> None:
+        """What the first call of a profile had compiled is kept at once: a kiosk is switched off, not closed."""
+        if profile not in self._used:
+            self._used.add(profile)
+            self._engine.keep_kernels()
 
     def _roomy(self, block: Block | None, nbytes: int) -> Block:
         """A block of at least that size: the one there is, or a larger one in its place."""
