@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .choices import Choices
-from .component import ComponentCalibration
+from .component import ComponentCalibration, asked_bits
 from .component_graph import ComponentGraph
 from .feeds import Feeds, Sample, whole_feeds
+from .layers import find_groups
 from .picture import picture_png
 from .report import CalibrationReport, LayerReport, StageReport
 from .walk import run_graph
@@ -24,6 +25,8 @@ from .walk import run_graph
 __all__ = ["Choices", "calibrate"]
 
 WIDE = ("fp32", "fp16")
+SCALE_BITS = 0.5
+"""For each weight: more than what its share of a scale takes, at every size of a block that is used."""
 REPORT = "calibration"
 """Folder of the bundle for the report and its picture."""
 
@@ -66,7 +69,8 @@ def calibrate(
     place = free_place(output, lambda there: _refusal(there, force))
     layers: list[LayerReport] = []
     stages: list[StageReport] = []
-    with whole_folder(place, bundle.bytes, what="bundle", replace=force and (place / MANIFEST).is_file()) as folder:
+    needed = _expected_bytes(bundle, graphs, choices)
+    with whole_folder(place, needed, what="bundle", replace=force and (place / MANIFEST).is_file()) as folder:
         changed = {file for name in names for file in bundle.components[name].files}
         _copy(bundle, folder, changed)
         (folder / "components").mkdir(exist_ok=True)
@@ -94,6 +98,16 @@ def calibrate(
         _write_manifest(manifest, folder, names, choices, report)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return replace(report, bytes=size)
+
+
+def _expected_bytes(bundle: Bundle, graphs: Mapping[str, ComponentGraph], choices: Choices) -> int:
+    """Of the bundle that is to be written, if every layer takes the bits that it is asked to."""
+    saved = 0.0
+    for name, graph in graphs.items():
+        for layer, bits in asked_bits(name, find_groups(graph), choices):
+            weight = graph.array(layer.weight)
+            saved += weight.nbytes - weight.size * (bits + SCALE_BITS) / 8
+    return bundle.bytes - int(saved)
 
 
 def _chosen(bundle: Bundle, feeds: Feeds, components: Sequence[str] | None) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +28,22 @@ from .weight_scales import (
     round_blocks,
 )
 
-__all__ = ["ComponentCalibration"]
+__all__ = ["ComponentCalibration", "asked_bits"]
 
 Floats = NDArray[np.float32]
 
 GPTQ_ROWS = 8
 """Times as many rows as trials need."""
+
+
+def asked_bits(component: str, groups: Sequence[Group], choices: Choices) -> Iterator[tuple[Layer, int]]:
+    """Every layer, and the bits that its weight is to have if it bears them."""
+    last = groups[-1].layers[-1] if groups else None
+    for layer in (layer for group in groups for layer in group.layers):
+        if choices.weights_alone(component):
+            yield layer, choices.bits(component, first=layer.name.startswith("layers.0/"), head=layer is last)
+        else:
+            yield layer, 8
 
 
 class ComponentCalibration:
@@ -52,6 +62,7 @@ class ComponentCalibration:
         self._alone = choices.weights_alone(name)
         self._rewrite = Rewrite(graph, folder)
         self._groups = find_groups(graph)
+        self._bits = dict(asked_bits(name, self._groups, choices))
         results = [graph.nodes[la.node].output[0] for g in self._groups for la in g.layers if la.kind != "MatMul"]
         self._outputs = {
             name: Observed(len(feeds), None)
@@ -135,8 +146,7 @@ class ComponentCalibration:
 
     def _weight_alone(self, layer: Layer, seen: Observed) -> None:
         """In as few bits as it bears."""
-        first, head = layer.name.startswith("layers.0/"), layer is self._groups[-1].layers[-1]
-        bits = self._choices.bits(self._name, first=first, head=head)
+        bits = self._bits[layer]
         width = layer.values(self._graph).shape[0]
         block = block_that_fits(self._choices.block, width) if layer.kind == "MatMul" else None
         while True:

@@ -19,8 +19,9 @@ from vita_edge.calibration.feeds import Feeds
 from vita_edge.calibration.report import CalibrationReport
 from vita_edge.cli import main
 from vita_edge.engines.bundle import COMPONENTS, Bundle
-from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.errors import BadInput, Misuse, OutputFailed
 from vita_edge.engines.recording import model_identity
+from vita_edge.engines.whole_folder import DISK_RESERVE_BYTES
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice import write_checkpoint
 from vita_edge.export.practice_presets import preset
@@ -148,6 +149,30 @@ def test_four_bits_are_for_the_language_model(tiny_bundle: Bundle, feeds: Path, 
     assert precisions == dict.fromkeys(COMPONENTS, "fp32") | {"llm": "int4", "speech_decoder": "int8"}
     with Assistant(bundle) as assistant:
         assert assistant.conversation(Options(max_new_tokens=4)).ask(Turn(text="Hello.")).token_ids
+
+
+def test_room_is_asked_for_what_will_be_written(
+    calibrated: tuple[Path, CalibrationReport],
+    tiny_bundle: Bundle,
+    feeds: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not for the bundle at full width, which is twice to four times as large."""
+    written = Bundle.open(calibrated[0]).bytes
+    assert written < 0.6 * tiny_bundle.bytes
+    disk = shutil.disk_usage(tmp_path)
+
+    def leave(free_bytes: float) -> None:
+        left = disk._replace(free=DISK_RESERVE_BYTES + int(free_bytes))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: left)
+
+    leave(0.7 * written)
+    with pytest.raises(OutputFailed, match="are free"):
+        calibrate(tiny_bundle.path, feeds, tmp_path / "out", QUICK)
+    assert not list(tmp_path.iterdir())
+    leave(1.4 * written)
+    calibrate(tiny_bundle.path, feeds, tmp_path / "out", QUICK)
 
 
 def test_a_bundle_that_was_rounded_is_not_rounded_again(
