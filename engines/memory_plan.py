@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from .device import Device
 from .kept import PRECISIONS, Kept, kept
 from .session import CPU_ROWS, GPU_ROWS
+from .tensorrt.estimate import building_bytes
 from .work import ModelWork
 
 __all__ = ["MemoryPlan", "Verdict", "advice", "memory_plan"]
@@ -25,9 +26,6 @@ CODES = 40
 LIVE = 4
 """Values of the widest layer that are alive at once, in widths. With it, 512 rows of the full model take 78 MB;
 TensorRT for RTX takes 76 MB for them."""
-BUILD_PEAK = 3.2
-"""Memory at the peak of building an engine, in sizes of its weights: 14.2 GB for 4.46 GB of a 28-layer int4 decoder
-with two profiles, by TensorRT for RTX on an x86 CPU (2.3 with one profile)."""
 SHORTEST = 1024
 """Positions of a context below which no talk is held."""
 STEP = 256
@@ -63,7 +61,7 @@ class MemoryPlan:
     @property
     def build_peak(self) -> int:
         """What building the largest engine takes of the memory of the machine that builds, about. TensorRT alone."""
-        return int(BUILD_PEAK * self.weights.get("llm", 0))
+        return building_bytes(self.weights.get("llm", 0))
 
     @property
     def verdict(self) -> Verdict:

@@ -172,7 +172,7 @@ def _workspace(wanted: Wanted, place: Place, memory_bytes: int | None) -> int:
         raise EngineUnavailable(
             f"There is not enough memory to build {wanted.component}.",
             why=f"It takes about {needed >> 20:,} MiB, and {budget >> 20:,} MiB {whose}.",
-            fix="Free some memory, add swap, or say with --memory MIB that it may take as much.",
+            fix="Free some memory; or add swap, which is not counted, and say with --memory MIB how much may be taken.",
         )
     shared = place.device is not None and place.device.shared_memory
     if budget is None or (memory_bytes is None and not shared):

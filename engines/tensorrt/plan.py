@@ -40,7 +40,7 @@ class Built:
     estimated_s: float
     """What was expected from its size alone; how far off that was sets the pace of the next build."""
     peak_memory_bytes: int | None
-    """Of the process that built it."""
+    """Resident in the process that built it, mapped files included."""
     weights_bytes: int | None
     """In the memory of the device, as TensorRT reports it."""
     activation_bytes: tuple[int, ...]
