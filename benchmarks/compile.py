@@ -2,7 +2,8 @@
 
     python benchmarks/compile.py BUNDLE --device sm86 --device sm89 [--component llm] [--json]
 
-The bundle has to be one for TensorRT (``vita-edge export --target tensorrt``). Nothing is executed, so nothing is said
+The bundle has to be one for TensorRT (``vita-edge export --target tensorrt``); the profiles are those of ``vita-edge
+build``. Nothing is executed, so nothing is said
 of speed. Each graph is compiled in a process of its own, whose peak memory is told. Exit status 1 if one is refused.
 """
 
@@ -19,39 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from kernels import Profile, Refused, compile_graph
+from kernels import Refused, compile_graph
 
 from vita_edge.engines.bundle import COMPONENTS, Bundle
-
-ROOM = 1024
-"""Positions beyond the longest prompt, and the step in which a capacity grows."""
-STEP: Profile = {"tokens": (1, 1, 1)}
-
-
-def profiles(bundle: Bundle, name: str) -> tuple[list[Profile], dict[str, int]]:
-    """Lengths of the axes that vary, and the capacity of a KV cache, which is fixed."""
-    llm, past = bundle.model.llm, {}
-    capacity = -(-(min(llm.prompt_limit_tokens + ROOM, llm.context_tokens)) // ROOM) * ROOM
-    if name == "speech_decoder":
-        capacity = bundle.model.speech.context_tokens
-    if bundle.target == "tensorrt-10.3":
-        past = {"past": (0, capacity // 4, capacity - 512)}
-    lengths: dict[str, list[Profile]] = {
-        "vision": [{"tiles": (1, 1, bundle.model.vision.max_tiles + 1)}],
-        "audio": [{"frames": (103, 1003, 6003)}],
-        "llm": [{**STEP, **past}, {"tokens": (2, 256, 512), **past}],
-        "speech_prefill": [{"vectors": (1, 128, 1024)}],
-        "speech_decoder": [{**STEP, **past}],
-        "codec": [{"frames": (1, 50, 200)}],
-    }
-    return lengths[name], {"capacity": capacity}
+from vita_edge.engines.graph_inputs import graph_interface
+from vita_edge.engines.tensorrt.profiles import Limits, axis_lengths, fixed_lengths
 
 
 def report(bundle_path: Path, name: str, device: str) -> dict[str, Any]:
     """One graph, compiled for one device."""
     bundle = Bundle.open(bundle_path)
     graph = bundle.components[name].graph
-    lengths, fixed = profiles(bundle, name)
+    limits, inputs = Limits.of(bundle.model), graph_interface(graph).inputs
+    known = axis_lengths(name, bundle.model, limits, pieces="begin" in inputs)
+    named = {axis for spec in inputs.values() for axis in spec.axes if isinstance(axis, str)}
+    lengths = [{axis: span for axis, span in spans.items() if axis in named} for spans in known.values()]
+    fixed = fixed_lengths(name, bundle.model, limits)
     facts: dict[str, Any] = {"component": name, "device": device, "planned_weight_bytes": planned_bytes(graph)}
     try:
         made = compile_graph(graph, lengths, devices=[device], fixed=fixed)

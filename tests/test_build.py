@@ -151,7 +151,7 @@ def test_plans_are_built_and_told(bundle: Bundle, built: BuiltOnce) -> None:
         assert plan["state"] == "built", name
         assert Path(plan["plan"]).stat().st_size == plan["bytes"]
         assert plan["weights_bytes"] > 10_000
-        assert len(plan["activation_bytes"]) == len(plan["profiles"]) == (2 if name == "llm" else 1)
+        assert len(plan["activation_bytes"]) == len(plan["profiles"]) == (3 if name == "llm" else 1)
         assert plan["seconds"] > 0 and plan["peak_memory_bytes"] > 1 << 26
     assert facts["plans"]["llm"]["profiles"][0].startswith("step: inputs_embeds 1 × 1 × ")
     assert len(built.told) == len(bundle.components)
@@ -164,7 +164,7 @@ def test_plans_that_are_there_are_used_again(
     again = run(capsys, "build", bundle.path, *ARGUMENTS, "--cache", built.cache)
     assert again.code == 0
     assert again.out.count("reused") == len(bundle.components)
-    assert "llm: profile 1, prefill: inputs_embeds 1 × 1..512 × " in again.out
+    assert "llm: profile 2, prefill: inputs_embeds 1 × 1..512 × " in again.out
 
 
 def test_the_cache_of_the_decoder_is_fixed_and_single_tokens_need_little_memory(built: BuiltOnce) -> None:
@@ -172,8 +172,8 @@ def test_the_cache_of_the_decoder_is_fixed_and_single_tokens_need_little_memory(
     assert not problems
     assert plan.capacity == (512, 512)
     assert plan.inputs["past_key_values.0.key"].axes[2] == plan.outputs["present.0.key"].axes[2] == 512
-    step, prefill = plan.built.activation_bytes
-    assert step < 1 << 20 < prefill
+    step, rest, prefill = plan.built.activation_bytes
+    assert step < 1 << 20 < prefill and rest <= prefill
 
 
 def test_the_same_graph_makes_the_same_plan_and_a_damaged_one_is_built_anew(

@@ -17,6 +17,7 @@ from vita_edge.engines.facts import (
     VisionFacts,
 )
 from vita_edge.engines.tensorrt.profiles import Limits, Profile, Range, component_profiles, fixed_lengths
+from vita_edge.engines.tensorrt.shape_choice import choose_profile
 from vita_edge.engines.tensors import TensorSpec
 
 FACTS = ModelFacts(
@@ -44,13 +45,23 @@ def profiles(component: str, *inputs: str, **limits: int) -> dict[str, dict[str,
     return {profile.name: dict(profile.ranges) for profile in made}
 
 
-def test_the_language_model_has_a_profile_of_one_token_and_one_of_many() -> None:
-    found = profiles("llm", "inputs_embeds float32 1 tokens 3584", "past_length int64 1")
+def test_the_language_model_has_a_profile_of_one_token_one_of_a_few_and_one_of_many() -> None:
+    inputs = ("inputs_embeds float32 1 tokens 3584", "past_length int64 1")
+    found = profiles("llm", *inputs)
     assert found == {
         "step": {"inputs_embeds": Range((1, 1, 3584), (1, 1, 3584), (1, 1, 3584))},
+        "rest": {"inputs_embeds": Range((1, 1, 3584), (1, 32, 3584), (1, 128, 3584))},
         "prefill": {"inputs_embeds": Range((1, 1, 3584), (1, 512, 3584), (1, 512, 3584))},
     }
-    assert list(found) == ["step", "prefill"]  # TensorRT's order
+    assert list(found) == ["step", "rest", "prefill"]  # TensorRT's order
+    made = component_profiles("llm", specs(*inputs), FACTS, Limits.of(FACTS))
+    chosen = [choose_profile("llm", made, {"inputs_embeds": (1, n, 3584)}) for n in (1, 2, 20, 128, 129, 512)]
+    assert chosen == [0, 1, 1, 1, 2, 2]
+
+
+def test_a_context_of_a_few_positions_needs_one_profile_for_them() -> None:
+    found = profiles("llm", "inputs_embeds float32 1 tokens 3584", max_context=128)
+    assert {name: ranges["inputs_embeds"].max[1] for name, ranges in found.items()} == {"step": 1, "prefill": 128}
 
 
 def test_a_cache_that_is_written_in_place_has_one_capacity_and_no_range() -> None:
@@ -75,7 +86,7 @@ def test_a_small_context_is_read_at_once_at_most() -> None:
 
 def test_the_other_components_have_one_profile() -> None:
     assert profiles("vision", "pixel_values float32 tiles 3 448 448") == {
-        "whole": {"pixel_values": Range((1, 3, 448, 448), (13, 3, 448, 448), (13, 3, 448, 448))}
+        "whole": {"pixel_values": Range((1, 3, 448, 448), (1, 3, 448, 448), (1, 3, 448, 448))}
     }
     assert profiles("codec", "codes int64 1 frames") == {"whole": {"codes": Range((1, 1), (1, 48), (1, 128))}}
     assert profiles("codec", "codes int64 1 frames", codes=20) == {"whole": {"codes": Range((1, 1), (1, 20), (1, 20))}}
@@ -121,7 +132,6 @@ def test_the_context_is_that_of_a_talk_unless_it_is_said() -> None:
     [
         ({"max_context": 0}, "--max-context is 0"),
         ({"max_context": 32_769}, "--max-context is 32769"),
-        ({"tiles": 0}, "--tiles is 0"),
         ({"codes": 1001}, "--codes is 1001"),
         ({"audio_s": 201}, "--audio-seconds is 201"),
         ({"sentence_tokens": 1798}, "--sentence-tokens is 1798"),
@@ -149,4 +159,4 @@ def test_a_language_model_of_one_length_is_refused_and_another_graph_of_fixed_sh
 def test_profiles_come_back_from_json() -> None:
     made = component_profiles("llm", specs("inputs_embeds float32 1 tokens 3584"), FACTS, Limits.of(FACTS))
     assert tuple(Profile.from_json(profile.to_json()) for profile in made) == made
-    assert str(made[1].ranges["inputs_embeds"]) == "1 × 1..512 × 3584"
+    assert [str(profile.ranges["inputs_embeds"]) for profile in made[1:]] == ["1 × 1..128 × 3584", "1 × 1..512 × 3584"]

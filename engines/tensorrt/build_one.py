@@ -233,7 +233,7 @@ def _keep_timings(job: Job, config: Any) -> None:
 
 def _what_to_do(reason: str) -> str:
     if "memory" in reason.lower() or "alloc" in reason.lower():
-        return "Free some memory, or give a smaller --max-context, --tiles or --memory."
+        return "Free some memory, or give a smaller --max-context or --memory."
     return "Run again with --debug to see all that the library says."
 
 

@@ -131,7 +131,7 @@ def _ended(job: Job, code: int, printed: list[str]) -> VitaEdgeError:
         return EngineUnavailable(
             what,
             why="The system has killed it, most often for want of memory.",
-            fix="Free some memory, add swap, or build with a smaller --max-context or --tiles.",
+            fix="Free some memory, add swap, or build with a smaller --max-context.",
         )
     if code < 0:
         return EngineUnavailable(

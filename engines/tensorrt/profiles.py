@@ -2,7 +2,9 @@
 
 A graph has fixed axes and named ones. A profile gives every named axis a smallest, a usual and a largest length;
 kernels are tuned for the usual one. Decoding has a profile of its own with exactly one token: only there TensorRT takes
-the kernels that read weights and cache once and keep nothing. Pure functions of the bundle's facts; no TensorRT here.
+the kernels that read weights and cache once and keep nothing. Prompts have two: what is left to read of a question when
+it ends, which somebody is waiting for, is much shorter than a prompt with a picture, and wants other kernels. Pure
+functions of the bundle's facts; no TensorRT here.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from vita_edge.engines.facts import ModelFacts, SpeechFacts
 from vita_edge.engines.session import GPU_ROWS
 from vita_edge.engines.tensors import TensorSpec
 
-__all__ = ["CAPACITY", "Limits", "Profile", "Range", "component_profiles", "fixed_lengths"]
+__all__ = ["CAPACITY", "Limits", "Profile", "Range", "axis_lengths", "component_profiles", "fixed_lengths"]
 
 CAPACITY = "capacity"
 """The axis of a KV cache that is written in place. TensorRT wants it fixed before it reads the graph."""
+USUAL_REST, LONGEST_REST = 32, 128
+"""Positions left of a spoken question at its end: 20 or 21 in live talks (docs/lab/2026-11-24-live-talk.md)."""
 LONGEST_CODES = 1000
 """Codes of the longest sentence: 25 s."""
 USUAL_AUDIO_S = 4
@@ -46,7 +50,8 @@ class Range:
 
 @dataclass(frozen=True)
 class Profile:
-    """One optimisation profile; ``name`` is ``step`` (one token), ``prefill`` (many), or ``whole`` (no KV cache)."""
+    """One optimisation profile; ``name`` is ``step`` (one token), ``rest`` (a few), ``prefill`` (many), or ``whole``
+    (without a KV cache)."""
 
     name: str
     ranges: Mapping[str, Range]
@@ -76,8 +81,6 @@ class Limits:
     """Positions of the language model's KV cache."""
     audio_s: int
     """Seconds of the longest clip."""
-    tiles: int
-    """Tiles of a picture that are encoded at once."""
     sentence_tokens: int
     """Tokens of the longest sentence that is spoken in one part."""
     codes: int
@@ -96,7 +99,6 @@ class Limits:
         *,
         max_context: int | None = None,
         audio_s: int = 60,
-        tiles: int | None = None,
         sentence_tokens: int | None = None,
         codes: int = 128,
     ) -> Limits:
@@ -104,7 +106,6 @@ class Limits:
 
         Args:
             max_context: default: the longest prompt and room for a reply, in steps of 1024.
-            tiles: default: those of the largest picture, and the thumbnail.
             sentence_tokens: default: 256, or what the speech decoder has room for.
 
         Raises:
@@ -115,14 +116,12 @@ class Limits:
         limits = cls(
             max_context=usual if max_context is None else max_context,
             audio_s=audio_s,
-            tiles=facts.vision.max_tiles + facts.vision.use_thumbnail if tiles is None else tiles,
             sentence_tokens=min(256, _longest_sentence(facts.speech)) if sentence_tokens is None else sentence_tokens,
             codes=codes,
         )
         for name, value, most in (
             ("--max-context", limits.max_context, llm.context_tokens),
             ("--audio-seconds", limits.audio_s, 200),
-            ("--tiles", limits.tiles, 256),
             ("--codes", limits.codes, LONGEST_CODES),
             ("--sentence-tokens", limits.sentence_tokens, _longest_sentence(facts.speech)),
         ):
@@ -157,7 +156,7 @@ def component_profiles(
     }
     named = {name: axes for name, axes in named.items() if any(isinstance(axis, str) for axis in axes)}
     profiles = []
-    for profile, lengths in _lengths(component, facts, limits, pieces="begin" in inputs).items():
+    for profile, lengths in axis_lengths(component, facts, limits, pieces="begin" in inputs).items():
         ranges = {}
         for name, axes in named.items():
             unknown = [axis for axis in axes if isinstance(axis, str) and axis not in lengths]
@@ -183,14 +182,20 @@ _Lengths = Mapping[str, tuple[int, int, int]]
 """Named axis → smallest, usual, largest length."""
 
 
-def _lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: bool) -> dict[str, _Lengths]:
-    """Profile → lengths of every axis that the component may have, whatever the bundle's target."""
+def axis_lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: bool) -> dict[str, _Lengths]:
+    """Profile → smallest, usual and largest length of every axis that the component may have, whatever the target.
+
+    Args:
+        pieces: the audio encoder takes pieces of a clip.
+    """
     speech = facts.speech
     if component == "llm":
         past = limits.max_context - 1
         rows = min(GPU_ROWS, limits.max_context)
+        few = {"rest": {"tokens": (1, USUAL_REST, LONGEST_REST), "past": (0, min(rows, past), past)}}
         return {
             "step": {"tokens": (1, 1, 1), "past": (0, past // 2, past)},
+            **(few if rows > LONGEST_REST else {}),
             "prefill": {"tokens": (1, rows, rows), "past": (0, min(rows, past), past)},
         }
     if component == "speech_decoder":  # its prefix comes from speech_prefill
@@ -201,7 +206,7 @@ def _lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: bool)
         tokens = (1, usual, limits.sentence_tokens)
         return {"whole": {"vectors": _scaled(tokens, speech.vectors_per_token)}}
     if component == "vision":
-        return {"whole": {"tiles": (1, limits.tiles, limits.tiles)}}
+        return {"whole": {"tiles": (1, 1, 1)}}  # a talk reads one after the other; scratch memory is for the largest
     if component == "codec":
         return {"whole": {"frames": (1, min(USUAL_CODES, limits.codes), limits.codes)}}
     if component == "audio":

@@ -36,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="positions of the KV cache (default: the longest prompt and 1024, rounded up)",
     )
     parser.add_argument("--audio-seconds", type=int, default=60, metavar="N", help="longest clip (default: 60)")
-    parser.add_argument("--tiles", type=int, metavar="N", help="tiles encoded at once (default: a whole picture)")
     parser.add_argument("--sentence-tokens", type=int, metavar="N", help="longest sentence spoken (default: 256)")
     parser.add_argument("--codes", type=int, default=128, metavar="N", help="codes made sound at once (default: 128)")
     parser.add_argument("--memory", type=int, metavar="MIB", help="that building may take (default: what is free)")
@@ -59,7 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
         bundle.model,
         max_context=arguments.max_context,
         audio_s=arguments.audio_seconds,
-        tiles=arguments.tiles,
         sentence_tokens=arguments.sentence_tokens,
         codes=arguments.codes,
     )
