@@ -72,7 +72,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             },
             "backend": assistant.backend.name,
             "engine": assistant.backend.facts(),
-            "steps_without_a_graph": getattr(assistant._llm, "without_graph", None),
             "opened_s": opened_s,
             "prefill_tokens_s": prefill,
             "decode_tokens_s": decode,

@@ -22,7 +22,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from .tensorrt.device_memory import Lane
-    from .tensorrt.kernel_cache import KernelCache
+    from .tensorrt.session import TensorRtSession
 
 __all__ = ["BACKENDS", "Backend", "open_backend"]
 
@@ -165,7 +165,7 @@ class _TensorRt(Backend):
         self._bundle, self._plans, self._cuda = bundle, plans, Cuda()
         self._stack = ExitStack()
         self._lanes: dict[str, Lane] = {}
-        self._kernels: dict[str, KernelCache] = {}
+        self._sessions: dict[str, TensorRtSession] = {}
         for name in LANES:
             self._lanes[name] = Lane(self._cuda, name)
             self._stack.callback(self._lanes[name].close)
@@ -177,8 +177,7 @@ class _TensorRt(Backend):
         if wish.taps or wish.overrides:
             raise ValueError("a plan has no inner tensors to hand out or to replace")
         session = open_session(self._bundle, component, self._lanes[lane_of(component)], self._plans)
-        if session.kernels is not None:
-            self._kernels[component] = session.kernels
+        self._sessions[component] = session
         return session
 
     def facts(self) -> dict[str, Any]:
@@ -187,9 +186,9 @@ class _TensorRt(Backend):
             "device": str(self._device),
             "activation_bytes": {name: lane.activation_bytes for name, lane in self._lanes.items()},
             "device_memory_bytes": {"used": total - free, "total": total},
-            "kernels": {
-                name: kernels.problem or ("of an earlier start" if kernels.found else "compiled")
-                for name, kernels in self._kernels.items()
+            "kernels": {n: str(s.kernels) for n, s in self._sessions.items() if s.kernels and s.kernels.used},
+            "steps_without_a_graph": {
+                n: s.without_graph for n, s in self._sessions.items() if s.without_graph is not None
             },
         }
 

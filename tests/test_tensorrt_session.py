@@ -21,6 +21,7 @@ from vita_edge.engines.tensorrt.device_memory import Block, Lane
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
 from vita_edge.engines.tensorrt.profiles import Profile, Range
 from vita_edge.engines.tensorrt.session import TensorRtSession
+from vita_edge.engines.tensors import Array
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime.short_list import ShortList, logits_of, row_of
 
@@ -284,8 +285,10 @@ def test_a_capture_that_is_refused_leaves_steps_as_they_were(
     cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
     for at in range(6):
         assert close(logits(session, cache, rows[at : at + 1]), logits(cpu, reference, rows[at : at + 1]))
+    del cache  # whoever measures asks when the talk is over
+    gc.collect()
     if bundle.target == "tensorrt":
-        assert refused in session.without_graph
+        assert refused in str(session.without_graph)
     assert cuda.launches == 0
 
 
@@ -313,7 +316,7 @@ def test_garbage_is_not_given_back_in_the_middle_of_a_capture(
         gc.set_threshold(*often)
     gc.collect()
     assert gc.isenabled()
-    assert session.without_graph == ""
+    assert not session.without_graph
     assert [block() for block in dropped] == ([None] if bundle.target == "tensorrt" else [])
 
 
@@ -327,7 +330,7 @@ def test_a_length_that_decides_about_shapes_is_read_on_the_host_and_not_captured
     assert close(logits(session, cache, rows[:9]), logits(cpu, reference, rows[:9]))
     for at in range(9, 14):
         assert close(logits(session, cache, rows[at : at + 1]), logits(cpu, reference, rows[at : at + 1]))
-    assert "past_length decides about shapes" in session.without_graph
+    assert "past_length decides about shapes" in str(session.without_graph)
     assert cuda.captures == 0
 
 
@@ -402,6 +405,20 @@ def test_no_room_is_told(bundle: Bundle, rows: Floats) -> None:
     session, _ = opened(bundle, "llm", HostCuda(room=2000))
     with pytest.raises(InferenceFailed, match="no room"):
         session.new_cache(CAPACITY)
+
+
+def test_memory_that_was_given_back_for_more_is_not_used_when_there_is_no_more(bundle: Bundle, cuda: HostCuda) -> None:
+    session, _ = opened(bundle, "codec", cuda)
+
+    def wave(codes: int) -> Array:
+        return session.infer({"codes": np.zeros((1, codes), np.int64)})["waveform"]
+
+    want = wave(4)
+    cuda.room = 4000  # bytes in one piece; its activations are taken
+    with pytest.raises(InferenceFailed, match="no room"):
+        wave(16)
+    cuda.room = 1 << 40
+    np.testing.assert_array_equal(wave(4), want)  # the host's GPU ends where freed memory is written to
 
 
 def test_an_input_beyond_the_plan_is_told_with_its_limits(bundle: Bundle, cuda: HostCuda) -> None:

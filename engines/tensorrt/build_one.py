@@ -15,6 +15,8 @@ import signal
 import sys
 import threading
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,10 @@ def _run(job: Job, tell: Tell, stopped: threading.Event) -> int:
         tell({"failed": [error.what, error.why, error.fix]})
     except MemoryError:
         tell({"failed": [f"There is not enough memory to build {job.component}.", "An allocation failed.", ""]})
+    except Exception as error:  # of the bindings: RuntimeError, TypeError
+        traceback.print_exc()
+        told = " ".join(str(error).split()) or type(error).__name__
+        tell({"failed": [f"{job.library} failed while it built {job.component}.", f"{told}.", _what_to_do(told)]})
     return 1
 
 
@@ -117,11 +123,7 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     began = time.monotonic()
     library = find_library(job.library)
     log = new_logger(library, without_driver=bool(job.target))
-    builder = library.trt.Builder(log)
-    if builder is None:
-        raise EngineUnavailable(
-            f"{library} cannot build here.", why=f"{log.last_error}.", fix="Check the NVIDIA driver."
-        )
+    builder = library.builder(log)
     network = library.network(builder)
     _parse(job, library, network, log)
     config = builder.create_builder_config()
@@ -181,8 +183,9 @@ def _let_attention_fall_apart(library: Library, network: Any) -> None:
     for i in range(network.num_layers):
         layer = network.get_layer(i)
         if layer.type == library.trt.LayerType.ATTENTION_INPUT:
-            layer.__class__ = kind  # the binding hands out the base class, which knows nothing of attention
-            layer.attention.decomposable = True
+            with suppress(AttributeError, TypeError):  # then attention that has no kernel is refused, in words
+                layer.__class__ = kind  # the binding hands out the base class, which knows nothing of attention
+                layer.attention.decomposable = True
 
 
 def _reason(error: Any) -> str:

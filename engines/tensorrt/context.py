@@ -66,7 +66,11 @@ class Engine:
             context = self._engine.create_execution_context(config)
         if context is None:
             raise self.failed("has no context")
-        if not context.set_optimization_profile_async(profile, lane.stream):
+        try:
+            taken = context.set_optimization_profile_async(profile, lane.stream)
+        except RuntimeError:  # it says so by raising, or not, depending on the version
+            taken = False
+        if not taken:
             raise self.failed(f"does not take its profile {profile}")
         return Context(self, context, lane)
 

@@ -72,14 +72,14 @@ class Cuda:
         return int(self._call("cudaMalloc", max(nbytes, 1), asked=f"{nbytes:,} bytes of the GPU's memory"))
 
     def free(self, address: int) -> None:
-        self._call("cudaFree", address)
+        self._give_back("cudaFree", address)
 
     def allocate_pinned(self, nbytes: int) -> int:
         """Address of so much memory of the host that does not move, which copies and graphs can use at any time."""
         return int(self._call("cudaMallocHost", max(nbytes, 1), asked=f"{nbytes:,} bytes of pinned memory"))
 
     def free_pinned(self, address: int) -> None:
-        self._call("cudaFreeHost", address)
+        self._give_back("cudaFreeHost", address)
 
     def free_bytes(self) -> tuple[int, int]:
         """Free and all bytes of the GPU's memory."""
@@ -114,7 +114,7 @@ class Cuda:
         self._call("cudaStreamSynchronize", stream)
 
     def destroy_stream(self, stream: int) -> None:
-        self._call("cudaStreamDestroy", stream)
+        self._give_back("cudaStreamDestroy", stream)
 
     # --- graphs: what a stream was told once, told again in one call
 
@@ -141,7 +141,12 @@ class Cuda:
         self._call("cudaGraphLaunch", graph, stream)
 
     def destroy_graph(self, graph: Any) -> None:
-        self._call("cudaGraphExecDestroy", graph)
+        self._give_back("cudaGraphExecDestroy", graph)
+
+    def _give_back(self, function: str, what: Any) -> None:
+        """After an illegal access CUDA refuses everything: what is told is that, and not that memory was not freed."""
+        with suppress(VitaEdgeError):
+            self._call(function, what)
 
     def _call(self, function: str, *arguments: Any, asked: str = "") -> Any:
         try:

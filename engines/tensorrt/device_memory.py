@@ -15,7 +15,7 @@ from vita_edge.engines.tensors import Array
 
 from .cuda import Cuda, pinned_array
 
-__all__ = ["Block", "DeviceTensor", "Lane", "Mirror", "TensorRtOutputs"]
+__all__ = ["Block", "DeviceTensor", "Lane", "Mirror", "Scratch", "TensorRtOutputs"]
 
 
 class Block:
@@ -28,6 +28,30 @@ class Block:
 
     def close(self) -> None:
         self._give_back()
+
+
+class Scratch:
+    """A block that is replaced by a larger one when more is wanted; what was in it is lost then."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self._cuda = cuda
+        self._block: Block | None = None
+
+    def block(self, nbytes: int) -> Block:
+        """A block of at least that size.
+
+        Raises:
+            InferenceFailed: there is no room; the smaller one has been given back all the same.
+        """
+        if self._block is None or self._block.nbytes < nbytes:
+            self.close()
+            self._block = Block(self._cuda, nbytes)
+        return self._block
+
+    def close(self) -> None:
+        block, self._block = self._block, None
+        if block is not None:
+            block.close()
 
 
 class Mirror:
@@ -66,7 +90,7 @@ class Lane:
         self.lock = threading.RLock()
         self.stream = cuda.new_stream()
         self._needed = 0
-        self._block: Block | None = None
+        self._scratch = Scratch(cuda)
         self._give_back = weakref.finalize(self, cuda.destroy_stream, self.stream)
 
     @property
@@ -78,18 +102,11 @@ class Lane:
         self._needed = max(self._needed, nbytes)
 
     def activations(self) -> Block:
-        """The block; another one than before if somebody has come to need more."""
-        if self._block is None or self._block.nbytes < self._needed:
-            self.cuda.wait(self.stream)
-            if self._block is not None:
-                self._block.close()
-            self._block = Block(self.cuda, self._needed)
-        return self._block
+        """The block; another one than before if somebody has come to need more. Nothing may be running on the lane."""
+        return self._scratch.block(self._needed)
 
     def close(self) -> None:
-        if self._block is not None:
-            self._block.close()
-            self._block = None
+        self._scratch.close()
         self._give_back()
 
 

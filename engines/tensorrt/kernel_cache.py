@@ -39,6 +39,15 @@ class KernelCache:
         self.problem = ""
         """Why kernels are not kept, or were not found; empty if all is well."""
 
+    @property
+    def used(self) -> bool:
+        """Whether the plan has been used."""
+        return self._cache is not None
+
+    def __str__(self) -> str:
+        """What became of them, for a measurement."""
+        return self.problem or ("of an earlier start" if self.found else "compiled")
+
     def join(self, config: Any) -> None:
         """Let contexts of that ``IRuntimeConfig`` take kernels from here, and leave here what they compile."""
         if self._cache is None:

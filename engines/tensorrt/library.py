@@ -84,6 +84,35 @@ class Library:
         """Steps of a plan can be captured as a CUDA graph only if it was built to take all its memory from outside."""
         return self.rtx and hasattr(self.trt.BuilderFlag, "REQUIRE_USER_ALLOCATION")
 
+    def runtime(self, logger: Any) -> Any:
+        """What opens plans.
+
+        Raises:
+            EngineUnavailable: CUDA does not start.
+        """
+        return self._started("Runtime", logger)
+
+    def builder(self, logger: Any) -> Any:
+        """What builds plans.
+
+        Raises:
+            EngineUnavailable: CUDA does not start.
+        """
+        return self._started("Builder", logger)
+
+    def _started(self, kind: str, logger: Any) -> Any:
+        try:
+            made = getattr(self.trt, kind)(logger)
+        except TypeError:  # the bindings' way to say that nothing was made
+            made = None
+        if made is None:
+            raise EngineUnavailable(
+                f"{self} does not start.",
+                why=f"{getattr(logger, 'last_error', '') or 'It has given no reason'}.",
+                fix="Check the NVIDIA driver, and that it is new enough for this version.",
+            )
+        return made
+
     def network(self, builder: Any) -> Any:
         """An empty network whose types are those of the graph."""
         flags = self.trt.NetworkDefinitionCreationFlag.__members__
@@ -96,7 +125,7 @@ class Library:
     def objection(self, plan: bytes | memoryview | mmap) -> str:
         """Why the library itself would refuse a plan on the GPU of this machine, in words; empty when it would not, or
         cannot tell. Only the head of the plan is read, and nothing is deserialised."""
-        runtime = self.trt.Runtime(self.trt.Logger(self.trt.Logger.INTERNAL_ERROR)) if self.rtx else None
+        runtime = self.runtime(self.trt.Logger(self.trt.Logger.INTERNAL_ERROR)) if self.rtx else None
         if runtime is None or not hasattr(runtime, "get_engine_validity"):
             return ""
         validity, bits = runtime.get_engine_validity(bytes(plan[: runtime.engine_header_size]))

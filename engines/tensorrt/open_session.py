@@ -37,12 +37,12 @@ def open_session(
     plan = open_plan(bundle, component, cache=plans)  # the device first, then the library, then every byte of the plan
     library = find_library(plan.library)
     logger = _logger_of(library.trt)
-    runtime = library.trt.Runtime(logger)
+    runtime = library.runtime(logger)
     engine = runtime.deserialize_cuda_engine(plan.data())
     if engine is None:
         raise EngineUnavailable(
             f"{library} does not open the plan of {component}.",
-            why=logger.last or "It did not say why.",
+            why=logger.told() or "It did not say why.",
             fix=f"Build it again: vita-edge build {bundle.path}",
         )
     if plan.key.stripped:
@@ -52,7 +52,7 @@ def open_session(
             component,
             library.trt,
             engine,
-            lambda: logger.last,
+            logger.told,
             kernels=KernelCache(plan.kernels) if library.rtx else None,
             keep=(runtime, logger),
         ),
@@ -67,7 +67,7 @@ def open_session(
 
 @cache
 def _logger_of(trt: ModuleType) -> Any:
-    """A logger of that library, which keeps in ``last`` what it was told last of what matters.
+    """A logger of that library, which keeps what it was told last of what matters until somebody asks for it.
 
     One for all plans, and never given back: the library itself goes on telling the first that it was given.
     """
@@ -76,10 +76,15 @@ def _logger_of(trt: ModuleType) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.last = ""
+            self.last_error = ""
 
         def log(self, severity: Any, message: str) -> None:
             if severity in severe:
-                self.last = (message.strip().splitlines() or [""])[0]
+                self.last_error = (message.strip().splitlines() or [""])[0]
+
+        def told(self) -> str:
+            """Once: the next failure, perhaps of another plan, has reasons of its own."""
+            told, self.last_error = self.last_error, ""
+            return told
 
     return Logger()

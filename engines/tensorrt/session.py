@@ -15,8 +15,7 @@ from vita_edge.engines.session import GPU_ROWS, KvCache
 from vita_edge.engines.tensors import Array, TensorSpec, check_feeds
 
 from .context import Context, Engine
-from .device_memory import Block, DeviceTensor, Lane, TensorRtOutputs
-from .kernel_cache import KernelCache
+from .device_memory import DeviceTensor, Lane, Scratch, TensorRtOutputs
 from .kv_cache import GrowingTensorRtKvCache, TensorRtKvCache
 from .memory_plan import lay_out
 from .shape_choice import ProfileShapes, choose_profile, most_positions, pieces, step_profile
@@ -71,10 +70,12 @@ class TensorRtSession:
         self._check_aliases()
         self._contexts: dict[int, Context] = {}
         self._runs: WeakKeyDictionary[TensorRtKvCache, StepRun] = WeakKeyDictionary()
+        self.kernels = engine.kernels
+        self.without_graph: str | None = None
+        """Why the last step was not launched as a CUDA graph; empty if nothing speaks against it, None before."""
         self._used: set[int] = set()
         """Profiles that have run."""
-        self._feeds_block: Block | None = None
-        self._results_block: Block | None = None
+        self._feeds, self._results = Scratch(lane.cuda), Scratch(lane.cuda)
         self._open = True
         for index in range(max(len(self._profiles), 1)):
             lane.need(engine.activation_bytes(index))
@@ -97,16 +98,6 @@ class TensorRtSession:
         with self._lane.lock:
             return kind(self._cache_specs, capacity_tokens, self._capacity or capacity_tokens, self._lane)
 
-    @property
-    def kernels(self) -> KernelCache | None:
-        """Where its compiled kernels are kept; None where nothing has to be compiled."""
-        return self._engine.kernels
-
-    @property
-    def without_graph(self) -> str:
-        """Why steps of the caches in use are not launched as CUDA graphs; empty when they are."""
-        return next((run.without_graph for run in self._runs.values() if run.without_graph), "")
-
     def close(self) -> None:
         """Give the plan and its memory back; the session cannot be used afterwards."""
         if not self._open:
@@ -118,9 +109,8 @@ class TensorRtSession:
                 run.close()
             self._runs = WeakKeyDictionary()
             self._contexts.clear()
-            for block in (self._feeds_block, self._results_block):
-                if block is not None:
-                    block.close()
+            self._feeds.close()
+            self._results.close()
             del self._engine
 
     def __enter__(self) -> TensorRtSession:
@@ -150,7 +140,9 @@ class TensorRtSession:
             part = {name: array[:, piece] for name, array in feeds.items()}
             count = part[self._first].shape[1]
             if count == 1 and self._step is not None:
-                result = self._step_run(cache, self._step).run(part, cache.length_tokens)
+                run = self._step_run(cache, self._step)
+                result = run.run(part, cache.length_tokens)
+                self.without_graph = run.without_graph
                 self._ran(self._step)
             else:
                 lengths = self._dialect.length_arrays()
@@ -192,7 +184,7 @@ class TensorRtSession:
         context.prepare()
         cuda, stream = self._lane.cuda, self._lane.stream
         parts, nbytes = lay_out((name, str(array.dtype), array.shape) for name, array in arrays.items())
-        block = self._feeds_block = self._roomy(self._feeds_block, nbytes)
+        block = self._feeds.block(nbytes)
         for name, array in arrays.items():
             context.shape(name, array.shape)
             if self._engine.on_host(name):
@@ -209,7 +201,7 @@ class TensorRtSession:
             context.bind(name, tensor.address)
         found = context.output_shapes(self.outputs)
         places, nbytes = lay_out((name, spec.dtype, found[name]) for name, spec in self.outputs.items())
-        results = self._results_block = self._roomy(self._results_block, nbytes)
+        results = self._results.block(nbytes)
         tensors = {
             name: DeviceTensor(results.address + part.offset, np.dtype(part.dtype), part.shape)
             for name, part in places.items()
@@ -226,14 +218,6 @@ class TensorRtSession:
         if profile not in self._used:
             self._used.add(profile)
             self._engine.keep_kernels()
-
-    def _roomy(self, block: Block | None, nbytes: int) -> Block:
-        """A block of at least that size: the one there is, or a larger one in its place."""
-        if block is not None and block.nbytes >= nbytes:
-            return block
-        if block is not None:
-            block.close()
-        return Block(self._lane.cuda, nbytes)
 
     def _check_aliases(self) -> None:
         """The cache is bound once, as past and as present: the plan has to agree."""
