@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnxruntime as ort
@@ -30,6 +32,7 @@ def check_cuda_provider() -> None:
     Raises:
         EngineUnavailable: the installed package is the one for CPUs, or the provider does not start.
     """
+    preload_libraries()
     if PROVIDER not in ort.get_available_providers():
         raise EngineUnavailable(
             "ONNX Runtime cannot run on a GPU here.",
@@ -73,7 +76,7 @@ class OnnxCudaSession(OnnxSession):
         device: str = "cuda",
     ) -> None:
         if device == "cuda":
-            preload_libraries()
+            check_cuda_provider()
         options = session_options(path, threads=threads, rearrange=True)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
@@ -84,7 +87,6 @@ class OnnxCudaSession(OnnxSession):
         )
         if device == "cuda" and self._session is not None and PROVIDER not in self._session.get_providers():
             self.close()  # the library would go on, on the CPU, with a warning
-            check_cuda_provider()
             raise EngineUnavailable(
                 f"ONNX Runtime did not take the CUDA provider for {path.name}.",
                 why="It fell back to the CPU without saying why.",
@@ -100,14 +102,19 @@ class OnnxCudaSession(OnnxSession):
 
 
 def preload_libraries() -> None:
-    """Load CUDA and cuDNN where they came as Python packages; what the system has is found without."""
+    """Load CUDA and cuDNN where they came as Python packages; what the system has is found without.
+
+    To be called before the provider is used for anything: else it is looked for without them, and not found.
+    """
     preload = getattr(ort, "preload_dlls", None)
-    if preload is not None and PROVIDER in ort.get_available_providers():
-        preload()
+    if preload is not None:
+        with redirect_stdout(sys.stderr):  # where a library is missing it prints so
+            preload()
 
 
 def _give_back(device: str) -> ort.RunOptions:
-    """For a call of many rows: the memory of its activations goes back at its end."""
+    """For a call of many rows. Memory of a GPU stays with the session: to give it back stops all that runs there."""
     options = ort.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0" if device == "cpu" else "cpu:0;gpu:0")
+    if device == "cpu":
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options

@@ -44,9 +44,11 @@ class OnnxKvCache(KvLength):
         return self._blocks
 
     def _side(self, specs: Mapping[str, TensorSpec]) -> dict[str, Block]:
+        step = self.memory.capacity_step
+        room = -(-self.capacity_tokens // step) * step
         return {
             spec.name: self.memory.zeros(
-                tuple(axis if isinstance(axis, int) else self.capacity_tokens for axis in spec.axes), spec.dtype
+                tuple(axis if isinstance(axis, int) else room for axis in spec.axes), spec.dtype
             )
             for spec in specs.values()
         }

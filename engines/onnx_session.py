@@ -73,7 +73,12 @@ class OnnxSession:
                 model: bytes | str = tapped_model(path.read_bytes(), taps, overrides or {})
             else:
                 model = str(path)
-            self._session: ort.InferenceSession | None = ort.InferenceSession(model, options, providers=providers)
+            self._session: ort.InferenceSession | None = ort.InferenceSession(
+                model,
+                options,
+                providers=providers,
+                enable_fallback=0,  # else it opens all of it again for the CPU, and prints why
+            )
         except Exception as error:  # the backend raises classes of its own, and plain RuntimeError
             raise BadBundle(
                 f"The graph {path.name} cannot be opened.",

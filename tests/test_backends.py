@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.dialects import CONCAT, GROUP_QUERY, SCATTER, dialect_of
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, Misuse, VitaEdgeError
 from vita_edge.engines.onnx_cpu import OnnxCpuSession
-from vita_edge.engines.onnx_cuda import OnnxCudaSession
+from vita_edge.engines.onnx_cuda import OnnxCudaSession, check_cuda_provider
 from vita_edge.engines.outputs import DeviceOutputs
 from vita_edge.engines.session import KvCache, Session
 from vita_edge.engines.tensorrt.device_memory import Lane
@@ -308,9 +310,48 @@ def test_without_the_package_for_gpus_cuda_is_refused_before_a_graph_is_read(bun
 
 
 @no_cuda_provider
-def test_a_session_that_falls_back_to_the_cpu_is_no_session_on_cuda(bundles: dict[str, Bundle]) -> None:
-    with pytest.raises(EngineUnavailable), pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+@no_cuda_provider
+def test_a_session_on_cuda_is_refused_before_the_library_falls_back_to_the_cpu(bundles: dict[str, Bundle]) -> None:
+    with pytest.raises(EngineUnavailable, match="cannot run on a GPU here"):
         OnnxCudaSession(bundles["tensorrt"].components["codec"].graph)
+
+
+def test_libraries_are_loaded_before_the_provider_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that came as Python packages are not found otherwise. What the library prints is no part of our output."""
+    happened: list[str] = []
+
+    def preload() -> None:
+        print("something is missing")
+        happened.append("preload")
+
+    class Memory:
+        def __init__(self, device: str) -> None:
+            happened.append(device)
+
+        def zeros(self, shape: tuple[int, ...], dtype: str) -> None:
+            happened.append("zeros")
+
+    monkeypatch.setattr(ort, "preload_dlls", preload)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr("vita_edge.engines.onnx_cuda.DeviceMemory", Memory)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        check_cuda_provider()
+    assert happened == ["preload", "cuda", "zeros"]
+    assert said.getvalue() == ""
+
+
+def test_a_cache_of_a_device_has_room_in_whole_steps_and_holds_what_was_asked_for(bundles: dict[str, Bundle]) -> None:
+    """Masked attention in half precision reads a row of the mask in pieces, which have to be aligned."""
+    session = OnnxCudaSession(bundles["tensorrt"].components["llm"].graph, device="cpu")
+    with session:
+        cache = session.new_cache(13)
+        assert {block.shape[2] for block in cache.pasts().values()} == {64}
+        rows = np.zeros((1, 13, session.inputs["inputs_embeds"].axes[2]), np.float32)  # type: ignore[arg-type]
+        session.infer({"inputs_embeds": rows}, cache)
+        assert (cache.length_tokens, cache.capacity_tokens) == (13, 13)
+        with pytest.raises(ContextOverflow):
+            session.infer({"inputs_embeds": rows[:, :1]}, cache)
 
 
 def test_no_gpu_is_told_in_three_sentences_and_without_a_traceback(
