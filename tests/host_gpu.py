@@ -48,6 +48,9 @@ class HostCuda:
         self.refuse_capture = self.refuse_begin = False
         self._recording: list[Callable[[], None]] | None = None
 
+    def enter_thread(self) -> None:
+        pass
+
     def allocate(self, nbytes: int) -> int:
         if nbytes > self.room:
             raise InferenceFailed(f"There is no room for {nbytes:,} bytes of the GPU's memory.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType, SimpleNamespace
 
@@ -152,13 +153,51 @@ def test_every_call_of_cuda_exists_in_the_bindings() -> None:
 
     runtime = pytest.importorskip("cuda.bindings.runtime")
     source = inspect.getsource(cuda)
-    called = set(re.findall(r'_(?:call|give_back)\(\s*"(cuda\w+)"', source)) | set(
-        re.findall(r"_runtime\.(cuda\w+)", source)
-    )
+    called = set(re.findall(r'_(?:call|give_back)\(\s*"(cuda\w+)"', source))
+    called |= set(re.findall(r"_runtime\.(cuda\w+)", source))
     assert len(called) > 15
     assert [name for name in sorted(called) if not hasattr(runtime, name)] == []
     for name in cuda.NO_DEVICE:
         assert hasattr(runtime.cudaError_t, name)
+
+
+def test_python_goes_on_while_the_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the driver by ctypes, which gives up Python's lock; refusals are told by the bindings."""
+    waited: list[int] = []
+
+    def synchronize(stream: int) -> int:
+        waited.append(stream)
+        return 700 if len(waited) > 1 else 0
+
+    class Error(int):
+        name = "cudaErrorIllegalAddress"
+
+    runtime = SimpleNamespace(
+        cudaGetDeviceCount=lambda: (0, 1),
+        cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3),
+        cudaStreamSynchronize=lambda stream: (Error(700),),
+        cudaGetErrorString=lambda error: (0, b"an illegal memory access was encountered"),
+    )
+    monkeypatch.setattr(cuda, "runtime_module", lambda: runtime)
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: SimpleNamespace(cuStreamSynchronize=_Function(synchronize)))
+    gpu = cuda.Cuda()
+    gpu.wait(7)
+    with pytest.raises(InferenceFailed, match="refused cudaStreamSynchronize") as raised:
+        gpu.wait(8)
+    assert waited == [7, 8]
+    assert "illegal memory access" in raised.value.why
+
+
+class _Function:
+    """What ctypes hands out: it can be called, and told of its arguments."""
+
+    def __init__(self, call: Callable[[int], int]) -> None:
+        self.call = call
+        self.argtypes: list[object] = []
+
+    def __call__(self, stream: int) -> int:
+        assert self.argtypes
+        return self.call(stream)
 
 
 def test_every_call_is_taken_with_its_arguments_and_refused_for_want_of_a_driver() -> None:
@@ -170,6 +209,7 @@ def test_every_call_is_taken_with_its_arguments_and_refused_for_want_of_a_driver
     device._up, device._down = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
     device._across = kinds.cudaMemcpyDeviceToDevice
     calls = [
+        lambda: device.enter_thread(),
         lambda: device.allocate(1 << 20),
         lambda: device.allocate_pinned(1 << 20),
         lambda: device.free_bytes(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from vita_edge.engines.tensorrt.context import Context, Engine
 from vita_edge.engines.tensorrt.device import Device
 from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
-from vita_edge.engines.tensorrt.library import find_library
+from vita_edge.engines.tensorrt.library import Library, find_library
 from vita_edge.engines.tensorrt.open_plan import open_plan
 from vita_edge.engines.tensorrt.open_session import _logger_of, open_session
 from vita_edge.engines.tensorrt.plan import Plan
@@ -115,6 +116,20 @@ def test_the_methods_that_a_session_calls_exist_in_the_library() -> None:
     assert trt.DynamicShapesKernelSpecializationStrategy.EAGER
     assert trt.ExecutionContextAllocationStrategy.USER_MANAGED
     assert trt.TensorLocation.HOST
+
+
+def test_a_library_that_does_not_start_is_told_with_its_words() -> None:
+    """Its bindings raise TypeError: a factory returned nullptr."""
+
+    def nothing(logger: Any) -> Any:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    library = Library(SimpleNamespace(Runtime=nothing, Builder=nothing), "tensorrt", "10.3.0")
+    logger = SimpleNamespace(last_error="CUDA initialization failure with error: 35")
+    for start in (library.runtime, library.builder):
+        with pytest.raises(EngineUnavailable, match=r"TensorRT 10\.3\.0 does not start") as raised:
+            start(logger)
+        assert "error: 35" in raised.value.why
 
 
 def test_one_logger_hears_all_plans() -> None:

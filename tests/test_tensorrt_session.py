@@ -389,6 +389,12 @@ def test_a_cache_tells_what_it_cannot_hold(bundle: Bundle, cuda: HostCuda, rows:
         cache.rewind(31)
     with pytest.raises(ValueError, match="a prefix for"):
         cache.fill({})
+    shapes = {f"present.{layer}.{part}": (1, 2, 5, 32) for layer in range(3) for part in ("key", "value")}
+    heads = next(iter(cache.pasts().values())).shape[1]
+    for wrong in (np.zeros((1, heads + 1, 5, 32), np.float32), np.zeros((1, heads, 5, 32), np.float64)):
+        with pytest.raises(ValueError, match=r"of the prefix is .*, expected float32"):
+            cache.fill(dict.fromkeys(shapes, wrong))
+    assert cache.length_tokens == 30
     with pytest.raises(ValueError, match="needs a cache"):
         session.infer({"inputs_embeds": rows[None]})
 

@@ -51,6 +51,7 @@ class Engine:
 
     def context(self, profile: int, lane: Lane, *, steps: bool = False) -> Context:
         """A context for ``profile``; with ``steps``, for calls of one shape, which are to be captured."""
+        lane.cuda.enter_thread()
         strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.kernels is None:
             context = self._engine.create_execution_context(strategy)
@@ -92,7 +93,8 @@ class Context:
     """Shapes, addresses, and the call. Activations lie in the block of the lane."""
 
     def __init__(self, engine: Engine, context: Any, lane: Lane) -> None:
-        self._engine, self._context, self._lane = engine, context, lane
+        self._context = context  # first, so that it goes first: kernels have to outlive it
+        self._engine, self._lane = engine, lane
         self._activations: Block | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
 
@@ -131,6 +133,10 @@ class Context:
     def enqueue(self) -> None:
         if not self._context.execute_async_v3(self._lane.stream):
             raise self._engine.failed("failed while it ran")
+
+    def close(self) -> None:
+        """Give up the library's context, whoever still holds this one; it cannot be used afterwards."""
+        self._context = None
 
     def capturable(self) -> bool:
         """Whether the library says that the next call can become a part of a graph; true where it does not say."""

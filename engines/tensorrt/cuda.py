@@ -57,13 +57,25 @@ class Cuda:
         EngineUnavailable: there is no driver or no GPU.
     """
 
+    _synchronize: Any = None
+    """``cuStreamSynchronize`` of the driver, where it is found."""
+
     def __init__(self) -> None:
         self._runtime = runtime_module()
+        # The bindings before 12.9 keep Python's lock while they wait, and sound and microphone would stand still for as
+        # long as the GPU reads a prompt. ctypes gives it up.
+        with suppress(OSError, AttributeError):
+            self._synchronize = ctypes.CDLL("libcuda.so.1").cuStreamSynchronize
+            self._synchronize.argtypes = [ctypes.c_void_p]
         if self._call("cudaGetDeviceCount") < 1:
             raise _unavailable("cudaErrorNoDevice")
         kinds = self._runtime.cudaMemcpyKind
         self._up, self._down = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
         self._across = kinds.cudaMemcpyDeviceToDevice
+
+    def enter_thread(self) -> None:
+        """Make the GPU that of the calling thread, for libraries that ask which it is before they use it."""
+        self._call("cudaSetDevice", 0)
 
     # --- memory
 
@@ -111,7 +123,8 @@ class Cuda:
         return int(self._call("cudaStreamCreateWithFlags", self._runtime.cudaStreamNonBlocking))
 
     def wait(self, stream: int) -> None:
-        self._call("cudaStreamSynchronize", stream)
+        if self._synchronize is None or self._synchronize(stream):
+            self._call("cudaStreamSynchronize", stream)  # which says in words what is wrong
 
     def destroy_stream(self, stream: int) -> None:
         self._give_back("cudaStreamDestroy", stream)

@@ -75,8 +75,8 @@ class Mirror:
         self._cuda.download(self._host, self.device.address, self.nbytes, stream)
 
     def close(self) -> None:
+        """Give the GPU's side back; the host's goes when nobody has an array in it any more."""
         self.device.close()
-        self._give_back()
 
 
 class Lane:

@@ -65,6 +65,10 @@ class TensorRtSession:
         self.inputs = {name: spec for name, spec in inputs.items() if name not in hidden}
         appended = {present(name) for name in self._cache_specs}
         self.outputs = {name: spec for name, spec in outputs.items() if name not in appended}
+        shapes = {name: tuple(n for n in spec.axes if isinstance(n, int)) for name, spec in self.outputs.items()}
+        self._fixed = {n: s for n, s in shapes.items() if len(s) == len(self.outputs[n].axes)}
+        """Shapes of the outputs that are known before a call."""
+        self._on_host = {name for name in inputs if engine.on_host(name)}
         self._first = next(iter(self.inputs))
         self._step = step_profile(self._profiles, self._first) if self._in_place else None
         self._check_aliases()
@@ -108,6 +112,8 @@ class TensorRtSession:
             for run in self._runs.values():
                 run.close()
             self._runs = WeakKeyDictionary()
+            for context in self._contexts.values():
+                context.close()
             self._contexts.clear()
             self._feeds.close()
             self._results.close()
@@ -187,7 +193,7 @@ class TensorRtSession:
         block = self._feeds.block(nbytes)
         for name, array in arrays.items():
             context.shape(name, array.shape)
-            if self._engine.on_host(name):
+            if name in self._on_host:
                 context.bind(name, array.ctypes.data)
                 continue
             address = block.address + parts[name].offset
@@ -199,7 +205,7 @@ class TensorRtSession:
             context.bind(name, tensor.address)
         for name, tensor in presents.items():
             context.bind(name, tensor.address)
-        found = context.output_shapes(self.outputs)
+        found = self._fixed if len(self._fixed) == len(self.outputs) else context.output_shapes(self.outputs)
         places, nbytes = lay_out((name, spec.dtype, found[name]) for name, spec in self.outputs.items())
         results = self._results.block(nbytes)
         tensors = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,9 @@ SMALL_BYTES = 64 << 10
 EAGER_STEPS = 1
 """Calls before the capture: TensorRT does some things at its first call, and at the first with other activations, that
 must not be a part of a graph."""
+
+_capturing = threading.Lock()
+"""One capture at a time: whoever ends first would let garbage be collected in the middle of the other."""
 
 
 class StepRun:
@@ -100,6 +104,7 @@ class StepRun:
 
     def close(self) -> None:
         self._forget_graph()
+        self._context.close()
         self._up.close()
         self._down.close()
         if self._large is not None:
@@ -116,19 +121,20 @@ class StepRun:
             self.without_graph = "the library says that this plan cannot be captured"
             return
         cuda, stream = self._lane.cuda, self._lane.stream
-        collecting = gc.isenabled()
-        gc.disable()  # memory that is given back in the middle would end the capture
-        try:
-            cuda.begin_capture(stream)
-            self._commands()
-            self._graph = cuda.end_capture(stream)
-            self._destroy_graph = weakref.finalize(self, cuda.destroy_graph, self._graph)
-        except VitaEdgeError as error:
-            cuda.abandon_capture(stream)
-            self.without_graph = f"{error.what} {error.why}"
-        finally:
-            if collecting:
-                gc.enable()
+        with _capturing:
+            collecting = gc.isenabled()
+            gc.disable()  # memory that is given back in the middle would end the capture
+            try:
+                cuda.begin_capture(stream)
+                self._commands()
+                self._graph = cuda.end_capture(stream)
+                self._destroy_graph = weakref.finalize(self, cuda.destroy_graph, self._graph)
+            except VitaEdgeError as error:
+                cuda.abandon_capture(stream)
+                self.without_graph = f"{error.what} {error.why}"
+            finally:
+                if collecting:
+                    gc.enable()
 
     def _forget_graph(self) -> None:
         """It holds the address of the activations."""
