@@ -32,7 +32,7 @@ def report(bundle_path: Path, name: str, device: str) -> dict[str, Any]:
     bundle = Bundle.open(bundle_path)
     graph = bundle.components[name].graph
     limits, inputs = Limits.of(bundle.model), graph_interface(graph).inputs
-    known = axis_lengths(name, bundle.model, limits, pieces="begin" in inputs)
+    known = axis_lengths(name, bundle.model, limits)
     named = {axis for spec in inputs.values() for axis in spec.axes if isinstance(axis, str)}
     lengths = [{axis: span for axis, span in spans.items() if axis in named} for spans in known.values()]
     fixed = fixed_lengths(name, bundle.model, limits)

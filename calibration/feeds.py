@@ -124,7 +124,9 @@ def whole_feeds(inputs: Sequence[TensorSpec], sample: Sample, prefix: Mapping[st
     held = next(iter(prefix.values())).shape[2] if prefix else 0
     lengths: dict[str, Array] = {
         "begin": np.array(0, np.int64),
-        "last": np.array(True),
+        "opening": np.ones(1, bool),
+        "ending": np.ones(1, bool),
+        "last": np.array(True),  # of bundles from before both
         "past_length": np.array([held], np.int64),
         "seqlens_k": np.array([held + new - 1], np.int32),
         "total_sequence_length": np.array([held + new], np.int32),

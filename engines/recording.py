@@ -145,7 +145,7 @@ class FeedRecorder:
         with self._lock:
             if cache is not None:
                 self._grow(component, feeds, cache, start)
-            elif "begin" in feeds and "last" in feeds:
+            elif "begin" in feeds:
                 self._take_piece(component, feeds)
             else:
                 if "text_embeds" in feeds:
@@ -160,7 +160,7 @@ class FeedRecorder:
         if start > len(so_far):
             return  # its beginning was not seen
         self._clip = [so_far[:start], frames.copy()]
-        if feeds["last"]:
+        if feeds["last"] if "last" in feeds else len(feeds["ending"]):
             self._kept[component].offer({"fbank": np.concatenate(self._clip)[None]})
 
     def _grow(self, component: str, feeds: Mapping[str, Array], cache: KvCache, start: int) -> None:

@@ -95,11 +95,6 @@ class Dialect(Protocol):
         ...
 
     @property
-    def hears_pieces(self) -> bool:
-        """Whether a clip may come piece by piece, the length of what is handed on hanging on a flag."""
-        ...
-
-    @property
     def best_logits(self) -> int:
         """How many of its best logits a decoder hands out beside all of them, so that these can stay on a device; or
         0, where they are in the memory of whoever chooses."""

@@ -235,6 +235,10 @@ class GraphBuilder:
         """x[start:stop] along ``axis``."""
         return self.op("Slice", x, self.constant([start]), self.constant([stop]), self.constant([axis]))
 
+    def length(self, x: str, axis: int) -> str:
+        """Length of an axis, an int64 scalar."""
+        return self.op("Squeeze", self.op("Shape", x, start=axis, end=axis + 1), self.constant([0]))
+
     @property
     def nbytes(self) -> int:
         """Bytes of the weight file, without the gaps between pages."""

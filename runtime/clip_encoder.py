@@ -110,7 +110,13 @@ def piece_feeds(
         begin: first step of the piece.
         last: the clip ends with it.
     """
-    feeds = {"fbank": fbank[None], "begin": np.array(begin), "last": np.array(last)}
+    feeds: dict[str, Array] = {
+        "fbank": fbank[None],
+        "begin": np.array(begin),
+        "opening": np.ones(int(begin == 0), bool),
+        "ending": np.ones(int(last), bool),
+        "last": np.array(last),  # of bundles from before both
+    }
     feeds |= _nothing(session.inputs) if past is None else past
     return {name: feeds[name] for name in session.inputs}
 

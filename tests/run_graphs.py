@@ -81,7 +81,7 @@ def signal_to_noise_db(want: NDArray[Any], got: NDArray[Any]) -> float:
 def _whole_clip(session: ort.InferenceSession) -> Arrays:
     feeds: Arrays = {}
     for value in session.get_inputs()[1:]:
-        made_up = {"begin": np.array(0), "last": np.array(True)}
+        made_up = {"begin": np.array(0), "opening": np.ones(1, bool), "ending": np.ones(1, bool)}
         empty = [axis if isinstance(axis, int) else 0 for axis in value.shape]
         feeds[value.name] = made_up.get(value.name, np.zeros(empty, np.float32))
     return feeds

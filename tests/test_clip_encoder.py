@@ -17,6 +17,7 @@ from vita_edge.engines.session import Session
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice import write_checkpoint
 from vita_edge.export.practice_presets import preset
+from vita_edge.export.precision import TARGETS
 from vita_edge.runtime.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.clip_encoder import ClipEncoder, piece_feeds
 from vita_edge.runtime.sound import read_sound
@@ -180,11 +181,15 @@ OTHERS = {
 }
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", OTHERS)
-def test_pieces_give_the_whole_with_other_chunks_kernels_and_prompts(name: str, clip: Rows, tmp_path: Path) -> None:
+def test_pieces_give_the_whole_with_other_chunks_kernels_and_prompts(
+    name: str, target: str, clip: Rows, tmp_path: Path
+) -> None:
+    """For every target, on the processor."""
     tiny = preset("tiny")
     write_checkpoint(tmp_path / "checkpoint", replace(tiny, audio=replace(tiny.audio, **OTHERS[name])), seed=3)
-    export_bundle(tmp_path / "checkpoint", tmp_path / "bundle")
+    export_bundle(tmp_path / "checkpoint", tmp_path / "bundle", target=target)
     bundle = Bundle.open(tmp_path / "bundle")
     front_end = AudioFrontEnd(bundle.model.audio)
     with bundle.session("audio") as session:

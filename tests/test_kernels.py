@@ -30,9 +30,10 @@ LAYERS = {"vision": 2, "audio": 2, "llm": 2, "speech_prefill": 2, "speech_decode
 keys and values."""
 STEP: Profile = {"tokens": (1, 1, 1)}
 PROMPT: Profile = {"tokens": (2, 64, 128)}
+FLAGS = {"opening": (0, 0, 1), "ending": (0, 1, 1)}
 PROFILES: dict[str, list[Profile]] = {
     "vision": [{"tiles": (1, 1, 2)}],
-    "audio": [{"frames": (103, 203, 403)}],
+    "audio": [{"frames": (7, 51, 131), "past": (0, 12, 12), "carried": (0, 4, 4), **FLAGS}],
     "llm": [STEP, PROMPT],
     "speech_prefill": [{"vectors": (1, 32, 64)}],
     "speech_decoder": [STEP],

@@ -16,7 +16,7 @@ from vita_edge.engines.facts import (
     TokenFacts,
     VisionFacts,
 )
-from vita_edge.engines.tensorrt.profiles import Limits, Profile, Range, component_profiles, fixed_lengths
+from vita_edge.engines.tensorrt.profiles import Limits, Profile, Range, axis_lengths, component_profiles, fixed_lengths
 from vita_edge.engines.tensorrt.shape_choice import choose_profile
 from vita_edge.engines.tensors import TensorSpec
 
@@ -84,32 +84,48 @@ def test_a_small_context_is_read_at_once_at_most() -> None:
     assert found["prefill"]["inputs_embeds"].max == (1, 100, 3584)
 
 
-def test_the_other_components_have_one_profile() -> None:
+def test_components_without_a_cache_are_fed_whole() -> None:
     assert profiles("vision", "pixel_values float32 tiles 3 448 448") == {
         "whole": {"pixel_values": Range((1, 3, 448, 448), (1, 3, 448, 448), (1, 3, 448, 448))}
     }
     assert profiles("codec", "codes int64 1 frames") == {"whole": {"codes": Range((1, 1), (1, 48), (1, 128))}}
     assert profiles("codec", "codes int64 1 frames", codes=20) == {"whole": {"codes": Range((1, 1), (1, 20), (1, 20))}}
-    assert profiles("audio", "fbank float32 1 frames 80", audio_s=30) == {
-        "whole": {"fbank": Range((1, 7, 80), (1, 400, 80), (1, 3000, 80))}
-    }
     assert profiles("speech_prefill", "text_embeds float32 1 vectors 896") == {
         "whole": {"text_embeds": Range((1, 4, 896), (1, 96, 896), (1, 1024, 896))}
     }
     assert profiles("speech_decoder", "code int64 1 tokens") == {"step": {"code": Range((1, 1), (1, 1), (1, 1))}}
 
 
-def test_a_clip_in_pieces_brings_as_much_past_as_attention_sees() -> None:
-    found = profiles(
-        "audio",
-        "fbank float32 1 frames 80",
-        "begin int64",
-        "last bool",
-        "past.0.key float32 1 past 16 128",
-        "past.encoded float32 1 carried 1024",
-    )
-    assert found["whole"]["past.0.key"] == Range((1, 0, 16, 128), (1, 64, 16, 128), (1, 64, 16, 128))
-    assert found["whole"]["past.encoded"].max == (1, 4, 1024)
+PIECE = (
+    "fbank float32 1 frames 80",
+    "begin int64",
+    "opening bool opening",
+    "ending bool ending",
+    "past.0.key float32 1 past 16 128",
+    "past.encoded float32 1 carried 1024",
+)
+
+
+def test_a_clip_comes_whole_or_in_pieces_that_bring_as_much_past_as_attention_sees() -> None:
+    piece, whole = profiles("audio", *PIECE, audio_s=30).values()
+    assert piece["fbank"] == Range((1, 7, 80), (1, 51, 80), (1, 131, 80))  # the rest of a question: 12 steps
+    assert whole["fbank"] == Range((1, 7, 80), (1, 400, 80), (1, 3000, 80))
+    # 4 chunks of 16 steps, and what lies under a kernel of 5
+    assert piece["past.0.key"] == Range((1, 0, 16, 128), (1, 64, 16, 128), (1, 64, 16, 128))
+    assert whole["past.0.key"] == Range((1, 0, 16, 128), (1, 0, 16, 128), (1, 64, 16, 128))
+    assert piece["past.encoded"].max == whole["past.encoded"].max == (1, 4, 1024)
+    for either in (piece, whole):  # any of them may be the first or the last
+        assert {(either[flag].min, either[flag].max) for flag in ("opening", "ending")} == {((0,), (1,))}
+
+
+def test_pieces_have_a_profile_only_where_there_can_be_any() -> None:
+    assert list(profiles("audio", *PIECE, audio_s=1)) == ["whole"]
+    for chunks in ({"chunk_size": 0}, {"left_chunks": 0}):
+        facts = dataclasses.replace(FACTS, audio=dataclasses.replace(FACTS.audio, **chunks))
+        found = axis_lengths("audio", facts, Limits.of(facts))
+        assert [(name, axes["past"]) for name, axes in found.items()] == [("whole", (0, 0, 0))]
+    endless = dataclasses.replace(FACTS, audio=dataclasses.replace(FACTS.audio, left_chunks=-1))
+    assert axis_lengths("audio", endless, Limits.of(endless, audio_s=30))["piece"]["past"] == (0, 749, 749)
 
 
 def test_the_speech_cache_holds_a_sentence_and_its_codes_and_little_more() -> None:

@@ -67,7 +67,9 @@ def test_graphs_are_valid_and_of_the_operators_of_their_target(
         assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
         types = {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
         cache = {onnx.TensorProto.FLOAT16} if "speech" in component.name or component.name == "llm" else set()
-        assert types <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64} | (cache if precision != "fp32" else set())
+        flags = {onnx.TensorProto.BOOL} if component.name == "audio" else set()
+        usual = {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+        assert types <= usual | flags | (cache if precision != "fp32" else set())
 
 
 def test_half_precision_is_everywhere_but_at_the_borders_and_where_squares_are_summed(

@@ -2,9 +2,9 @@
 
 A graph has fixed axes and named ones. A profile gives every named axis a smallest, a usual and a largest length;
 kernels are tuned for the usual one. Decoding has a profile of its own with exactly one token: only there TensorRT takes
-the kernels that read weights and cache once and keep nothing. Prompts have two: what is left to read of a question when
-it ends, which somebody is waiting for, is much shorter than a prompt with a picture, and wants other kernels. Pure
-functions of the bundle's facts; no TensorRT here.
+the kernels that read weights and cache once and keep nothing. Prompts and clips have two: what is left to hear and to
+read of a question when it ends, which somebody is waiting for, is much shorter than a whole recording or a prompt with
+a picture, and wants other kernels. Pure functions of the bundle's facts; no TensorRT here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ USUAL_REST, LONGEST_REST = 32, 128
 """Positions left of a spoken question at its end: 20 or 21 in live talks (docs/lab/2026-11-24-live-talk.md)."""
 LONGEST_CODES = 1000
 """Codes of the longest sentence: 25 s."""
+USUAL_PIECE, LONGEST_PIECE = 4 * 12 + 3, 4 * 32 + 3
+"""Frames under 12 and 32 steps of the audio encoder: 12 are left of a question at its end, 8 come at once before."""
 USUAL_AUDIO_S = 4
 USUAL_SENTENCE_TOKENS = 24
 USUAL_CODES = 48
@@ -50,8 +52,8 @@ class Range:
 
 @dataclass(frozen=True)
 class Profile:
-    """One optimisation profile; ``name`` is ``step`` (one token), ``rest`` (a few), ``prefill`` (many), or ``whole``
-    (without a KV cache)."""
+    """One optimisation profile; ``name`` is ``step`` (one token), ``rest`` (a few) or ``prefill`` (many) over a KV
+    cache, else ``piece`` (of a clip) or ``whole``."""
 
     name: str
     ranges: Mapping[str, Range]
@@ -156,7 +158,7 @@ def component_profiles(
     }
     named = {name: axes for name, axes in named.items() if any(isinstance(axis, str) for axis in axes)}
     profiles = []
-    for profile, lengths in axis_lengths(component, facts, limits, pieces="begin" in inputs).items():
+    for profile, lengths in axis_lengths(component, facts, limits).items():
         ranges = {}
         for name, axes in named.items():
             unknown = [axis for axis in axes if isinstance(axis, str) and axis not in lengths]
@@ -182,12 +184,8 @@ _Lengths = Mapping[str, tuple[int, int, int]]
 """Named axis → smallest, usual, largest length."""
 
 
-def axis_lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: bool) -> dict[str, _Lengths]:
-    """Profile → smallest, usual and largest length of every axis that the component may have, whatever the target.
-
-    Args:
-        pieces: the audio encoder takes pieces of a clip.
-    """
+def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str, _Lengths]:
+    """Profile → smallest, usual and largest length of every axis that the component may have, whatever the target."""
     speech = facts.speech
     if component == "llm":
         past = limits.max_context - 1
@@ -210,7 +208,7 @@ def axis_lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: b
     if component == "codec":
         return {"whole": {"frames": (1, min(USUAL_CODES, limits.codes), limits.codes)}}
     if component == "audio":
-        return {"whole": _audio_lengths(facts, limits, pieces=pieces)}
+        return _audio_lengths(facts, limits)
     raise EngineUnavailable(
         f"No profile is known for the component {component}.",
         why="A bundle for TensorRT has no such component.",
@@ -218,21 +216,26 @@ def axis_lengths(component: str, facts: ModelFacts, limits: Limits, *, pieces: b
     )
 
 
-def _audio_lengths(facts: ModelFacts, limits: Limits, *, pieces: bool) -> _Lengths:
+def _audio_lengths(facts: ModelFacts, limits: Limits) -> dict[str, _Lengths]:
     """A whole clip has no past; a piece sees as many steps of it as the attention reaches back."""
     audio = facts.audio
-    frames = int(limits.audio_s * 1000 / audio.frame_shift_ms)
-    usual = min(int(USUAL_AUDIO_S * 1000 / audio.frame_shift_ms), frames)
+    frames = max(int(limits.audio_s * 1000 / audio.frame_shift_ms), FEWEST_FRAMES)
     steps = audio.encoder_steps(frames)
-    kept = min(audio.left_chunks * audio.chunk_size, steps) if audio.left_chunks >= 0 else steps
-    return {
-        "frames": (FEWEST_FRAMES, usual, max(frames, FEWEST_FRAMES)),
-        **(
-            {"past": (0, kept, kept), "carried": (0, audio.adapter_kernel - 1, audio.adapter_kernel - 1)}
-            if pieces
-            else {}
-        ),
-    }
+    seen = min(audio.left_chunks * audio.chunk_size, steps) if audio.left_chunks >= 0 else steps
+    past = seen if audio.chunk_size > 0 else 0  # with full attention nothing is settled before the end
+    carried = max(audio.adapter_kernel - 1, 0)
+
+    def lengths(usual: int, most: int, usual_past: int) -> _Lengths:
+        return {
+            "frames": (FEWEST_FRAMES, min(usual, most), most),
+            "past": (0, usual_past, past),
+            "carried": (0, carried if usual_past else 0, carried),
+            "opening": (0, 0 if usual_past else 1, 1),
+            "ending": (0, 1, 1),
+        }
+
+    few = {"piece": lengths(USUAL_PIECE, LONGEST_PIECE, past)} if past and frames > LONGEST_PIECE else {}
+    return few | {"whole": lengths(int(USUAL_AUDIO_S * 1000 / audio.frame_shift_ms), frames, 0)}
 
 
 def _scaled(lengths: tuple[int, int, int], factor: int) -> tuple[int, int, int]:

@@ -25,7 +25,6 @@ class OnnxRuntime:
     floats: str = "float32"
     stored: str = "float32"
     joins_products: bool = False
-    hears_pieces: bool = True
     best_logits: int = 0
 
     def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:

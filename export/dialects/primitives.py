@@ -79,7 +79,7 @@ def rotary_weights(g: GraphBuilder, heads: DecoderHeads) -> list[str]:
 
 def row_positions(g: GraphBuilder, rows: str, past: str) -> str:
     """Positions of the new tokens: int64 [tokens], ``past`` (int64 [1]) being the first."""
-    tokens = g.op("Squeeze", g.op("Shape", rows, start=1, end=2), g.constant([0]))
+    tokens = g.length(rows, 1)
     return str(g.op("Add", g.op("Range", g.constant(0), tokens, g.constant(1)), past))
 
 

@@ -24,7 +24,6 @@ class TensorRt:
     """The first with TensorScatter."""
     ir_version: int = 11
     joins_products: bool = True
-    hears_pieces: bool = False
     best_logits: int = 64
 
     @property
@@ -73,7 +72,7 @@ class _ScatteredCache:
         with g.scope("positions"):
             positions = row_positions(g, rows, self._past_length)
             self._position_ids = g.op("Unsqueeze", positions, g.constant([0]))
-            capacity = g.op("Squeeze", g.op("Shape", self._past[0][0], start=2, end=3), g.constant([0]))
+            capacity = g.length(self._past[0][0], 2)
             slots = g.op("Range", g.constant(0), capacity, g.constant(1))
             self._visible = g.op("LessOrEqual", slots, g.op("Unsqueeze", positions, g.constant([1])))
 

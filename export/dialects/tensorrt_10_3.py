@@ -27,7 +27,6 @@ class TensorRt103:
     """The first with scales of half precision."""
     ir_version: int = 9
     joins_products: bool = True
-    hears_pieces: bool = False
     best_logits: int = 64
 
     @property

@@ -10,7 +10,7 @@ from ..formats import LinearFormat
 from ..graph import GraphBuilder, table
 from ..layout import AUDIO, CMVN
 from ..weights import as_is, computed
-from .audio_piece import AudioPiece, Heard, WholeClip
+from .audio_piece import AudioPiece
 
 __all__ = ["audio_graph"]
 
@@ -19,8 +19,7 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect |
     """fbank float32 [1, frames, mel_bins] (raw: CMVN is inside) → audio_embeds float32 [1, audio_tokens, hidden].
 
     The clip is fed whole, or in pieces of whole attention chunks: each ``present.*`` of a piece is the ``past.*`` of
-    the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on. Some
-    dialects take whole clips only.
+    the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on.
     """
     config, hidden, tensor = checkpoint.config.audio, checkpoint.config.llm.hidden_size, checkpoint.main
     g = GraphBuilder("audio", linear, dialect=dialect)
@@ -34,7 +33,7 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect |
     with g.scope("subsampling"):
         x = g.tap(_subsampling(g, checkpoint, x), "sub")
     with g.scope("piece"):
-        piece = (AudioPiece if g.dialect.hears_pieces else WholeClip)(g, config, _length(g, x))
+        piece = AudioPiece(g, config, g.length(x, 1))
     with g.scope("transformer"):
         x = g.tap(_transformer(g, checkpoint, x, piece), "enc")
     with g.scope("adapter"):
@@ -74,7 +73,7 @@ def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
     return _linear(g, checkpoint, flat, "encoder.enc.0.core.out.0", "out")
 
 
-def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> str:
+def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece) -> str:
     config = checkpoint.config.audio
     width = config.hidden_size
     embedded = _linear(g, checkpoint, x, "encoder.enc.1.embed.0", "embed.0")
@@ -93,7 +92,7 @@ def _transformer(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) 
 
 
 def _attention(
-    g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, visible: str | None, piece: Heard, layer: int
+    g: GraphBuilder, checkpoint: Checkpoint, x: str, positions: str, visible: str | None, piece: AudioPiece, layer: int
 ) -> str:
     """Relative attention without shift: score = (q + u)·k + (q + v)·p, with p of the key's absolute position.
 
@@ -108,17 +107,12 @@ def _attention(
     k = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_k", "k"), [0, 0, heads, head_dim])
     p = g.linear(positions, as_is(tensor[f"{AUDIO}{source}.linear_pos.weight"]), None, "pos")
     p = g.reshape(p, [0, 0, heads, head_dim])
-    keys = piece.with_past(g.op("Concat", k, p, axis=-1), f"{layer}.key", [heads, 2 * head_dim])
+    keys = piece.with_past(g.op("Concat", k, p, axis=-1), layer, "key")
     values = _linear(g, checkpoint, x, f"{source}.linear_v", "v")
-    values = g.reshape(piece.with_past(values, f"{layer}.value", [heads * head_dim]), [0, 0, heads, head_dim])
+    values = g.reshape(piece.with_past(values, layer, "value"), [0, 0, heads, head_dim])
     shape = EncoderHeads(heads, 2 * head_dim, head_dim, head_dim**-0.5)
     mixed = g.dialect.attention(g, queries, keys, values, shape, visible)
     return _linear(g, checkpoint, mixed, f"{source}.linear_out", "out")
-
-
-def _length(g: GraphBuilder, x: str) -> str:
-    """Length of the second axis, a scalar."""
-    return g.op("Squeeze", g.op("Shape", x, start=1, end=2), g.constant([0]))
 
 
 def _sinusoids(g: GraphBuilder, steps: str, width: int) -> str:
@@ -135,7 +129,7 @@ def _sinusoids(g: GraphBuilder, steps: str, width: int) -> str:
     return g.reshape(g.op("Concat", *pairs, axis=-1), [1, -1, width])
 
 
-def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> str:
+def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece) -> str:
     """Halve the rate and widen to the language model: [1, steps, D] → [1, (steps - 1) // 2 + 1, hidden].
 
     A piece that is not the last begins with the rows that were left of the one before, and leaves those that are under
@@ -144,7 +138,7 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> s
     config, tensor, width = checkpoint.config.audio, checkpoint.main, checkpoint.config.audio.hidden_size
     # all padding at the end, although the reference's variable says left
     shape = g.op("Concat", g.constant([1]), piece.if_last(config.adapter_kernel - 1), g.constant([width]), axis=0)
-    x = piece.with_carried(x, width)
+    x = piece.with_carried(x)
     padded = g.op("Concat", x, g.inner(g.op("ConstantOfShape", shape)), axis=1)
     y = g.op(
         "Conv",
@@ -154,7 +148,7 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: Heard) -> s
         strides=[2],
     )
     y = g.op("Transpose", y, perm=[0, 2, 1])
-    piece.hand_on(x, g.op("Mul", g.op("Shape", y, start=1, end=2), g.constant(2)), width)
+    piece.hand_on(x, g.op("Mul", g.op("Shape", y, start=1, end=2), g.constant(2)))
     if config.adapter_norm == "batch":
         part = {name: tensor[f"{AUDIO}adpter.bn2.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
         shape = part["weight"].shape

@@ -7,51 +7,16 @@ piece gives what it gives within the whole clip (docs/decisions/0016).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal
 
 from ..config import AudioConfig
 from ..graph import GraphBuilder
 
-__all__ = ["AudioPiece", "Heard", "WholeClip"]
+__all__ = ["AudioPiece"]
 
 NO_CHUNK = 1 << 30
 """A chunk longer than any clip, for full attention."""
 TO_THE_END = 1 << 62
-
-
-class Heard(Protocol):
-    """What a graph is fed of a clip."""
-
-    steps: str
-    """Indices of its steps: int64 [steps]"""
-
-    def visible(self) -> str | None:
-        """Whether a step may see another: bool [steps, past + steps]; None where all see all.
-
-        A step sees its own chunk and ``left_chunks`` before it, all of them when that is negative.
-        """
-        ...
-
-    def with_past(self, x: str, name: str, axes: Sequence[int]) -> str:
-        """[1, steps, *axes] → [1, past + steps, *axes]"""
-        ...
-
-    def with_carried(self, x: str, width: int) -> str:
-        """[1, steps, width] after the rows that the adapter had left over."""
-        ...
-
-    def hand_on(self, x: str, used: str, width: int) -> None:
-        """Of what :meth:`with_carried` gave, hand out the rows behind the first ``used``."""
-        ...
-
-    def if_first(self, count: int) -> str:
-        """``count`` where the clip begins, else 0: int64 [1]."""
-        ...
-
-    def if_last(self, count: int) -> str:
-        """``count`` where the clip ends, else 0: int64 [1]."""
-        ...
 
 
 class _Chunks:
@@ -88,81 +53,77 @@ class _Chunks:
         )
 
 
-class WholeClip(Heard):
-    """A clip at once, for backends that cannot make the length of a tensor hang on a flag.
+class AudioPiece:
+    """The piece of a clip that a graph is fed.
+
+    Adds the inputs ``begin`` (int64, a scalar: its first step), ``opening`` and ``ending`` (bool [0 or 1]: the clip
+    begins and ends with it), and the past as inputs and outputs. What the lengths of tensors hang on are lengths
+    themselves, even those two flags: TensorRT takes no value from the device as a shape.
 
     Args:
         steps: how many steps it has, an int64 scalar.
     """
+
+    steps: str
+    """Indices of its steps: int64 [steps]"""
 
     def __init__(self, g: GraphBuilder, config: AudioConfig, steps: str) -> None:
         self._g, self._chunks = g, _Chunks(g, config)
-        self.steps = g.op("Range", g.constant(0), steps, g.constant(1))
+        begin = g.input("begin", "int64", [])
+        self._opening, self._ending = (
+            g.op("Shape", g.input(flag, "bool", [flag]), start=0, end=1) for flag in ("opening", "ending")
+        )
+        heads, width = config.heads, config.hidden_size
+        axes = {"key": [heads, 2 * width // heads], "value": [width]}
+        self._past = [
+            {part: g.input(f"past.{i}.{part}", "float32", [1, "past", *axes[part]]) for part in axes}
+            for i in range(config.layers)
+        ]
+        self._carried = g.input("past.encoded", "float32", [1, "carried", width])
+        self._axes, self._width = axes, width
+
+        past = g.length(self._past[0]["key"], 1)
+        seen = g.op("Add", past, steps)
+        self.steps = self._indices(begin, steps)
+        self._seen = self._indices(g.op("Sub", begin, past), seen)
+        going_on = g.op("Sub", g.constant([1]), self._ending)
+        kept = g.op("Mul", going_on, self._chunks.window())
+        self._first_kept = g.op("Max", g.op("Sub", seen, kept), g.constant([0]))
+
+    def _indices(self, first: str, count: str) -> str:
+        g = self._g
+        return str(g.op("Add", first, g.op("Range", g.constant(0), count, g.constant(1))))
 
     def visible(self) -> str | None:
-        return self._chunks.visible(self.steps, self.steps)
+        """Whether a step may see another: bool [steps, past + steps]; None where all see all.
 
-    def with_past(self, x: str, name: str, axes: Sequence[int]) -> str:
-        return x
-
-    def with_carried(self, x: str, width: int) -> str:
-        return x
-
-    def hand_on(self, x: str, used: str, width: int) -> None:
-        pass
-
-    def if_first(self, count: int) -> str:
-        return self._g.constant([count])
-
-    def if_last(self, count: int) -> str:
-        return self._g.constant([count])
-
-
-class AudioPiece(Heard):
-    """The piece of a clip that a graph is fed. Adds the inputs ``begin`` (int64, a scalar: its first step) and ``last``
-    (bool, a scalar: the clip ends with it), and the past as inputs and outputs.
-
-    Args:
-        steps: how many steps it has, an int64 scalar.
-    """
-
-    def __init__(self, g: GraphBuilder, config: AudioConfig, steps: str) -> None:
-        self._g, zero, one = g, g.constant(0), g.constant(1)
-        begin, self._last = g.input("begin", "int64", []), g.input("last", "bool", [])
-        self._first = g.op("Equal", begin, zero)
-        self._chunks = _Chunks(g, config)
-        window = self._chunks.window()
-        past, end = g.op("Min", begin, window), g.op("Add", begin, steps)
-        self.steps = g.op("Range", begin, end, one)
-        self._seen = g.op("Range", g.op("Sub", begin, past), end, one)
-        kept = g.op("Where", self._last, zero, window)
-        first_kept = g.op("Max", g.op("Sub", g.op("Add", past, steps), kept), zero)
-        self._first_kept = g.op("Unsqueeze", first_kept, zero)
-
-    def visible(self) -> str | None:
+        A step sees its own chunk and ``left_chunks`` before it, all of them when that is negative.
+        """
         return self._chunks.visible(self.steps, self._seen)
 
-    def with_past(self, x: str, name: str, axes: Sequence[int]) -> str:
-        """What the next piece sees of it is handed out, nothing after the last piece."""
+    def with_past(self, x: str, layer: int, part: Literal["key", "value"]) -> str:
+        """[1, steps, ...] → [1, past + steps, ...]. What the next piece sees of it is handed out, nothing after the
+        last piece."""
         g = self._g
-        past = g.inner(g.input(f"past.{name}", "float32", [1, "past", *axes]))
-        joined = g.op("Concat", past, x, axis=1)
+        joined = g.op("Concat", g.inner(self._past[layer][part]), x, axis=1)
         kept = g.op("Slice", joined, self._first_kept, g.constant([TO_THE_END]), g.constant([1]))
-        g.result(kept, f"present.{name}", [1, "kept", *axes])
+        g.result(kept, f"present.{layer}.{part}", [1, "kept", *self._axes[part]])
         return str(joined)
 
-    def with_carried(self, x: str, width: int) -> str:
-        g = self._g
-        carried = g.inner(g.input("past.encoded", "float32", [1, "carried", width]))
-        return str(g.op("Concat", carried, x, axis=1))
+    def with_carried(self, x: str) -> str:
+        """[1, steps, width] after the rows that the adapter had left over."""
+        return str(self._g.op("Concat", self._g.inner(self._carried), x, axis=1))
 
-    def hand_on(self, x: str, used: str, width: int) -> None:
+    def hand_on(self, x: str, used: str) -> None:
+        """Of what :meth:`with_carried` gave, hand out the rows behind the first ``used``."""
         g = self._g
         left = g.op("Slice", x, used, g.constant([TO_THE_END]), g.constant([1]))
-        g.result(left, "present.encoded", [1, "left", width])
+        g.result(left, "present.encoded", [1, "left", self._width])
 
     def if_first(self, count: int) -> str:
-        return str(self._g.op("Where", self._first, self._g.constant([count]), self._g.constant([0])))
+        """``count`` where the clip begins, else 0: int64 [1]."""
+        return str(self._g.op("Mul", self._opening, self._g.constant([count])))
 
     def if_last(self, count: int) -> str:
-        return str(self._g.op("Where", self._last, self._g.constant([count]), self._g.constant([0])))
+        """``count`` where the clip ends, else 0: int64 [1]."""
+        return str(self._g.op("Mul", self._ending, self._g.constant([count])))
