@@ -128,6 +128,7 @@ def whole_feeds(inputs: Sequence[TensorSpec], sample: Sample, prefix: Mapping[st
         "ending": np.ones(1, bool),
         "last": np.array(True),  # of bundles from before both
         "past_length": np.array([held], np.int64),
+        "seen": np.zeros(held + new, bool),
         "seqlens_k": np.array([held + new - 1], np.int32),
         "total_sequence_length": np.array([held + new], np.int32),
     }

@@ -6,7 +6,7 @@ Every target of a bundle has a dialect of its own, and a graph shows by its inpu
 dialect       inputs beside the cache                  present
 ============  =======================================  =====================================================
 GROUP_QUERY   ``seqlens_k``, ``total_sequence_length``  written into the memory of the past
-SCATTER       ``past_length``                          written into the memory of the past
+SCATTER       ``past_length``, ``seen``                written into the memory of the past
 CONCAT        none: the length of the past says it     past and new positions, in memory of its own
 ============  =======================================  =====================================================
 """
@@ -20,7 +20,10 @@ import numpy as np
 
 from .tensors import Array
 
-__all__ = ["CONCAT", "GROUP_QUERY", "SCATTER", "Dialect", "dialect_of"]
+__all__ = ["CONCAT", "GROUP_QUERY", "SCATTER", "SEEN_STEP", "Dialect", "dialect_of"]
+
+SEEN_STEP = 256
+"""Positions."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,14 @@ class Dialect:
     """Past and present are one tensor of the full capacity; else the present is a longer tensor than the past."""
     lengths: Mapping[str, tuple[str, Callable[[int, int], int]]]
     """Input → its dtype, and what it is fed for (positions before the call, new positions)."""
+    seen: str = ""
+    """Input, bool [n], of which nothing but the length is read: attention goes over the first n positions of the
+    cache."""
+
+    @property
+    def inputs(self) -> set[str]:
+        """All that is told, beside the cache."""
+        return {*self.lengths, self.seen} - {""}
 
     def length_arrays(self) -> dict[str, Array]:
         """An array [1] for each length, at an address that stays; see :meth:`tell`."""
@@ -42,6 +53,11 @@ class Dialect:
         for name, array in arrays.items():
             array[0] = self.lengths[name][1](past, tokens)
 
+    def sees(self, tokens: int, capacity_tokens: int) -> int:
+        """How long ``seen`` is made for a cache that holds ``tokens``: in steps, since shapes that come again are
+        quicker."""
+        return min(-(-tokens // SEEN_STEP) * SEEN_STEP, capacity_tokens)
+
 
 GROUP_QUERY = Dialect(
     "GroupQueryAttention",
@@ -51,11 +67,13 @@ GROUP_QUERY = Dialect(
         "total_sequence_length": ("int32", lambda past, tokens: past + tokens),
     },
 )
-SCATTER = Dialect("TensorScatter", in_place=True, lengths={"past_length": ("int64", lambda past, tokens: past)})
+SCATTER = Dialect(
+    "TensorScatter", in_place=True, lengths={"past_length": ("int64", lambda past, tokens: past)}, seen="seen"
+)
 CONCAT = Dialect("Concat", in_place=False, lengths={})
 
 
 def dialect_of(inputs: Iterable[str]) -> Dialect:
     """The dialect of a graph with the inputs of these names."""
     names = set(inputs)
-    return next((dialect for dialect in (GROUP_QUERY, SCATTER) if names >= set(dialect.lengths)), CONCAT)
+    return next((dialect for dialect in (GROUP_QUERY, SCATTER) if names >= dialect.inputs), CONCAT)

@@ -47,6 +47,7 @@ class CachedRun:
         self._lengths = {name: self._memory.hold(array) for name, array in self._told.items()}
         for name, block in self._lengths.items():
             self._bind_input(name, block)
+        self._seen = 0
         self._first = next(iter(inputs))
         fixed = {name: spec for name, spec in outputs.items() if all(isinstance(axis, int) for axis in spec.axes)}
         blocks: dict[str, Block] = {}
@@ -69,6 +70,8 @@ class CachedRun:
         self._dialect.tell(self._told, cache.length_tokens, tokens)
         for name, array in self._told.items():
             self._memory.write(self._lengths[name], array)
+        if self._dialect.seen:
+            self._bind_seen(self._dialect.sees(cache.length_tokens + tokens, cache.built_tokens))
         if tokens == 1:  # the decode loop: nothing is bound or allocated again
             if not self._step:
                 self._step = {name: self._memory.zeros(array.shape, str(array.dtype)) for name, array in feeds.items()}
@@ -97,6 +100,11 @@ class CachedRun:
             self._bind_input(name, block)
         for name, block in cache.presents(tokens).items():
             self._bind_output(present(name), block)
+
+    def _bind_seen(self, tokens: int) -> None:
+        if tokens != self._seen:
+            self._bind_input(self._dialect.seen, self._memory.zeros((tokens,), "bool"))
+            self._seen = tokens
 
     def _feed(self, feeds: Mapping[str, Block]) -> None:
         if feeds is self._fed:

@@ -23,6 +23,9 @@ class OnnxKvCache(KvLength):
         super().__init__(capacity_tokens)
         self.axes = axes_of(specs)
         self.memory = memory
+        step = memory.capacity_step
+        self.built_tokens = -(-capacity_tokens // step) * step
+        """Positions that the buffers have, as many as may be used or a few more."""
         self._blocks = self._side(specs)
 
     @property
@@ -44,11 +47,9 @@ class OnnxKvCache(KvLength):
         return self._blocks
 
     def _side(self, specs: Mapping[str, TensorSpec]) -> dict[str, Block]:
-        step = self.memory.capacity_step
-        room = -(-self.capacity_tokens // step) * step
         return {
             spec.name: self.memory.zeros(
-                tuple(axis if isinstance(axis, int) else room for axis in spec.axes), spec.dtype
+                tuple(axis if isinstance(axis, int) else self.built_tokens for axis in spec.axes), spec.dtype
             )
             for spec in specs.values()
         }

@@ -88,7 +88,7 @@ class OnnxSession:
         specs = [_spec(node) for node in self._session.get_inputs()]
         self._cache_specs = {spec.name: spec for spec in specs if spec.name.startswith(PAST)}
         self._dialect = dialect_of(spec.name for spec in specs)
-        hidden = {*self._cache_specs, *self._dialect.lengths} if self._cache_specs else set()
+        hidden = {*self._cache_specs, *self._dialect.inputs} if self._cache_specs else set()
         self.inputs = {spec.name: spec for spec in specs if spec.name not in hidden}
         outputs = [_spec(node) for node in self._session.get_outputs()]
         appended = {present(name) for name in self._cache_specs}

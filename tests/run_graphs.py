@@ -61,7 +61,7 @@ def decoded(
     for count in calls:
         feeds = {name: rows[:, position : position + count], **cache}
         if "past_length" in inputs:
-            feeds["past_length"] = np.array([position])
+            feeds |= {"past_length": np.array([position]), "seen": np.zeros(position + count, bool)}
         elif "seqlens_k" in inputs:
             feeds["seqlens_k"] = np.array([position + count - 1], np.int32)
             feeds["total_sequence_length"] = np.array([position + count], np.int32)

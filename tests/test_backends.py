@@ -71,7 +71,7 @@ def close(got: Floats, want: Floats) -> bool:
 
 def test_a_graph_shows_its_dialect_by_its_inputs() -> None:
     assert dialect_of(["inputs_embeds", "seqlens_k", "total_sequence_length"]) is GROUP_QUERY
-    assert dialect_of(["code", "past_length", "past_key_values.0.key"]) is SCATTER
+    assert dialect_of(["code", "past_length", "seen", "past_key_values.0.key"]) is SCATTER
     assert dialect_of(["code", "past_key_values.0.key"]) is CONCAT
 
 
@@ -80,6 +80,11 @@ def test_lengths_by_hand() -> None:
         arrays = dialect.length_arrays()
         dialect.tell(arrays, past=7, tokens=5)
         assert {name: int(array[0]) for name, array in arrays.items()} == want
+
+
+def test_attention_sees_what_is_held_in_steps_and_never_more_than_there_is() -> None:
+    assert [SCATTER.sees(tokens, 1000) for tokens in (1, 256, 257, 767, 769, 1000)] == [256, 256, 512, 768, 1000, 1000]
+    assert SCATTER.inputs == {"past_length", "seen"} and CONCAT.inputs == set()
 
 
 @pytest.fixture(params=[*TARGETS, "cuda code"])

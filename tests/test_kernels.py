@@ -24,12 +24,12 @@ pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip i
 
 from kernels import Compiled, Profile, Refused, compile_graph
 
-CAPACITY = 256
+CAPACITY = 1024
 LAYERS = {"vision": 2, "audio": 2, "llm": 2, "speech_prefill": 2, "speech_decoder": 2, "codec": 0}
 """Layers that attend: ``speech_prefill`` has one before the prefix and two for the cache, of which the last gives only
 keys and values."""
-STEP: Profile = {"tokens": (1, 1, 1)}
-PROMPT: Profile = {"tokens": (2, 64, 128)}
+STEP: Profile = {"tokens": (1, 1, 1), "seen": (CAPACITY,) * 3}
+PROMPT: Profile = {"tokens": (2, 64, 128), "seen": (256, 256, CAPACITY)}
 FLAGS = {"opening": (0, 0, 1), "ending": (0, 1, 1)}
 PROFILES: dict[str, list[Profile]] = {
     "vision": [{"tiles": (1, 1, 2)}],
@@ -105,8 +105,21 @@ def test_a_step_attends_once_a_layer_and_reads_the_cache_where_it_lies(
             assert read[f"present.{layer}.{part}"] == (1, 2, CAPACITY, 64)
     # nothing but the two caches themselves is as large as one: no copy for every head, none for every token
     whole_cache = 2 * CAPACITY * 64
-    large = [t for k in result.of(0) for t in k.outputs if np.prod(np.abs(t.shape)) >= whole_cache]
-    assert all(t.name.startswith("present.") for t in large), large
+    for profile in (0, 1):
+        large = [t for k in result.of(profile) for t in k.outputs if np.prod(np.abs(t.shape)) >= whole_cache]
+        assert all(t.name.startswith("present.") for t in large), large
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int4"])
+def test_a_prompt_reads_what_it_sees_of_the_cache_once_for_all_heads_that_share_it(
+    bundle: Callable[..., Bundle], precision: str
+) -> None:
+    """If as many positions as the cache has were always seen, it would be copied for each of the 8 heads."""
+    for kernel in (k for k in compiled(bundle(precision), "llm").of(1) if k.attends):
+        assert [t.shape for t in kernel.inputs].count((1, 2, -1, 64)) == 2
+    whole = [STEP, {**PROMPT, "seen": (CAPACITY,) * 3}]
+    copies = [t for k in compiled(bundle(precision), "llm", whole).of(1) if k.attends for t in k.inputs]
+    assert (8, CAPACITY, 64) in [t.shape for t in copies]
 
 
 def test_in_half_precision_steps_and_prompts_share_one_set_of_weights(bundle: Callable[..., Bundle]) -> None:

@@ -67,9 +67,8 @@ def test_graphs_are_valid_and_of_the_operators_of_their_target(
         assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
         types = {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
         cache = {onnx.TensorProto.FLOAT16} if "speech" in component.name or component.name == "llm" else set()
-        flags = {onnx.TensorProto.BOOL} if component.name == "audio" else set()
-        usual = {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
-        assert types <= usual | flags | (cache if precision != "fp32" else set())
+        usual = {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL}
+        assert types <= usual | (cache if precision != "fp32" else set())
 
 
 def test_half_precision_is_everywhere_but_at_the_borders_and_where_squares_are_summed(
@@ -153,14 +152,17 @@ def test_a_decoder_gives_the_same_however_its_rows_are_cut(bundles: dict[tuple[s
 
 def test_what_lies_in_the_cache_beyond_its_length_is_not_seen(bundles: dict[tuple[str, str], Path]) -> None:
     session = opened(bundles["tensorrt", "fp32"] / "components" / "llm.onnx")
+    """Nor is it if attention goes over all of the cache, or over just what is held."""
     rows = np.random.default_rng(2).standard_normal((1, 4, 128)).astype(np.float32)
     logits = []
-    for rest in (0.0, 1000.0):
-        feeds = {"inputs_embeds": rows, "past_length": np.array([0])}
-        for value in session.get_inputs()[2:]:
-            feeds[value.name] = np.full((1, value.shape[1], 32, value.shape[3]), rest, np.float32)
+    for rest, seen in ((0.0, 32), (1000.0, 32), (1000.0, 4)):
+        feeds = {"inputs_embeds": rows, "past_length": np.array([0]), "seen": np.zeros(seen, bool)}
+        for value in session.get_inputs():
+            if value.name.startswith("past_key_values."):
+                feeds[value.name] = np.full((1, value.shape[1], 32, value.shape[3]), rest, np.float32)
         logits.append(session.run(["logits"], feeds)[0])
     np.testing.assert_array_equal(logits[0], logits[1])
+    np.testing.assert_allclose(logits[0], logits[2], rtol=1e-5, atol=1e-5 * np.abs(logits[0]).max())
 
 
 # --- formats of matrices

@@ -38,7 +38,7 @@ class TensorRtKvCache(KvLength):
             )
         self.axes = {name: spec.axes for name, spec in specs.items()}
         self._lane = lane
-        self._specs, self._built = dict(specs), built_tokens
+        self._specs, self.built_tokens = dict(specs), built_tokens
         self._blocks = self._side()
 
     @property
@@ -71,7 +71,7 @@ class TensorRtKvCache(KvLength):
 
     def pasts(self) -> dict[str, DeviceTensor]:
         """What the cache inputs are bound to."""
-        return {name: self._tensor(block, name, self._built) for name, block in self._blocks.items()}
+        return {name: self._tensor(block, name, self.built_tokens) for name, block in self._blocks.items()}
 
     def presents(self, tokens: int) -> dict[str, DeviceTensor]:
         """What the cache outputs are bound to, by the names of the inputs, when ``tokens`` positions are appended."""
@@ -82,13 +82,13 @@ class TensorRtKvCache(KvLength):
 
     def _stride(self, tokens: int) -> int:
         """Positions from one head to the next of what is written by :meth:`fill`."""
-        return self._built
+        return self.built_tokens
 
     def _side(self) -> dict[str, Block]:
         """Zeros: behind a mask, zero times what was there before may be NaN."""
         blocks = {}
         for name, spec in self._specs.items():
-            nbytes = int(np.prod(cache_shape(spec, self._built))) * np.dtype(spec.dtype).itemsize
+            nbytes = int(np.prod(cache_shape(spec, self.built_tokens))) * np.dtype(spec.dtype).itemsize
             blocks[name] = Block(self._lane.cuda, nbytes)
             self._lane.cuda.clear(blocks[name].address, nbytes, self._lane.stream)
         return blocks

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vita_edge.engines.dialects import SEEN_STEP
 from vita_edge.engines.errors import EngineUnavailable, Misuse
 from vita_edge.engines.facts import ModelFacts, SpeechFacts
 from vita_edge.engines.session import GPU_ROWS
@@ -188,17 +189,21 @@ def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str,
     """Profile → smallest, usual and largest length of every axis that the component may have, whatever the target."""
     speech = facts.speech
     if component == "llm":
-        past = limits.max_context - 1
-        rows = min(GPU_ROWS, limits.max_context)
-        few = {"rest": {"tokens": (1, USUAL_REST, LONGEST_REST), "past": (0, min(rows, past), past)}}
+        context, past = limits.max_context, limits.max_context - 1
+        rows = min(GPU_ROWS, context)
+        usual_cache = {
+            "past": (0, min(rows, past), past),
+            "seen": (min(SEEN_STEP, context), min(2 * SEEN_STEP, context), context),
+        }
+        few = {"rest": {"tokens": (1, USUAL_REST, LONGEST_REST), **usual_cache}}
         return {
-            "step": {"tokens": (1, 1, 1), "past": (0, past // 2, past)},
+            "step": {"tokens": (1, 1, 1), "past": (0, past // 2, past), "seen": (context,) * 3},
             **(few if rows > LONGEST_REST else {}),
-            "prefill": {"tokens": (1, rows, rows), "past": (0, min(rows, past), past)},
+            "prefill": {"tokens": (1, rows, rows), **usual_cache},
         }
     if component == "speech_decoder":  # its prefix comes from speech_prefill
-        past = limits.speech_context(speech) - 1
-        return {"step": {"tokens": (1, 1, 1), "past": (0, min(256, past), past)}}
+        context, past = limits.speech_context(speech), limits.speech_context(speech) - 1
+        return {"step": {"tokens": (1, 1, 1), "past": (0, min(256, past), past), "seen": (context,) * 3}}
     if component == "speech_prefill":
         usual = min(USUAL_SENTENCE_TOKENS, limits.sentence_tokens)
         tokens = (1, usual, limits.sentence_tokens)

@@ -61,7 +61,7 @@ class TensorRtSession:
         self._capacity = capacity_tokens
         self._cache_specs = {name: spec for name, spec in inputs.items() if name.startswith(PAST)}
         self._dialect = dialect_of(inputs)
-        hidden = {*self._cache_specs, *self._dialect.lengths} if self._cache_specs else set()
+        hidden = {*self._cache_specs, *self._dialect.inputs} if self._cache_specs else set()
         self.inputs = {name: spec for name, spec in inputs.items() if name not in hidden}
         appended = {present(name) for name in self._cache_specs}
         self.outputs = {name: spec for name, spec in outputs.items() if name not in appended}
@@ -153,6 +153,9 @@ class TensorRtSession:
             else:
                 lengths = self._dialect.length_arrays()
                 self._dialect.tell(lengths, cache.length_tokens, count)
+                if self._dialect.seen:
+                    reach = self._dialect.sees(cache.length_tokens + count, cache.built_tokens)
+                    lengths[self._dialect.seen] = np.zeros(reach, bool)
                 pasts = cache.pasts()  # first: a rewound cache is moved together
                 presents = {present(name): tensor for name, tensor in cache.presents(count).items()}
                 result = self._run({**part, **lengths}, pasts, presents)

@@ -82,6 +82,11 @@ class StepRun:
             self._context.shape(name, tensor.shape)
             self._context.bind(name, tensor.address)
             self._context.bind(present(name), tensor.address)
+        self._seen: Block | None = None
+        if dialect.seen:  # all of the cache, so that it is read where it lies; and the shapes of a graph are fixed
+            self._seen = Block(lane.cuda, cache.built_tokens)
+            self._context.shape(dialect.seen, (cache.built_tokens,))
+            self._context.bind(dialect.seen, self._seen.address)
         self._bind_outputs(outputs)
 
     def run(self, feeds: Mapping[str, Array], length_tokens: int) -> TensorRtOutputs:
@@ -107,8 +112,9 @@ class StepRun:
         self._context.close()
         self._up.close()
         self._down.close()
-        if self._large is not None:
-            self._large.close()
+        for block in (self._seen, self._large):
+            if block is not None:
+                block.close()
 
     def _commands(self) -> None:
         self._up.upload(self._lane.stream)

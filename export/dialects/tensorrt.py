@@ -57,7 +57,9 @@ class TensorRt:
 class _ScatteredCache:
     """New keys and values are scattered into a buffer of the whole capacity; a mask hides what is not written yet.
 
-    The buffer has to hold finite numbers from the start: a masked value is multiplied by zero.
+    The buffer has to hold finite numbers from the start: a masked value is multiplied by zero. Attention goes over as
+    many positions as the input ``seen`` is long (its values are not read). Where that is all of them, a step reads the
+    buffer where it lies; where it varies, a prompt copies what it sees, and no more than once for heads that share it.
     """
 
     def __init__(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> None:
@@ -72,8 +74,9 @@ class _ScatteredCache:
         with g.scope("positions"):
             positions = row_positions(g, rows, self._past_length)
             self._position_ids = g.op("Unsqueeze", positions, g.constant([0]))
-            capacity = g.length(self._past[0][0], 2)
-            slots = g.op("Range", g.constant(0), capacity, g.constant(1))
+            seen = g.input("seen", "bool", ["seen"])
+            self._end = g.op("Shape", seen, start=0, end=1)
+            slots = g.op("Range", g.constant(0), g.length(seen, 0), g.constant(1))
             self._visible = g.op("LessOrEqual", slots, g.op("Unsqueeze", positions, g.constant([1])))
 
     def attend(self, g: GraphBuilder, layer: int, qkv: str) -> str:
@@ -85,5 +88,6 @@ class _ScatteredCache:
             grown = g.op("TensorScatter", past, new, self._past_length, axis=-2)
             cache.append(f"present.{layer}.{part}")
             g.output(grown, cache[-1], g.floats, self._axes)
-        mixed = g.op("Attention", q, *cache, self._visible, scale=heads.scale)
+        seen = [g.op("Slice", part, g.constant([0]), self._end, g.constant([2])) for part in cache]
+        mixed = g.op("Attention", q, *seen, self._visible, scale=heads.scale)
         return g.reshape(g.op("Transpose", mixed, perm=[0, 2, 1, 3]), [0, 0, heads.heads * heads.padded])
