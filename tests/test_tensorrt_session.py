@@ -344,8 +344,9 @@ def test_whoever_comes_to_need_more_activations_moves_them_and_graphs_follow(
         logits(session, cache, rows[at : at + 1])
         logits(cpu, reference, rows[at : at + 1])
     other, _ = opened(bundle, "vision", cuda, lane=lane, activations=[5000])
-    assert lane.activation_bytes == 5000
+    assert lane.activation_bytes < 5000  # what is never run takes nothing
     other.infer({"pixel_values": np.zeros((1, 3, 112, 112), np.float32)})
+    assert lane.activation_bytes == 5000
     for at in range(4, 8):  # the host's plan refuses activations that were given back
         assert close(logits(session, cache, rows[at : at + 1]), logits(cpu, reference, rows[at : at + 1]))
 
@@ -451,7 +452,8 @@ def test_a_plan_that_writes_its_cache_elsewhere_is_refused(bundle: Bundle, cuda:
 
 def test_what_the_library_refuses_is_told_with_its_words(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
     session, engine = opened(bundle, "vision", cuda)
-    engine.activations = [1 << 20]  # more than the session was told of
+    session.infer({"pixel_values": np.zeros((1, 3, 112, 112), np.float32)})
+    engine.activations = [1 << 20]  # more than was asked for
     with pytest.raises(InferenceFailed, match="plan of vision failed while it ran") as raised:
         session.infer({"pixel_values": np.zeros((1, 3, 112, 112), np.float32)})
     assert raised.value.why == "the library says no"

@@ -50,8 +50,13 @@ class Engine:
         return (ask(output) or None) if ask else None
 
     def context(self, profile: int, lane: Lane, *, steps: bool = False) -> Context:
-        """A context for ``profile``; with ``steps``, for calls of one shape, which are to be captured."""
+        """A context for ``profile``; with ``steps``, for calls of one shape, which are to be captured.
+
+        Its activations are asked for now, not when the plan is opened: a talk hears in pieces and never takes the room
+        for a whole recording.
+        """
         lane.cuda.enter_thread()
+        lane.need(self.activation_bytes(profile))
         strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.kernels is None:
             context = self._engine.create_execution_context(strategy)

@@ -98,7 +98,7 @@ class Lane:
         return self._needed
 
     def need(self, nbytes: int) -> None:
-        """Say how much a component will use. The block is taken at the first call, when all have said so."""
+        """Say how much a component will use. The block is taken at the next call."""
         self._needed = max(self._needed, nbytes)
 
     def activations(self) -> Block:

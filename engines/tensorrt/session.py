@@ -81,8 +81,6 @@ class TensorRtSession:
         """Profiles that have run."""
         self._feeds, self._results = Scratch(lane.cuda), Scratch(lane.cuda)
         self._open = True
-        for index in range(max(len(self._profiles), 1)):
-            lane.need(engine.activation_bytes(index))
 
     @property
     def most_tokens(self) -> int | None:
