@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .device import Yardstick
+from .dialects import SCATTER
 from .kept import Kept
 from .roofline import Call
+from .tensorrt.profiles import speech_capacity
 from .work import DecoderShape, ModelWork, Part
 
 __all__ = ["Calls", "yardstick_call"]
@@ -17,13 +19,14 @@ class Calls:
     """The calls of one model.
 
     Args:
-        capacity_tokens: positions of the language model's cache. TensorRT's masked attention reads all of them, however
-            many are taken; the CPU reads those that are.
+        capacity_tokens: positions of the language model's cache. On TensorRT a step reads all of them, however many are
+            taken.
     """
 
     def __init__(self, work: ModelWork, form: Kept, backend: str, capacity_tokens: int) -> None:
-        self._work, self._form = work, form
-        self._whole_cache = capacity_tokens if backend == "tensorrt" else None
+        self._work, self._form, self._in_place = work, form, backend == "tensorrt"
+        self._capacity = capacity_tokens
+        self._speech_capacity = speech_capacity(work.vectors_per_token, work.speech_context_tokens)
         widened = min(1.0, 32 / form.llm_layers)  # what is resident twice is read once
         self._bytes = {name: size * widened for name, size in form.weights(work).items()}
 
@@ -53,10 +56,9 @@ class Calls:
 
     def speech_step(self, past: int) -> Call:
         """One code over ``past`` vectors and codes."""
-        work = self._work
-        cache = past * work.speech.kv_values() * self._form.cache_bytes
-        step = Call(self._bytes["speech_decoder"] + cache, macs=work.speech.attention_macs(1, past))
-        return step + _macs(work.parts.speech_layers) + _macs(work.parts.speech_head)
+        parts = self._work.parts
+        step = Call(self._bytes["speech_decoder"]) + self._attention(self._work.speech, 1, past, self._speech_capacity)
+        return step + _macs(parts.speech_layers) + _macs(parts.speech_head)
 
     def codec(self, codes: int) -> Call:
         return Call(bytes_read=self._bytes["codec"]) + _macs(self._work.parts.codec) * codes
@@ -66,22 +68,34 @@ class Calls:
         weights = self._bytes[component]
         if component == "llm":
             weights -= self._head().bytes_read
-        held = past + rows if self._whole_cache is None else self._whole_cache
-        cache = held * shape.kv_values() * self._form.cache_bytes
-        return Call(weights + cache, macs=shape.attention_macs(rows, past)) + _macs(layers) * rows
+        return Call(weights) + self._attention(shape, rows, past, self._capacity) + _macs(layers) * rows
+
+    def _attention(self, shape: DecoderShape, rows: int, past: int, capacity: int) -> Call:
+        """Of new positions over ``past`` held ones and, causally, over themselves.
+
+        TensorRT, as its kernels show (docs/decisions/0018): a step reads the whole cache where it lies; more rows copy
+        what they see and read the copy, and compute what the mask hides.
+        """
+        held, position = past + rows, shape.kv_values() * self._form.cache_bytes
+        if not self._in_place:
+            return Call(held * position, macs=shape.attention_macs(rows, past))
+        if rows == 1:
+            return Call(capacity * position, macs=shape.masked_macs(1, capacity))
+        seen = SCATTER.sees(held, capacity)
+        return Call(3 * seen * position, macs=shape.masked_macs(rows, seen))
 
     def _head(self) -> Call:
         head = self._work.parts.llm_head
         return Call(bytes_read=head.weights * min(self._form.heads, 32) / 8) + _macs(head)
 
 
-def yardstick_call(model: Yardstick, rows: int) -> Call:
-    """``rows`` positions at once of a language model of others; half-precision cache."""
+def yardstick_call(model: Yardstick, rows: int, past: int) -> Call:
+    """``rows`` positions at once of a language model of others, over ``past`` held ones; half-precision cache."""
     shape = DecoderShape(model.layers, model.heads, model.kv_heads, model.head_dim)
     read = (model.layer_weights * model.layer_bits + model.head_weights * model.head_bits) / 8
     return Call(
-        bytes_read=read + model.positions * shape.kv_values() * 2,
-        macs=rows * model.layer_weights + model.head_weights + shape.attention_macs(rows, model.positions),
+        bytes_read=read + (past + rows) * shape.kv_values() * 2,
+        macs=rows * model.layer_weights + model.head_weights + shape.attention_macs(rows, past),
         launches=10 * model.layers,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,19 @@ from typing import Any
 
 from .errors import BadInput
 from .facts import build_facts
+from .kept import PRECISIONS
 
-__all__ = ["SOURCED", "Device", "DeviceFile", "Measurement", "Platform", "Share", "Yardstick", "read_devices"]
+__all__ = [
+    "PLANNED_FIGURES",
+    "SOURCED",
+    "Device",
+    "DeviceFile",
+    "Measurement",
+    "Platform",
+    "Share",
+    "Yardstick",
+    "read_devices",
+]
 
 FILE = Path(__file__).with_name("devices.json")
 FORMAT = 1
@@ -29,6 +41,20 @@ SOURCED = (
 )
 """Fields of a device that need a source."""
 EFFICIENCIES = ("decode", "prefill", "convolution")
+YARDSTICK_FIGURES = ("decode_tokens_per_s", "prefill_ms")
+"""What is predicted of a language model of others."""
+PLANNED_FIGURES = (
+    "first_audio_ms",
+    "server_ms",
+    "decode_tokens_per_s",
+    "prefill_positions_per_s",
+    "rest_positions_per_s",
+    "speech_steps_per_s",
+    "speech_rtf",
+    "codec_rtf",
+    "needed_bytes",
+)
+"""What is predicted of a model that is planned."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +139,7 @@ class Yardstick:
     kv_heads: int
     head_dim: int
     positions: int
-    """In the cache while it was measured."""
+    """In the cache while decoding was measured."""
     source: str
 
 
@@ -139,13 +165,15 @@ def read_devices(*more: Path) -> DeviceFile:
     for path in (FILE, *more):
         data = _read(path)
         try:
-            efficiency |= _shares(data.get("efficiency", {}))
-            platforms |= {key: build_facts(Platform, entry, key) for key, entry in data.get("platforms", {}).items()}
-            yardsticks |= {key: build_facts(Yardstick, entry, key) for key, entry in data.get("yardsticks", {}).items()}
-            for key, entry in data.get("devices", {}).items():
-                devices[key] = _device(key, entry, data.get("sources", {}), efficiency)
+            parts = ("efficiency", "platforms", "yardsticks", "devices", "sources")
+            part = {name: _object(data.get(name, {}), name) for name in parts}
+            efficiency |= _shares(part["efficiency"])
+            platforms |= {key: build_facts(Platform, entry, key) for key, entry in part["platforms"].items()}
+            yardsticks |= {key: build_facts(Yardstick, entry, key) for key, entry in part["yardsticks"].items()}
+            for key, entry in part["devices"].items():
+                devices[key] = _device(key, entry, part["sources"], efficiency)
             _check_references(devices, platforms, yardsticks)
-        except (AttributeError, ValueError) as error:
+        except ValueError as error:
             raise BadInput(
                 f"The device file {path} cannot be used.",
                 why=f"{error}.",
@@ -171,31 +199,74 @@ def _shares(data: Mapping[str, Any]) -> dict[str, Share]:
     strange = sorted(set(data) - set(EFFICIENCIES))
     if strange:
         raise ValueError(f"there is no efficiency {', '.join(strange)}")
-    return {key: build_facts(Share, entry, f"efficiency.{key}") for key, entry in data.items()}
+    shares = {key: build_facts(Share, entry, f"efficiency.{key}") for key, entry in data.items()}
+    for key, share in shares.items():
+        if not 0 < share.low <= share.value <= share.high < math.inf:
+            raise ValueError(f"efficiency.{key} is {share.value:g}, from {share.low:g} to {share.high:g}")
+    return shares
 
 
 def _device(key: str, entry: Any, texts: Mapping[str, str], efficiency: Mapping[str, Share]) -> Device:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{key} is not an object")
-    named = dict(entry.get("sources", {}))
+    named = _object(entry.get("sources", {}), f"{key}.sources")
+    if strange := [name for name, source in named.items() if not isinstance(source, str)]:
+        raise ValueError(f"{key}.sources.{strange[0]} is not a text")
     bare = [name for name in SOURCED if not named.get(name)]
     if bare:
         raise ValueError(f"{key} has no source for {', '.join(bare)}")
     known = {field.name for field in dataclasses.fields(Device)}
     if strange := sorted(set(entry) - known):
         raise ValueError(f"{key} has a field that is not known: {', '.join(strange)}")
-    own = _shares(entry.get("efficiency", {}))
+    own = _shares(_object(entry.get("efficiency", {}), f"{key}.efficiency"))
+    given = entry.get("measured", [])
+    if not isinstance(given, list):
+        raise ValueError(f"{key}.measured is not a list")
     plain = {name: value for name, value in entry.items() if name not in ("efficiency", "sources", "measured")}
-    measured = tuple(build_facts(Measurement, one, f"{key}.measured") for one in entry.get("measured", ()))
+    measured = tuple(build_facts(Measurement, one, f"{key}.measured") for one in given)
     device = build_facts(Device, plain, key)
-    if device.backend not in ("tensorrt", "onnxruntime-cpu"):
-        raise ValueError(f"{key}.backend is {device.backend!r}, not tensorrt or onnxruntime-cpu")
+    _check_numbers(key, device)
+    for one in measured:
+        _check_measurement(f"{key}.measured", one)
     return dataclasses.replace(
         device,
         efficiency={**efficiency, **own},
         sources={name: texts.get(source, source) for name, source in named.items()},
         measured=measured,
     )
+
+
+def _check_numbers(key: str, device: Device) -> None:
+    """What is divided by is more than nothing: peaks of the arithmetic that the backend uses, and the bandwidth."""
+    needed = {"tensorrt": ("fp32_tflops", "fp16_tflops"), "onnxruntime-cpu": ("fp32_tflops", "int8_tops")}
+    if device.backend not in needed:
+        raise ValueError(f"{key}.backend is {device.backend!r}, not {' or '.join(needed)}")
+    positive = {"memory_gib", "bandwidth_gb_s", *needed[device.backend]}
+    for name in SOURCED:
+        value = getattr(device, name)
+        if name == "sm":
+            continue
+        if not math.isfinite(value) or value < 0 or (value == 0 and name in positive):
+            raise ValueError(f"{key}.{name} is {value:g}, which cannot be")
+
+
+def _check_measurement(where: str, one: Measurement) -> None:
+    if not 0 < one.value < math.inf:
+        raise ValueError(f"{where}: {one.what} is {one.value:g}, which cannot be")
+    planned = "/" in one.model
+    known = PLANNED_FIGURES if planned else YARDSTICK_FIGURES
+    if one.what not in known:
+        raise ValueError(f"{where}: {one.what!r} is not predicted of {one.model}, but {', '.join(known)}")
+    if planned and one.precision not in PRECISIONS:
+        raise ValueError(f"{where}: the precision of {one.model} is {one.precision!r}, not {', '.join(PRECISIONS)}")
+    if one.what == "prefill_ms" and one.positions < 1:
+        raise ValueError(f"{where}: prefill_ms of {one.model} does not say of how many positions")
+
+
+def _object(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} is not an object")
+    return value
 
 
 def _check_references(

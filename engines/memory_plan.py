@@ -10,6 +10,7 @@ from .device import Device
 from .kept import PRECISIONS, Kept, kept
 from .session import CPU_ROWS, GPU_ROWS
 from .tensorrt.estimate import building_bytes
+from .tensorrt.profiles import speech_capacity
 from .work import ModelWork
 
 __all__ = ["MemoryPlan", "Verdict", "advice", "memory_plan"]
@@ -83,13 +84,20 @@ def memory_plan(
     return MemoryPlan(
         weights=weights or form.weights(work),
         kv_cache=context_tokens * work.llm.kv_values() * form.cache_bytes,
-        speech_kv_cache=work.speech_context_tokens * work.speech.kv_values() * form.cache_bytes,
+        speech_kv_cache=_speech_positions(work, device) * work.speech.kv_values() * form.cache_bytes,
         activations=_activations(work, form, CPU_ROWS if device.backend == "onnxruntime-cpu" else GPU_ROWS),
         runtime=device.runtime_mib << 20,
         system=device.system_mib << 20,
         memory=int(device.memory_gib * 2**30),
         on_disk=2 * work.parts.embedding.weights,
     )
+
+
+def _speech_positions(work: ModelWork, device: Device) -> int:
+    """Of the speech decoder's cache: as many as a plan is built for, or all there are."""
+    if device.backend == "tensorrt":
+        return speech_capacity(work.vectors_per_token, work.speech_context_tokens)
+    return work.speech_context_tokens
 
 
 def _activations(work: ModelWork, form: Kept, rows: int) -> int:
@@ -105,9 +113,15 @@ def _activations(work: ModelWork, form: Kept, rows: int) -> int:
     return LIVE * values * form.activation_bytes
 
 
-def advice(work: ModelWork, device: Device, precision: str, context_tokens: int) -> str | None:
-    """What would make a model fit that does not, in a sentence; None where nothing does."""
-    context = _longest_context(work, device, precision, context_tokens)
+def advice(
+    work: ModelWork, device: Device, precision: str, context_tokens: int, weights: Mapping[str, int] | None = None
+) -> str | None:
+    """What would make a model fit that does not, in a sentence; None where nothing does.
+
+    Args:
+        weights: at ``precision``, as in :func:`memory_plan`.
+    """
+    context = _longest_context(work, device, precision, context_tokens, weights)
     if context:
         return f"with a context of {context:,} positions it would fit"
     for other in PRECISIONS[PRECISIONS.index(precision) + 1 :]:
@@ -119,11 +133,13 @@ def advice(work: ModelWork, device: Device, precision: str, context_tokens: int)
     return None
 
 
-def _longest_context(work: ModelWork, device: Device, precision: str, most: int) -> int:
+def _longest_context(
+    work: ModelWork, device: Device, precision: str, most: int, weights: Mapping[str, int] | None = None
+) -> int:
     """Positions up to ``most`` with which it fits, tightly perhaps; 0 when it does not."""
-    if memory_plan(work, device, precision, most).verdict != "no":
+    if memory_plan(work, device, precision, most, weights).verdict != "no":
         return most
-    bare = memory_plan(work, device, precision, 0)
+    bare = memory_plan(work, device, precision, 0, weights)
     position = work.llm.kv_values() * kept(device.backend, precision).cache_bytes
     longest = (bare.available - bare.needed) // position // STEP * STEP
     return longest if longest >= SHORTEST else 0

@@ -50,10 +50,8 @@ class Timed:
 
 
 def time_of(call: Call, device: Device, form: Kept, case: Case = "expected") -> Timed:
-    """The larger of two times: bytes at the bandwidth that is reached, and operations at the peaks that are reached.
-    Never less than the operators take to be launched one after the other.
-
-    A bundle of products and convolutions takes the sum of both.
+    """The longest of three times: of its bytes, at the bandwidth that is reached; of its operations, at the peaks that
+    are reached, products and convolutions one after the other; and of its operators, launched one after the other.
     """
     share = {name: _share(each, case) for name, each in device.efficiency.items()}
     memory = call.bytes_read / (device.bandwidth_gb_s * 1e9 * share["decode"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .calls import Calls, yardstick_call
 from .device import Device, Yardstick
@@ -108,6 +108,9 @@ def estimate(
     form = kept(device.backend, precision)
     calls = Calls(work, form, device.backend, context_tokens)
     clip = round(turn.question_s * POSITIONS_PER_S)
+    if not work.hears_ahead:
+        rest = max(turn.rest_tokens, clip + turn.template_tokens)
+        turn = replace(turn, rest_steps=round(turn.question_s * STEPS_PER_S), rest_tokens=rest)
     past = max(turn.held_tokens + clip + turn.template_tokens - turn.rest_tokens, 0)
     text = turn.clause_tokens * work.vectors_per_token + 1
     first = FIRST_PIECE + work.codec_right
@@ -147,7 +150,7 @@ def yardstick_estimate(model: Yardstick, device: Device, what: str, positions: i
     """The figure ``what`` of a language model of others on a device; None for a figure that is not predicted."""
     form = kept(device.backend, "int4")  # weight-only, multiplied in half precision
     if what == "decode_tokens_per_s":
-        return 1000 / time_of(yardstick_call(model, 1), device, form).ms
+        return 1000 / time_of(yardstick_call(model, 1, model.positions - 1), device, form).ms
     if what == "prefill_ms":
-        return time_of(yardstick_call(model, positions), device, form).ms
+        return time_of(yardstick_call(model, positions, 0), device, form).ms
     return None

@@ -67,8 +67,11 @@ class DecoderShape:
 
     def attention_macs(self, rows: int, past: int) -> int:
         """Of ``rows`` new positions over ``past`` held ones and, causally, over themselves."""
-        seen = rows * past + rows * (rows + 1) // 2
-        return 2 * self.layers * self.heads * self.head_dim * seen
+        return self.masked_macs(1, rows * past + rows * (rows + 1) // 2)
+
+    def masked_macs(self, rows: int, seen: int) -> int:
+        """Where every row goes over ``seen`` positions, those too that a mask hides."""
+        return 2 * self.layers * self.heads * self.head_dim * rows * seen
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class ModelWork:
     prompt_limit_tokens: int
     context_tokens: int
     """Positions that the language model can address."""
+    hears_ahead: bool = True
+    """A question is encoded and read while it is said; an encoder with full attention waits for its end."""
 
     @property
     def weights(self) -> int:

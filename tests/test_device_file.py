@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ def own(**changes: Any) -> dict[str, Any]:
     return {"format": 1, "devices": {"mine": {**device, **changes}}}
 
 
+def measured(model: str, what: str, **more: Any) -> dict[str, Any]:
+    return {"model": model, "what": what, "value": 1, "source": "a log", **more}
+
+
+def share(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"value": value, "low": low, "high": high, "source": "tried"}
+
+
 def test_devices_of_the_user_are_added_with_our_efficiencies(tmp_path: Path, known: DeviceFile) -> None:
     file = tmp_path / "devices.json"
     file.write_text(json.dumps(own()))
@@ -97,7 +106,25 @@ def test_a_device_may_have_an_efficiency_of_its_own(tmp_path: Path) -> None:
         ({"backend": "abacus"}, "mine.backend is 'abacus'"),
         ({"cores": 4}, "not known: cores"),
         ({"efficiency": {"luck": {}}}, "there is no efficiency luck"),
-        ({"measured": [{"model": "x", "what": "y", "value": 1, "source": "z"}]}, "x, which is not described"),
+        ({"measured": [measured("x", "prefill_ms", positions=9)]}, "x, which is not described"),
+        ({"measured": [measured("x", "prefill_ms")]}, "does not say of how many positions"),
+        ({"measured": [measured("x", "decode")]}, "'decode' is not predicted of x, but decode_tokens_per_s"),
+        ({"measured": [measured("practice/half", "prefill_ms")]}, "'prefill_ms' is not predicted of practice/half"),
+        ({"measured": [measured("practice/half", "speech_rtf")]}, "precision of practice/half is ''"),
+        ({"measured": [measured("practice/half", "speech_rtf", value=0)]}, "speech_rtf is 0, which cannot be"),
+        ({"measured": [measured("practice/half", "speech_rtf", value=math.nan)]}, "speech_rtf is nan"),
+        ({"measured": 5}, "mine.measured is not a list"),
+        ({"sources": [1]}, "mine.sources is not an object"),
+        ({"sources": {"memory_gib": 1}}, "mine.sources.memory_gib is not a text"),
+        ({"efficiency": 1}, "mine.efficiency is not an object"),
+        ({"efficiency": {"decode": share(0.5, 0.6, 0.7)}}, "efficiency.decode is 0.5, from 0.6 to 0.7"),
+        ({"efficiency": {"decode": share(0.0, 0.0, 0.7)}}, "efficiency.decode is 0, from 0 to 0.7"),
+        ({"bandwidth_gb_s": 0}, "mine.bandwidth_gb_s is 0, which cannot be"),
+        ({"bandwidth_gb_s": math.nan}, "mine.bandwidth_gb_s is nan"),
+        ({"memory_gib": math.inf}, "mine.memory_gib is inf"),
+        ({"fp16_tflops": 0}, "mine.fp16_tflops is 0"),
+        ({"backend": "onnxruntime-cpu", "fp16_tflops": 0, "int8_tops": 0}, "mine.int8_tops is 0"),
+        ({"system_mib": -1}, "mine.system_mib is -1"),
     ],
 )
 def test_what_is_wrong_with_a_device_is_named(tmp_path: Path, changes: dict[str, Any], says: str) -> None:

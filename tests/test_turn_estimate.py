@@ -69,9 +69,42 @@ def test_more_units_read_the_weights_once() -> None:
 def test_a_decode_step_reads_weights_and_cache(full: ModelWork) -> None:
     form = kept("tensorrt", "int4")
     call = Calls(full, form, "tensorrt", 4096).llm(1, 100)
-    # masked attention reads the whole capacity
+    # a step reads the whole capacity, 28 layers of 28 heads of 128, twice
     assert call.bytes_read == pytest.approx(form.weights(full)["llm"] + 4096 * 57_344, rel=1e-6)
-    assert call.macs == full.parts.llm_layers.macs + full.parts.llm_head.macs + full.llm.attention_macs(1, 100)
+    assert call.macs == full.parts.llm_layers.macs + full.parts.llm_head.macs + 2 * 28 * 28 * 128 * 4096
+
+
+def test_a_prompt_copies_what_it_sees_of_the_cache_and_reads_the_copy(full: ModelWork) -> None:
+    form = kept("tensorrt", "int4")
+    calls = Calls(full, form, "tensorrt", 4096)
+    call = calls.llm(20, 300)  # 320 positions are held: two steps of 256 are seen
+    assert call.bytes_read == pytest.approx(form.weights(full)["llm"] + 3 * 512 * 57_344, rel=1e-6)
+    assert call.macs == 20 * full.parts.llm_layers.macs + full.parts.llm_head.macs + 2 * 28 * 28 * 128 * 20 * 512
+    assert calls.llm(20, 4070).bytes_read - call.bytes_read == 3 * (4096 - 512) * 57_344
+
+
+def test_a_step_of_the_voice_reads_the_cache_that_a_plan_is_built_with(full: ModelWork) -> None:
+    form = kept("tensorrt", "int4")
+    position = full.speech.kv_values() * 2
+    # 256 tokens of 4 vectors, 1000 codes and 2, in steps of 256
+    assert full.vectors_per_token == 4
+    step = Calls(full, form, "tensorrt", 4096).speech_step(46)
+    assert step.bytes_read == pytest.approx(form.weights(full)["speech_decoder"] + 2048 * position, rel=1e-6)
+    cpu = kept("onnxruntime-cpu", "int4")
+    step = Calls(full, cpu, "onnxruntime-cpu", 4096).speech_step(46)
+    held = 47 * full.speech.kv_values() * 4
+    assert step.bytes_read == pytest.approx(cpu.weights(full)["speech_decoder"] + held, rel=1e-6)
+
+
+def test_an_encoder_with_full_attention_hears_everything_after_the_end(full: ModelWork, orin: Device) -> None:
+    usual = estimate(full, orin, "int4", 4096)
+    late = estimate(dataclasses.replace(full, hears_ahead=False), orin, "int4", 4096)
+    assert late.first_audio_ms == pytest.approx(late.heard_at_once_ms)
+    assert late.stages["audio_rest"].ms > usual.stages["audio_rest"].ms
+    tiny = preset("tiny")
+    for change, ahead in (({"chunk_size": 0}, False), ({"adapter_kernel": 1}, False), ({"chunk_size": 1}, True)):
+        changed = dataclasses.replace(tiny, audio=dataclasses.replace(tiny.audio, **change))
+        assert model_work(changed).hears_ahead is ahead
 
 
 def test_the_cpu_reads_what_is_held_and_prompts_with_the_second_graph(full: ModelWork) -> None:
@@ -89,7 +122,8 @@ def test_decode_speed_by_hand(full: ModelWork, orin: Device) -> None:
 
 
 def test_prefill_speed_by_hand(full: ModelWork, orin: Device) -> None:
-    macs = 300 * full.parts.llm_layers.macs + full.parts.llm_head.macs + full.llm.attention_macs(300, 0)
+    # 300 rows go over two steps of 256 positions
+    macs = 300 * full.parts.llm_layers.macs + full.parts.llm_head.macs + 2 * 28 * 28 * 128 * 300 * 512
     seconds = 2 * macs / (15e12 * 0.43)
     assert estimate(full, orin, "int4", 4096).prefill_positions_per_s == pytest.approx(300 / seconds, rel=1e-3)
 
@@ -165,3 +199,10 @@ def test_a_yardstick_by_hand() -> None:
         known.yardsticks["qwen3-8b-int4-awq"], known.devices["agx-orin-64"], "decode_tokens_per_s", 0
     )
     assert predicted == pytest.approx(204.8e9 * 0.75 / read, rel=1e-6)
+
+
+def test_a_prefill_of_a_yardstick_has_nothing_before_it(orin: Device) -> None:
+    model = read_devices().yardsticks["qwen2.5-7b-int4-mlc"]
+    causal = 2 * 28 * 28 * 128 * (400 * 401 // 2)
+    macs = 400 * 6_525_288_448 + 544_997_376 + causal
+    assert yardstick_estimate(model, orin, "prefill_ms", 400) == pytest.approx(1000 * 2 * macs / (15e12 * 0.43))

@@ -19,12 +19,24 @@ from vita_edge.engines.facts import ModelFacts, SpeechFacts
 from vita_edge.engines.session import GPU_ROWS
 from vita_edge.engines.tensors import TensorSpec
 
-__all__ = ["CAPACITY", "Limits", "Profile", "Range", "axis_lengths", "component_profiles", "fixed_lengths"]
+__all__ = [
+    "CAPACITY",
+    "Limits",
+    "Profile",
+    "Range",
+    "axis_lengths",
+    "component_profiles",
+    "fixed_lengths",
+    "speech_capacity",
+    "usual_context",
+]
 
 CAPACITY = "capacity"
 """The axis of a KV cache that is written in place. TensorRT wants it fixed before it reads the graph."""
 USUAL_REST, LONGEST_REST = 32, 128
 """Positions left of a spoken question at its end: 20 or 21 in live talks (docs/lab/2026-11-24-live-talk.md)."""
+USUAL_LONGEST_SENTENCE = 256
+"""Tokens."""
 LONGEST_CODES = 1000
 """Codes of the longest sentence: 25 s."""
 USUAL_PIECE, LONGEST_PIECE = 4 * 12 + 3, 4 * 32 + 3
@@ -90,10 +102,8 @@ class Limits:
     """Codes that are made sound at once: a piece of a stream with its context on both sides."""
 
     def speech_context(self, facts: SpeechFacts) -> int:
-        """Positions of the speech decoder's KV cache: a sentence and its codes, in steps of 256. Attention with a mask
-        reads the whole cache for every code, so it is no longer than it has to be."""
-        needed = self.sentence_tokens * facts.vectors_per_token + LONGEST_CODES + 2
-        return min(-(-needed // 256) * 256, facts.context_tokens)
+        """Positions of the speech decoder's KV cache."""
+        return speech_capacity(facts.vectors_per_token, facts.context_tokens, self.sentence_tokens)
 
     @classmethod
     def of(
@@ -114,23 +124,43 @@ class Limits:
         Raises:
             Misuse: less than 1, or more than the model was made for.
         """
-        llm = facts.llm
-        usual = min(llm.context_tokens, -(-(llm.prompt_limit_tokens + 1024) // 1024) * 1024)
+        llm, speech = facts.llm, facts.speech
+        longest = _longest_sentence(speech.vectors_per_token, speech.context_tokens)
         limits = cls(
-            max_context=usual if max_context is None else max_context,
+            max_context=(
+                usual_context(llm.prompt_limit_tokens, llm.context_tokens) if max_context is None else max_context
+            ),
             audio_s=audio_s,
-            sentence_tokens=min(256, _longest_sentence(facts.speech)) if sentence_tokens is None else sentence_tokens,
+            sentence_tokens=min(USUAL_LONGEST_SENTENCE, longest) if sentence_tokens is None else sentence_tokens,
             codes=codes,
         )
         for name, value, most in (
             ("--max-context", limits.max_context, llm.context_tokens),
             ("--audio-seconds", limits.audio_s, 200),
             ("--codes", limits.codes, LONGEST_CODES),
-            ("--sentence-tokens", limits.sentence_tokens, _longest_sentence(facts.speech)),
+            ("--sentence-tokens", limits.sentence_tokens, longest),
         ):
             if not 0 < value <= most:
                 raise Misuse(f"{name} is {value}.", why=f"It can be 1 to {most:,}.", fix="Give another number.")
         return limits
+
+
+def usual_context(prompt_limit_tokens: int, context_tokens: int) -> int:
+    """Positions of the language model's KV cache: the longest prompt and room for a reply, in steps of 1024."""
+    return min(context_tokens, -(-(prompt_limit_tokens + 1024) // 1024) * 1024)
+
+
+def speech_capacity(vectors_per_token: int, context_tokens: int, sentence_tokens: int | None = None) -> int:
+    """Positions of the speech decoder's KV cache: a sentence and its codes, in steps of 256. A step reads the whole
+    cache, so it is no longer than it has to be.
+
+    Args:
+        context_tokens: positions that the decoder can address.
+        sentence_tokens: of the longest sentence that is spoken in one part.
+    """
+    longest = min(USUAL_LONGEST_SENTENCE, _longest_sentence(vectors_per_token, context_tokens))
+    needed = (sentence_tokens or longest) * vectors_per_token + LONGEST_CODES + 2
+    return min(-(-needed // 256) * 256, context_tokens)
 
 
 def fixed_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str, int]:
@@ -248,6 +278,6 @@ def _scaled(lengths: tuple[int, int, int], factor: int) -> tuple[int, int, int]:
     return low * factor, usual * factor, high * factor
 
 
-def _longest_sentence(speech: SpeechFacts) -> int:
+def _longest_sentence(vectors_per_token: int, context_tokens: int) -> int:
     """Tokens that leave room for the codes."""
-    return max((speech.context_tokens - LONGEST_CODES - 2) // speech.vectors_per_token, 1)
+    return max((context_tokens - LONGEST_CODES - 2) // vectors_per_token, 1)

@@ -21,7 +21,6 @@ __all__ = ["add_arguments", "run"]
 
 MODELS = ("full", "half", "tiny")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
-CONTEXT = 4096
 THIS = "this-machine"
 
 
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=PRECISIONS, help="default: that of the bundle, or fp16, int8 and int4 in turn"
     )
     what.add_argument(
-        "--context", type=int, metavar="N", help=f"positions of the KV cache (default: {CONTEXT}, or all there are)"
+        "--context", type=int, metavar="N", help="positions of the KV cache (default: as `vita-edge build`)"
     )
     what.add_argument(
         "--clause-tokens", type=int, metavar="N", help="tokens until the first clause is complete (default: 10)"
@@ -61,15 +60,15 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     from vita_edge.engines.device import read_devices
 
-    from .plan_facts import bench_figures, plan_facts
+    from .plan_facts import plan_facts, read_bench
 
     known = read_devices(*([arguments.devices] if arguments.devices else []))
     keys = _chosen(arguments.device, known)
     planned = _planned(arguments)
-    figures, turn = bench_figures(arguments.measured) if arguments.measured else ({}, None)
-    turn = _turn(arguments, turn)
+    bench = read_bench(arguments.measured) if arguments.measured else None
+    turn = _turn(arguments, bench.turn if bench else None)
     precisions = [arguments.precision] if arguments.precision else planned.precisions
-    facts = plan_facts(planned, known, keys, precisions, _context(arguments, planned), turn, figures)
+    facts = plan_facts(planned, known, keys, precisions, _context(arguments, planned), turn, bench)
     if arguments.json:
         print_json(facts)
     else:
@@ -129,7 +128,9 @@ def _planned(arguments: argparse.Namespace) -> Planned:
 def _context(arguments: argparse.Namespace, planned: Planned) -> int:
     most = planned.work.context_tokens
     if arguments.context is None:
-        return min(CONTEXT, most)
+        from vita_edge.engines.tensorrt.profiles import usual_context
+
+        return usual_context(planned.work.prompt_limit_tokens, most)
     if arguments.context > most:
         raise Misuse(
             f"A context of {arguments.context} positions is more than the model has.",

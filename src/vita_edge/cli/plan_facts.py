@@ -11,18 +11,46 @@ from typing import Any
 
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.device import Device, DeviceFile, Measurement
+from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.footprint import bytes_on_disk, resident_weights
 from vita_edge.engines.memory_plan import MemoryPlan, advice, memory_plan
 from vita_edge.engines.turn_estimate import Estimate, SpokenTurn, estimate, yardstick_estimate
 from vita_edge.engines.work import ModelWork
 
-__all__ = ["Figures", "Planned", "bench_figures", "plan_facts"]
+__all__ = ["Bench", "Planned", "plan_facts", "read_bench"]
 
 DEFAULT_PRECISIONS = ("fp16", "int8", "int4")
 BACKENDS = {"onnxruntime": "onnxruntime-cpu"}
 
 Figures = Mapping[str, tuple[float, str]]
 """What was measured → its value, and its source."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A result of `vita-edge bench`: what is known of it as measurements."""
+
+    path: Path
+    model: str
+    precision: str
+    backend: str
+    figures: Figures
+    turn: SpokenTurn
+
+    def check(self, model: str, backend: str, precisions: Sequence[str]) -> None:
+        """It has to be of what is planned.
+
+        Raises:
+            Misuse: it is not.
+        """
+        pairs = [("model", self.model, [model]), ("backend", self.backend, [backend])]
+        for name, measured, planned in [*pairs, ("precision", self.precision, precisions)]:
+            if measured not in planned:
+                raise Misuse(
+                    f"{self.path} was measured with another {name}.",
+                    why=f"It was {measured}; planned is {', '.join(planned)}.",
+                    fix="Plan the bundle that was measured, for a device that it was measured on.",
+                )
 
 
 @dataclass(frozen=True)
@@ -55,11 +83,28 @@ def plan_facts(
     precisions: Sequence[str],
     context_tokens: int,
     turn: SpokenTurn,
-    figures: Figures,
+    bench: Bench | None = None,
 ) -> dict[str, Any]:
-    """One object with everything; latencies are null where the model does not fit."""
+    """One object with everything; latencies are null where the model does not fit.
+
+    Raises:
+        Misuse: ``bench`` is not of what is planned.
+    """
+    if bench:
+        for key in keys:
+            bench.check(planned.name, known.devices[key].backend, precisions)
     plans = [
-        _plan(planned, key, known, precision, context_tokens, turn, figures) for key in keys for precision in precisions
+        _plan(
+            planned,
+            key,
+            known,
+            precision,
+            context_tokens,
+            turn,
+            bench.figures if bench and bench.precision == precision else {},
+        )
+        for key in keys
+        for precision in precisions
     ]
     return {
         "model": planned.name,
@@ -71,12 +116,22 @@ def plan_facts(
     }
 
 
-def bench_figures(path: Path) -> tuple[Figures, SpokenTurn]:
-    """Medians of a result of `vita-edge bench -o`, and the turn that was measured."""
+def read_bench(path: Path) -> Bench:
+    """Medians of a result of `vita-edge bench -o`, and the turn that was measured.
+
+    Raises:
+        BadInput: it cannot be read, is something else, or has no turn.
+    """
     from vita_edge.runtime.live.rehearsed import Rehearsed
 
     run = Rehearsed.read(path)
     turns = run.group(True) or run.group(False)
+    if not turns:
+        raise BadInput(
+            f"{path} has no turn to compare with.",
+            why="No question was answered when it was measured.",
+            fix="Measure again: vita-edge bench BUNDLE -o FILE.",
+        )
     reports = [turn.report for turn in turns]
     source = f"{path.name}: p50 of {len(turns)} turns, {run.time}"
     names = {
@@ -102,7 +157,8 @@ def bench_figures(path: Path) -> tuple[Figures, SpokenTurn]:
         pause_ms=float(run.settings.get("pause_ms", SpokenTurn.pause_ms)),
         endpoint_ms=float(run.settings.get("endpoint_ms", SpokenTurn.endpoint_ms)),
     )
-    return figures, turn
+    model, precision, backend = (str(run.bundle.get(name, "")) for name in ("model", "precision", "backend"))
+    return Bench(path, model, precision, backend, figures, turn)
 
 
 def _plan(
@@ -115,7 +171,8 @@ def _plan(
     figures: Figures,
 ) -> dict[str, Any]:
     work, device = planned.work, known.devices[key]
-    memory = memory_plan(work, device, precision, context_tokens, planned.weights(device, precision))
+    weights = planned.weights(device, precision)
+    memory = memory_plan(work, device, precision, context_tokens, weights)
     fits = memory.verdict != "no"
     cases = [estimate(work, device, precision, context_tokens, turn, case) for case in ("expected", "slow", "fast")]
     latency = _latency(*cases)
@@ -126,7 +183,7 @@ def _plan(
         "platforms": [dataclasses.asdict(known.platforms[name]) for name in device.platforms],
         "precision": precision,
         "verdict": memory.verdict,
-        "advice": None if fits else advice(work, device, precision, context_tokens),
+        "advice": None if fits else advice(work, device, precision, context_tokens, weights),
         "memory_bytes": _memory(memory, device),
         "latency": latency if fits else None,
         "efficiency": {name: dataclasses.asdict(share) for name, share in device.efficiency.items()},
