@@ -154,6 +154,8 @@ def test_plans_are_built_and_told(bundle: Bundle, built: BuiltOnce) -> None:
         assert len(plan["activation_bytes"]) == len(plan["profiles"]) == {"llm": 3, "audio": 2}.get(name, 1)
         assert plan["seconds"] > 0 and plan["peak_memory_bytes"] > 1 << 26
     assert facts["plans"]["llm"]["profiles"][0].startswith("step: inputs_embeds 1 × 1 × ")
+    heard = facts["plans"]["audio"]["profiles"][0]  # one layer stands for all
+    assert heard.startswith("piece: fbank 1 × 7..131 × ") and "past.0.key" in heard and "past.1." not in heard
     assert len(built.told) == len(bundle.components)
     assert built.told[0].startswith("[1/6] ") and " left" in built.told[0] and " left" not in built.told[-1]
 

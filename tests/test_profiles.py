@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from vita_edge.engines.errors import EngineUnavailable, Misuse
+from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, Misuse
 from vita_edge.engines.facts import (
     AudioFacts,
     CodecFacts,
@@ -66,7 +66,11 @@ def test_a_context_of_a_few_positions_needs_one_profile_for_them() -> None:
 
 def test_a_cache_that_is_written_in_place_has_one_capacity_and_no_range() -> None:
     inputs = ("inputs_embeds float32 1 tokens 3584", "past_key_values.0.key float16 1 4 capacity 128")
-    assert "past_key_values.0.key" not in profiles("llm", *inputs)["step"]
+    found = profiles("llm", *inputs, "seen bool seen", max_context=4096)
+    assert "past_key_values.0.key" not in found["step"]
+    # a step sees all of it, at the place where it lies; a prompt what is held, in steps of 256
+    assert found["step"]["seen"] == Range((4096,), (4096,), (4096,))
+    assert found["rest"]["seen"] == found["prefill"]["seen"] == Range((256,), (512,), (4096,))
     assert fixed_lengths("llm", FACTS, Limits.of(FACTS, max_context=4096)) == {"capacity": 4096}
     assert fixed_lengths("vision", FACTS, Limits.of(FACTS)) == {}
 
@@ -116,6 +120,19 @@ def test_a_clip_comes_whole_or_in_pieces_that_bring_as_much_past_as_attention_se
     assert piece["past.encoded"].max == whole["past.encoded"].max == (1, 4, 1024)
     for either in (piece, whole):  # any of them may be the first or the last
         assert {(either[flag].min, either[flag].max) for flag in ("opening", "ending")} == {((0,), (1,))}
+
+
+def test_a_clip_that_no_profile_takes_is_told_without_what_fits() -> None:
+    made = component_profiles("audio", specs(*PIECE), FACTS, Limits.of(FACTS, audio_s=30))
+    shapes = {"fbank": (1, 3001, 80), "opening": (1,), "ending": (1,), "past.0.key": (1, 0, 16, 128)}
+    shapes["past.encoded"] = (1, 0, 1024)
+    with pytest.raises(InferenceFailed) as raised:
+        choose_profile("audio", made, shapes)
+    assert raised.value.why == (
+        "It is fbank [1, 3001, 80]; the plan takes fbank [1, 7..131, 80] or fbank [1, 7..3000, 80]."
+    )
+    chosen = [choose_profile("audio", made, {**shapes, "fbank": (1, n, 80)}) for n in (7, 131, 132, 3000)]
+    assert chosen == [0, 0, 1, 1]
 
 
 def test_pieces_have_a_profile_only_where_there_can_be_any() -> None:

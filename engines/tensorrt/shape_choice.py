@@ -37,7 +37,8 @@ def choose_profile(graph: str, profiles: Sequence[ProfileShapes], shapes: Mappin
     fitting = [index for index, profile in enumerate(profiles) if _fits(profile, shapes)]
     if fitting:
         return min(fitting, key=lambda index: _size(profiles[index]))
-    named = sorted({name for profile in profiles for name in profile.ranges if name in shapes})
+    refusals = [{n for n in profile.ranges if n in shapes and not _fit(profile, shapes, n)} for profile in profiles]
+    named = sorted(set.intersection(*refusals) or set.union(*refusals))
     given = "; ".join(f"{name} {list(shapes[name])}" for name in named)
     allowed = " or ".join(
         "; ".join(f"{name} {_told(profile.ranges[name])}" for name in named if name in profile.ranges)
@@ -70,11 +71,13 @@ def pieces(positions: int, most: int) -> list[slice]:
 
 
 def _fits(profile: ProfileShapes, shapes: Mapping[str, Shape]) -> bool:
-    return all(
-        len(shapes[name]) == len(limit.min)
-        and all(low <= length <= high for low, length, high in zip(limit.min, shapes[name], limit.max))
-        for name, limit in profile.ranges.items()
-        if name in shapes
+    return all(_fit(profile, shapes, name) for name in profile.ranges if name in shapes)
+
+
+def _fit(profile: ProfileShapes, shapes: Mapping[str, Shape], name: str) -> bool:
+    limit, shape = profile.ranges[name], shapes[name]
+    return len(shape) == len(limit.min) and all(
+        low <= length <= high for low, length, high in zip(limit.min, shape, limit.max)
     )
 
 

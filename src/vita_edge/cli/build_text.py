@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -91,9 +92,14 @@ def facts(outcome: Outcome) -> dict[str, Any]:
 
 def _profile(plan: Plan, index: int) -> str:
     """``prefill: inputs_embeds 1 × 1..512 × 3584``; of a KV cache the first layer stands for all."""
+    """What is fed by the caller; of the tensors of all layers the first stands for the others."""
     profile = plan.profiles[index]
-    shown = {name: shapes for name, shapes in profile.ranges.items() if not name.startswith("past_key_values.")}
-    return f"{profile.name}: {', '.join(f'{name} {shapes}' for name, shapes in shown.items())}"
+    shown = [
+        f"{name} {shapes}"
+        for name, shapes in profile.ranges.items()
+        if not name.startswith("past_key_values.") and not re.match(r"past\.[1-9]", name)
+    ]
+    return f"{profile.name}: {', '.join(shown)}"
 
 
 def print_outcomes(outcomes: Sequence[Outcome], place: str, folder: Path) -> None:
