@@ -21,8 +21,11 @@ from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant, Options, Turn
+from vita_edge.runtime.audio_frontend import AudioFrontEnd
+from vita_edge.runtime.clip_encoder import ClipEncoder
 from vita_edge.runtime.parity import verify
 from vita_edge.runtime.short_list import ShortList, logits_of, row_of
+from vita_edge.runtime.sound import read_sound
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 
@@ -97,6 +100,41 @@ def test_steps_and_rewinds_agree_with_the_processor(engines: Backend, bundle: Bu
             for at in range(5, 12):
                 got, want = append(ours, cache, rows[at : at + 1]), append(judge, reference, rows[at : at + 1])
                 assert np.abs(got - want).max() < close * np.abs(want).max()
+
+
+def test_prompts_over_little_and_much_of_a_cache_agree_with_the_processor(
+    engines: Backend, bundle: Bundle, rows: Floats
+) -> None:
+    """Attention goes over what is held, in steps of 256 positions."""
+    close = CLOSE[bundle.precision]
+    with engines.session("llm") as ours, bundle.session("llm") as judge:
+        cache, reference = ours.new_cache(600), judge.new_cache(600)
+        for _ in range(15):
+            got, want = append(ours, cache, rows), append(judge, reference, rows)
+            assert np.abs(got - want).max() < close * np.abs(want).max()
+
+
+def test_a_clip_in_pieces_is_the_whole_clip(engines: Backend, bundle: Bundle, golden: Path) -> None:
+    clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
+    front_end = AudioFrontEnd(bundle.model.audio)
+    with engines.session("audio") as session, bundle.session("audio") as judge:
+        want = ClipEncoder(judge, front_end).finish(clip)
+        whole, encoder = ClipEncoder(session, front_end).finish(clip), ClipEncoder(session, front_end)
+        pieces = [encoder.step(clip[:end]) for end in range(8000, 54000, 8000)]
+        got = np.concatenate([*pieces, encoder.finish(clip)])
+    assert sum(map(len, pieces)) > len(want) / 2
+    for rows in (whole, got):
+        assert rows.shape == want.shape
+        assert np.abs(rows - want).max() < CLOSE[bundle.precision] * np.abs(want).max()
+
+
+def test_what_the_decoder_does_most_is_done_on_the_gpu(engines: Backend, rows: Floats) -> None:
+    if engines.name == "tensorrt":
+        pytest.skip("TensorRT leaves nothing to the processor")
+    with engines.session("llm") as session:
+        append(session, session.new_cache(64), rows[:5])
+    (kinds,) = engines.facts()["operators_on_processor"].values()
+    assert not {"Attention", "TensorScatter", "MatMul", "Cast", "Slice"} & set(kinds)
 
 
 def test_two_caches_do_not_disturb_each_other(engines: Backend, rows: Floats) -> None:
