@@ -134,7 +134,8 @@ FACE = {
         [
             "fbank: float32 [1, frames, 80]",
             "begin: int64 []",
-            "last: bool []",
+            "opening: bool [opening]",
+            "ending: bool [ending]",
             *(f"past.{name}" for name in AUDIO_PAST.format(steps="past", rows="carried").split("; ")),
         ],
         [
