@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from .weight_scales import (
     channel_int8,
     dequantised,
     gptq_blocks,
+    moments_factor,
     round_blocks,
 )
 
@@ -108,8 +110,9 @@ class ComponentCalibration:
         if not seen.kept:
             return  # nothing of it was used
         if self._alone:
+            factor = cache(lambda: moments_factor(seen.inputs()[0]))  # of what all of them read, if one asks for it
             for layer in group.layers:
-                self._weight_alone(layer, seen)
+                self._weight_alone(layer, seen, factor)
             return
         choices = self._choices
         found = best_trial(self._graph, group, seen, choices.method, smoothing=choices.smoothing)
@@ -144,7 +147,7 @@ class ComponentCalibration:
         values, scales = zip(*parts)
         return np.concatenate(values, axis=layer.axis), np.concatenate(scales)
 
-    def _weight_alone(self, layer: Layer, seen: Observed) -> None:
+    def _weight_alone(self, layer: Layer, seen: Observed, factor: Callable[[], Floats]) -> None:
         """In as few bits as it bears."""
         bits = self._bits[layer]
         width = layer.values(self._graph).shape[0]
@@ -153,7 +156,7 @@ class ComponentCalibration:
             if block is None or (bits == 8 and not self._packed):
                 bits, snr, write = 8, *self._in_channels(layer, seen)
             else:
-                snr, write = self._in_blocks(layer, seen, block, bits)
+                snr, write = self._in_blocks(layer, seen, factor, block, bits)
             if self._choices.keeps(snr, bits):
                 write()
                 return self._report(layer, f"int{bits} weight", seen, snr)
@@ -176,20 +179,21 @@ class ComponentCalibration:
 
         return snr, write
 
-    def _in_blocks(self, layer: Layer, seen: Observed, block: int, bits: int) -> tuple[float, Callable[[], None]]:
+    def _in_blocks(
+        self, layer: Layer, seen: Observed, factor: Callable[[], Floats], block: int, bits: int
+    ) -> tuple[float, Callable[[], None]]:
         symmetric = bits == 8 or not self._packed
         grid = BlockGrid(block, bits, symmetric, "float32" if self._packed else seen.dtype)
-        inputs = seen.inputs()
         parts: list[Blocked] = []
 
         def rounded(part: slice, weight: Floats) -> Floats:
             if bits == 4 and self._choices.weights == "gptq":
-                parts.append(gptq_blocks(weight, inputs[0], grid))
+                parts.append(gptq_blocks(weight, factor(), grid))
             else:
                 parts.append(round_blocks(weight, grid, search=bits == 4 and self._choices.weights == "searched"))
             return parts[-1].floats()
 
-        snr = layer_snr_db(self._graph, layer, inputs, rounded)
+        snr = layer_snr_db(self._graph, layer, seen.inputs(), rounded)
 
         def write() -> None:
             whole = Blocked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from vita_edge.calibration.weight_scales import (
     block_that_fits,
     channel_int8,
     gptq_blocks,
+    moments_factor,
     round_blocks,
 )
 from vita_edge.engines.bundle import Bundle
@@ -302,16 +304,73 @@ def test_gptq_makes_up_for_rounding_where_inputs_are_correlated() -> None:
     def error(rounded: Blocked) -> float:
         return float(np.square(inputs @ (rounded.floats() - weight)).mean())
 
-    plain, gptq = round_blocks(weight, grid, search=True), gptq_blocks(weight, inputs, grid)
+    plain, gptq = round_blocks(weight, grid, search=True), gptq_blocks(weight, moments_factor(inputs), grid)
     assert error(gptq) < 0.6 * error(plain)
     assert gptq.values.min() >= -8 and gptq.values.max() <= 7
 
 
 def test_gptq_rounds_to_nearest_where_inputs_are_not_correlated() -> None:
     weight, grid = normal(32, 8), BlockGrid(32)
-    gptq, plain = gptq_blocks(weight, np.eye(32, dtype=np.float32), grid), round_blocks(weight, grid, search=True)
+    factor = moments_factor(np.eye(32, dtype=np.float32))
+    gptq, plain = gptq_blocks(weight, factor, grid), round_blocks(weight, grid, search=True)
     assert np.array_equal(gptq.values, plain.values)
     assert np.array_equal(gptq.scales, plain.scales)
+
+
+def gptq_as_published(weight: Floats, inputs: Floats, grid: BlockGrid) -> Floats:
+    """By the inverse of the moments, in double precision."""
+    moments = inputs.T.astype(np.float64) @ inputs / len(inputs)
+    moments[np.diag_indices(len(moments))] += 0.01 * np.diag(moments).mean()
+    upper = np.linalg.cholesky(np.linalg.inv(moments)).T
+    left, out = weight.astype(np.float64), np.empty(weight.shape)
+    for start in range(0, len(weight), grid.block):
+        ranges = round_blocks(left[start : start + grid.block].astype(np.float32), grid, search=True)
+        scale, zero = ranges.scales[0], ranges.zeros[0]
+        for i in range(start, start + grid.block):
+            out[i] = (np.clip(np.rint(left[i] / scale) + zero, grid.lowest, grid.highest) - zero) * scale
+            left[i:] -= np.outer(upper[i, i:], (left[i] - out[i]) / upper[i, i])
+    return out.astype(np.float32)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_gptq_without_an_inverse_takes_the_same_steps(symmetric: bool) -> None:
+    """More than one panel wide, and with loud inputs, as language models have them."""
+    loud = np.exp(np.random.default_rng(4).normal(0, 2, 640)).astype(np.float32)
+    inputs = normal(900, 640) @ normal(640, 640, seed=2) * loud
+    weight, grid = normal(640, 24, seed=3), BlockGrid(64, 4, symmetric)
+    got = gptq_blocks(weight, moments_factor(inputs), grid).floats()
+    assert np.isclose(got, gptq_as_published(weight, inputs, grid), rtol=1e-4).mean() > 0.995
+
+
+def test_the_factor_of_moments_takes_no_room_beside_them() -> None:
+    """At 18,944 inputs, each further matrix of that size is 1.4 GB."""
+    inputs = normal(256, 2048)
+    tracemalloc.start()
+    factor = moments_factor(inputs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.6 * factor.nbytes
+    moments = inputs.T @ inputs / np.float32(256)
+    moments[np.diag_indices(2048)] += 0.01 * np.diag(moments).mean()
+    assert np.abs(factor @ factor.T - moments).max() < 1e-5
+
+
+def test_layers_that_read_one_tensor_share_its_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {f"layers.1/{name}.weight": normal(64, 32, seed=ord(name)) for name in "abc"}
+    nodes = [node("MatMul", ["x", kept], kept[9]) for kept in weights]
+    nodes += [node("Sum", ["a", "b", "c"], "y")]
+    computed: list[int] = []
+
+    def counted(inputs: Floats) -> Floats:
+        computed.append(len(inputs))
+        return moments_factor(inputs)
+
+    monkeypatch.setattr("vita_edge.calibration.component.moments_factor", counted)
+    monkeypatch.setattr("vita_edge.calibration.trial.COLUMNS", 16)  # a wide matrix is rounded in parts
+    choices = Choices(precision="int4", weights="gptq", block=32, keep_below_db=0)
+    _, one, _ = calibrated(graph_file(tmp_path, nodes, weights, 64), [{"x": normal(1, 80, 64)}], choices, name="llm")
+    assert [layer.kept_as for layer in one.layers][:2] == ["int4 weight"] * 2
+    assert computed == [80]
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
