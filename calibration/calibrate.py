@@ -84,12 +84,18 @@ def calibrate(
                     stage = one.run(raw, threads=threads, progress=_named(progress, name))
                 finally:
                     one.close()
-                levels = sorted(layer.snr_db for layer in one.layers if layer.kept_as == "int8")
+                levels = sorted(
+                    layer.snr_db for layer in one.layers if layer.kept_as == "int8" and layer.snr_db is not None
+                )
                 if stage.snr_db >= choices.reach_db or not levels:
                     break
                 tried = replace(choices, keep_below_db=levels[len(levels) // 4] + 1e-9)
             stages.append(stage)
             layers += one.layers
+            if unknown := [layer.name for layer in one.layers if layer.snr_db is None]:
+                notes.append(
+                    f"{name}: as wide as before, as the feeds hold only zeros of its input: {', '.join(unknown)}"
+                )
         report = CalibrationReport(choices.precision, choices.to_json(), tuple(layers), tuple(stages), tuple(notes))
         report = _with_picture(report, folder)
         (folder / REPORT / "report.json").write_text(

@@ -107,8 +107,10 @@ class ComponentCalibration:
         return Observed(len(self._feeds), self._choices.rows * more)
 
     def _quantise(self, group: Group, seen: Observed) -> None:
-        if not seen.kept:
-            return  # nothing of it was used
+        if not seen.amax:  # it was not used, or fed zeros: nothing is known of what it will read
+            for layer in group.layers:
+                self._report(layer, None, seen, None)
+            return
         if self._alone:
             factor = cache(lambda: moments_factor(seen.inputs()[0]))  # of what all of them read, if one asks for it
             for layer in group.layers:
@@ -125,7 +127,7 @@ class ComponentCalibration:
                 self._rewrite.activation(layer, group.x, found.range, seen.dtype)
                 values, scales = self._channels(layer, found.factor, seen.dtype)
                 self._rewrite.channel_weight(layer, values, scales, seen.dtype)
-                if out and seen.dtype == "float32":
+                if out and out.amax and seen.dtype == "float32":
                     self._rewrite.integer_convolution(layer, found.range, own_range(out, choices.method), scales)
             elif any(kept) and found.factor is not None:  # what it reads is smoothed for the others
                 smoothed = layer.values(self._graph).astype(np.float32) * found.factor[:, None]
@@ -209,7 +211,13 @@ class ComponentCalibration:
         return snr, write
 
     def _report(
-        self, layer: Layer, kept_as: str | None, seen: Observed, snr: float, found: Measured | None = None, k: int = 0
+        self,
+        layer: Layer,
+        kept_as: str | None,
+        seen: Observed,
+        snr: float | None,
+        found: Measured | None = None,
+        k: int = 0,
     ) -> None:
         self.layers.append(
             LayerReport(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,8 +17,9 @@ class LayerReport:
     component: str
     name: str
     kind: str
-    snr_db: float
-    """Of its output as quantised; of a layer that stays wide, what quantising it would have given."""
+    snr_db: float | None
+    """Of its output as quantised; of a layer that stays wide, what quantising it would have given. None where the feeds
+    hold nothing but zeros of what it reads: it stays wide."""
     kept_as: str
     """``int8`` with ``int8 activations``, or as a weight alone: ``int8 weight``, ``int4 weight``; else its own type."""
     method: str | None = None
@@ -61,7 +63,12 @@ class CalibrationReport:
     """Of the bundle that was written."""
 
     def worst_first(self) -> list[LayerReport]:
-        return sorted(self.layers, key=lambda layer: (layer.snr_db, layer.component, layer.name))
+        """Those of which nothing is known come first."""
+
+        def badness(layer: LayerReport) -> tuple[float, str, str]:
+            return -math.inf if layer.snr_db is None else layer.snr_db, layer.component, layer.name
+
+        return sorted(self.layers, key=badness)
 
     def to_json(self) -> dict[str, Any]:
         """Stable keys, and the same numbers for the same feeds."""

@@ -197,6 +197,21 @@ def test_a_component_that_was_not_used_is_named(tiny_bundle: Bundle, feeds: Path
     assert any(note.startswith("vision was left as it is") for note in report.notes)
 
 
+def test_layers_that_were_fed_zeros_are_named(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = tmp_path / "feeds"
+    shutil.copytree(feeds, silent)
+    for file in (silent / "vision").iterdir():
+        np.savez(file, pixel_values=np.zeros_like(np.load(file)["pixel_values"]))
+    command = ["calibrate", str(tiny_bundle.path), "--feeds", str(silent), "-o", str(tmp_path / "out")]
+    assert main([*command, "--component", "vision", "--method", "minmax"]) == 0
+    printed = capsys.readouterr()
+    assert "note: vision: as wide as before" in printed.err and "embeddings/patch" in printed.err
+    told = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
+    assert told["layers"][0]["snr_db"] is None and told["layers"][0]["kept_as"] == "float32"
+
+
 def test_damaged_feeds_are_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is no recording"):
         Feeds.open(tmp_path)

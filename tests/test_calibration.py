@@ -191,6 +191,31 @@ def test_a_layer_that_rounding_ruins_stays_as_it_is(tmp_path: Path) -> None:
     assert stage.wider == 1 and stage.snr_db > 30
 
 
+@pytest.mark.parametrize(("name", "target"), [("vision", "tensorrt"), ("codec", "onnxruntime"), ("llm", "onnxruntime")])
+def test_a_layer_that_was_fed_zeros_stays_as_it_is(tmp_path: Path, name: str, target: str) -> None:
+    """Its range would be nothing, and whatever it reads in use would be cut off."""
+    weights = {"silent.weight": normal(16, 16), "loud.weight": normal(16, 16, seed=2)}
+    nodes = [
+        node("Sub", ["x", "x"], "zeros"),
+        node("MatMul", ["zeros", "silent.weight"], "h"),
+        node("MatMul", ["x", "loud.weight"], "g"),
+        node("Add", ["h", "g"], "y"),
+    ]
+    file = graph_file(tmp_path, nodes, weights, 16)
+    graph, one, stage = calibrated(file, [{"x": normal(1, 50, 16)}], Choices(), name=name, target=target)
+    silent, loud = sorted(one.layers, key=lambda layer: layer.name, reverse=True)
+    assert (silent.kept_as, silent.snr_db, stage.wider) == ("float32", None, 1)
+    assert loud.kept_as.startswith("int8")
+    assert np.array_equal(graph.array("silent.weight"), weights["silent.weight"])
+
+
+def test_the_output_of_a_convolution_that_gave_zeros_is_not_cut_off(tmp_path: Path) -> None:
+    weights = {"conv.weight": np.zeros((6, 4, 3), np.float32), "bias": np.zeros(6, np.float32)}
+    file = graph_file(tmp_path, [node("Conv", ["x", "conv.weight", "bias"], "y", pads=[1, 1])], weights, 30)
+    graph, _, _ = calibrated(file, [{"x": normal(1, 4, 30)}], Choices(), target="onnxruntime")
+    assert kinds(graph) == ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv"]
+
+
 def test_convolutions_have_a_scale_for_every_output(tmp_path: Path) -> None:
     weights = {"conv.weight": normal(6, 4, 3), "up.weight": normal(6, 5, 4), "bias": normal(6)}
     nodes = [

@@ -115,7 +115,7 @@ def _print(report: CalibrationReport, output: Path, cost: dict[str, Any]) -> Non
         rows.append(
             (
                 f"{layer.component}: {layer.name}",
-                f"{layer.snr_db:.1f}",
+                f"{layer.snr_db:.1f}" if layer.snr_db is not None else "",
                 layer.kept_as,
                 layer.method or "",
                 f"{layer.smoothing:g}" if layer.smoothing else "",
