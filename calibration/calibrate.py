@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .choices import Choices
-from .component import ComponentCalibration, asked_bits
+from .component import asked_bits, calibrate_component
 from .component_graph import ComponentGraph
 from .feeds import Feeds, Sample, whole_feeds
 from .layers import find_groups
@@ -29,9 +29,6 @@ SCALE_BITS = 0.5
 """For each weight: more than what its share of a scale takes, at every size of a block that is used."""
 REPORT = "calibration"
 """Folder of the bundle for the report and its picture."""
-
-ATTEMPTS = 4
-"""At a component whose output is not good enough: each gives back a quarter of the layers that are still rounded."""
 
 Progress = Callable[[str, int, int], object]
 """Called with (component, nodes done, nodes in all)."""
@@ -77,25 +74,20 @@ def calibrate(
         for name in names:
             raw = feeds.samples(name, choices.samples)
             inputs = _whole(bundle, name, graphs[name], raw, threads)
-            tried = choices
-            for _ in range(ATTEMPTS):
-                one = ComponentCalibration(name, graphs[name], inputs, tried, bundle.target, folder / "components")
-                try:
-                    stage = one.run(raw, threads=threads, progress=_named(progress, name))
-                finally:
-                    one.close()
-                levels = sorted(
-                    layer.snr_db for layer in one.layers if layer.kept_as == "int8" and layer.snr_db is not None
-                )
-                if stage.snr_db >= choices.reach_db or not levels:
-                    break
-                tried = replace(choices, keep_below_db=levels[len(levels) // 4] + 1e-9)
+            stage, own = calibrate_component(
+                name,
+                graphs[name],
+                inputs,
+                choices,
+                bundle.target,
+                folder / "components",
+                raw,
+                threads=threads,
+                progress=_named(progress, name),
+            )
             stages.append(stage)
-            layers += one.layers
-            if unknown := [layer.name for layer in one.layers if layer.snr_db is None]:
-                notes.append(
-                    f"{name}: as wide as before, as the feeds hold only zeros of its input: {', '.join(unknown)}"
-                )
+            layers += own
+            notes += _found(stage, own)
         report = CalibrationReport(choices.precision, choices.to_json(), tuple(layers), tuple(stages), tuple(notes))
         report = _with_picture(report, folder)
         (folder / REPORT / "report.json").write_text(
@@ -153,6 +145,18 @@ def _whole(bundle: Bundle, name: str, graph: ComponentGraph, raw: Sequence[Sampl
                 fix="Record again with this version of vita-edge.",
             )
     return feeds
+
+
+def _found(stage: StageReport, layers: Sequence[LayerReport]) -> Iterator[str]:
+    """What should be known of a component that was calibrated."""
+    if unknown := [layer.name for layer in layers if layer.snr_db is None]:
+        yield f"{stage.component}: as wide as before, as the feeds hold only zeros of its input: {', '.join(unknown)}"
+    if not stage.reached:
+        yield (
+            f"{stage.component} reaches {stage.snr_db:.1f} dB and not {stage.target_db:g}, with {stage.wider} of "
+            f"{len(layers)} layers wider than asked: more different feeds, another --method or --weights, or "
+            f"--keep-below may bring it nearer"
+        )
 
 
 def _named(progress: Progress | None, name: str) -> Callable[[int, int], object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,12 +31,14 @@ from .weight_scales import (
     round_blocks,
 )
 
-__all__ = ["ComponentCalibration", "asked_bits"]
+__all__ = ["ComponentCalibration", "asked_bits", "calibrate_component"]
 
 Floats = NDArray[np.float32]
 
 GPTQ_ROWS = 8
 """Times as many rows as trials need."""
+ATTEMPTS = 4
+"""At a component whose output is not good enough: each gives more bits to a quarter of the layers that are rounded."""
 
 
 def asked_bits(component: str, groups: Sequence[Group], choices: Choices) -> Iterator[tuple[Layer, int]]:
@@ -54,12 +57,21 @@ class ComponentCalibration:
     Args:
         target: backend that the bundle was written for; ``onnxruntime`` has an operator of its own for blocks.
         feeds: what the graph takes, sample by sample.
+        least_db: layers with less signal to noise get more bits, even if ``choices`` would bear them.
     """
 
     def __init__(
-        self, name: str, graph: ComponentGraph, feeds: Sequence[Sample], choices: Choices, target: str, folder: Path
+        self,
+        name: str,
+        graph: ComponentGraph,
+        feeds: Sequence[Sample],
+        choices: Choices,
+        target: str,
+        folder: Path,
+        least_db: float = -math.inf,
     ) -> None:
         self._name, self._graph, self._feeds, self._choices = name, graph, feeds, choices
+        self._least_db = least_db
         self._packed = target == "onnxruntime"
         self._alone = choices.weights_alone(name)
         self._rewrite = Rewrite(graph, folder)
@@ -118,7 +130,7 @@ class ComponentCalibration:
             return
         choices = self._choices
         found = best_trial(self._graph, group, seen, choices.method, smoothing=choices.smoothing)
-        kept = [choices.keeps(level, 8) for level in found.snr_db]
+        kept = [self._bears(level, 8) for level in found.snr_db]
         if all(kept) and self._packed and (gather := table_of(self._graph, group)) is not None:
             self._rewrite.table(gather, group.x, found.range, seen.dtype)
         for k, layer in enumerate(group.layers):
@@ -136,6 +148,9 @@ class ComponentCalibration:
         if any(kept) and found.factor is not None and group.norm:
             for name in group.norm.vectors:
                 self._rewrite.values(name, self._graph.array(name).astype(np.float32) / found.factor)
+
+    def _bears(self, snr_db: float, bits: int) -> bool:
+        return snr_db >= self._least_db and self._choices.keeps(snr_db, bits)
 
     def _output(self, layer: Layer) -> str:
         return str(self._graph.nodes[layer.node].output[0])
@@ -159,7 +174,7 @@ class ComponentCalibration:
                 bits, snr, write = 8, *self._in_channels(layer, seen)
             else:
                 snr, write = self._in_blocks(layer, seen, factor, block, bits)
-            if self._choices.keeps(snr, bits):
+            if self._bears(snr, bits):
                 write()
                 return self._report(layer, f"int{bits} weight", seen, snr)
             if bits == 8:
@@ -247,4 +262,36 @@ class ComponentCalibration:
             wider=sum(layer.kept_as in wide_types or (asked == 4 and "8" in layer.kept_as) for layer in self.layers),
             feeds=feeds,
             same_choice=judge.same_choice,
+            target_db=self._choices.target_db(self._name),
+            least_db=self._least_db if math.isfinite(self._least_db) else None,
         )
+
+
+def calibrate_component(
+    name: str,
+    graph: ComponentGraph,
+    feeds: Sequence[Sample],
+    choices: Choices,
+    target: str,
+    folder: Path,
+    raw: Sequence[Sample],
+    *,
+    threads: int,
+    progress: Callable[[int, int], object],
+) -> tuple[StageReport, list[LayerReport]]:
+    """Write the graph into ``folder``, with as many layers rounded as the signal to noise to be reached allows.
+
+    See :class:`ComponentCalibration`.
+    """
+    least = -math.inf
+    for _ in range(ATTEMPTS):
+        one = ComponentCalibration(name, graph, feeds, choices, target, folder, least)
+        try:
+            stage = one.run(raw, threads=threads, progress=progress)
+        finally:
+            one.close()
+        rounded = [layer.snr_db for layer in one.layers if layer.kept_as.startswith("int") and layer.snr_db is not None]
+        if stage.reached or not rounded:
+            break
+        least = math.nextafter(sorted(rounded)[len(rounded) // 4], math.inf)
+    return stage, one.layers

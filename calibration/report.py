@@ -50,6 +50,14 @@ class StageReport:
     """sha256 of the samples."""
     same_choice: float | None = None
     """Of a decoder: part of the positions at which the most likely token is the same."""
+    target_db: float | None = None
+    """Signal to noise that was to be reached."""
+    least_db: float | None = None
+    """Layers with less were given back to come nearer to it; None where none had to be."""
+
+    @property
+    def reached(self) -> bool:
+        return self.target_db is None or self.snr_db >= self.target_db
 
 
 @dataclass(frozen=True)

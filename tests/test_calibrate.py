@@ -212,6 +212,19 @@ def test_layers_that_were_fed_zeros_are_named(
     assert told["layers"][0]["snr_db"] is None and told["layers"][0]["kept_as"] == "float32"
 
 
+def test_what_is_not_reached_is_said(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["calibrate", str(tiny_bundle.path), "--feeds", str(feeds), "-o", str(tmp_path / "out")]
+    options = ["--component", "vision", "--method", "minmax", "--samples", "2", "--reach", "90"]
+    assert main([*command, *options]) == 0
+    printed = capsys.readouterr()
+    assert "not reached: vision (" in printed.out.splitlines()[-1] and "of 90 dB)" in printed.out.splitlines()[-1]
+    assert "note: vision reaches" in printed.err
+    told = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
+    assert told["stages"][0]["target_db"] == 90 and told["notes"][0].startswith("vision reaches")
+
+
 def test_damaged_feeds_are_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is no recording"):
         Feeds.open(tmp_path)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from vita_edge.calibration.choices import Choices
-from vita_edge.calibration.component import ComponentCalibration
+from vita_edge.calibration.component import ComponentCalibration, calibrate_component
 from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Sample, whole_feeds
 from vita_edge.calibration.judge import head_step, judged
@@ -320,6 +320,54 @@ def test_a_matrix_that_is_turned_before_its_product_is_rounded_like_any_other(
         assert [layer.kept_as for layer in one.layers] == ["int8", "float32"]
         assert not np.array_equal(want.array("layers.2/b.weight"), weights["layers.2/b.weight"])
     assert kinds(got).count("Transpose") == sum(layer.kept_as == "float32" for layer in other.layers)
+
+
+def chain(folder: Path) -> Path:
+    """Four products in a row, each of 64 by 64."""
+    weights = {f"layers.{i}/w.weight": normal(64, 64, seed=i) / 8 for i in range(1, 5)}
+    names = ["x", "a", "b", "c", "y"]
+    return graph_file(
+        folder, [node("MatMul", [names[i], kept], names[i + 1]) for i, kept in enumerate(weights)], weights, 64
+    )
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "onnxruntime"])
+def test_weights_alone_get_more_bits_until_the_target_is_reached(tmp_path: Path, target: str) -> None:
+    def levels(folder: Path, reach: float | None) -> tuple[StageReport, list[str]]:
+        choices = Choices(precision="int4", weights="rtn", block=32, keep_below_db=0, head="int4", reach_db=reach)
+        (folder / "out").mkdir(parents=True)
+        one = calibrate_component(
+            "llm",
+            ComponentGraph(chain(folder)),
+            feeds := [{"x": normal(1, 64, 64)}],
+            choices,
+            target,
+            folder / "out",
+            feeds,
+            threads=1,
+            progress=lambda done, total: None,
+        )
+        return one[0], [layer.kept_as for layer in one[1]]
+
+    freely, kept = levels(tmp_path / "freely", None)
+    assert kept == ["int4 weight"] * 4 and freely.reached and freely.target_db is None and freely.snr_db < 17
+    better, kept = levels(tmp_path / "better", freely.snr_db + 1)
+    assert better.reached and "int8 weight" in kept and "int4 weight" in kept and better.least_db is not None
+    missed, _ = levels(tmp_path / "missed", 150)
+    assert not missed.reached and missed.snr_db > better.snr_db
+
+
+def test_a_layer_that_is_too_bad_stays_wide_when_others_are_given_back(tmp_path: Path) -> None:
+    """8 bits must have more than 4 bits must, whatever is asked of both to come nearer to a target."""
+    weight, x = normal(16, 16), normal(1, 64, 16)
+    weight[0], x[..., 0] = 60, 0  # one input is loud, and not fed: of the others 8 bits leave some 15 dB
+    file = graph_file(tmp_path, [node("MatMul", ["x", "layers.0/w.weight"], "y")], {"layers.0/w.weight": weight}, 16)
+    (tmp_path / "out").mkdir()
+    one = ComponentCalibration(
+        "llm", ComponentGraph(file), [{"x": x}], Choices("int4"), "tensorrt", tmp_path / "out", 9.0
+    )
+    one.run([], threads=1, progress=lambda done, total: None)
+    assert 9 < (one.layers[0].snr_db or 0) < 20 and one.layers[0].kept_as == "float32"
 
 
 def test_gptq_makes_up_for_rounding_where_inputs_are_correlated() -> None:
