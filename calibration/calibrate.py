@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.bundle import COMPONENTS, MANIFEST, Bundle, sha256_of
-from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.errors import Misuse
 from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .choices import Choices
 from .component import asked_bits, calibrate_component
 from .component_graph import ComponentGraph
-from .feeds import Feeds, Sample, whole_feeds
+from .feeds import PREFIX, Feeds, Sample, whole_feeds
 from .layers import find_groups
 from .picture import picture_png
 from .report import CalibrationReport, LayerReport, StageReport
@@ -72,8 +72,9 @@ def calibrate(
         _copy(bundle, folder, changed)
         (folder / "components").mkdir(exist_ok=True)
         for name in names:
-            raw = feeds.samples(name, choices.samples)
-            inputs = _whole(bundle, name, graphs[name], raw, threads)
+            prefill = _prefill(bundle, graphs[name])
+            raw = feeds.samples(name, choices.samples, graphs[name].inputs, prefill.inputs if prefill else ())
+            inputs = _whole(graphs[name], prefill, raw, threads)
             stage, own = calibrate_component(
                 name,
                 graphs[name],
@@ -124,27 +125,26 @@ def _chosen(bundle: Bundle, feeds: Feeds, components: Sequence[str] | None) -> t
         )
     missing = [name for name in wanted if not feeds.files.get(name)]
     if missing and (components is not None or len(missing) == len(wanted)):
-        feeds.samples(missing[0], 1)  # says that there are none
+        feeds.samples(missing[0], 1, ())  # says that there are none
     names = [name for name in wanted if name not in missing]
     return names, [f"{name} was left as it is: the feeds hold nothing of it" for name in missing]
 
 
-def _whole(bundle: Bundle, name: str, graph: ComponentGraph, raw: Sequence[Sample], threads: int) -> list[Sample]:
+def _prefill(bundle: Bundle, graph: ComponentGraph) -> ComponentGraph | None:
+    """What fills the cache of ``graph`` before it begins, where it is the speech decoder."""
+    if "code" not in {spec.name for spec in graph.inputs}:
+        return None
+    return ComponentGraph(bundle.components["speech_prefill"].graph)
+
+
+def _whole(graph: ComponentGraph, prefill: ComponentGraph | None, raw: Sequence[Sample], threads: int) -> list[Sample]:
     """What the graph takes for each sample; the speech decoder's cache is filled as in a talk."""
-    prefixes: Sequence[Sample | None] = [None] * len(raw)
-    if any("text_embeds" in sample for sample in raw) and "text_embeds" not in {spec.name for spec in graph.inputs}:
-        prefill = ComponentGraph(bundle.components["speech_prefill"].graph)
-        sentences = [whole_feeds(prefill.inputs, {"text_embeds": sample["text_embeds"]}) for sample in raw]
-        prefixes = run_graph(prefill, sentences, threads=threads)
-    feeds = [whole_feeds(graph.inputs, sample, prefix) for sample, prefix in zip(raw, prefixes)]
-    for spec, array in ((spec, feeds[0][spec.name]) for spec in graph.inputs):
-        if spec.mismatch(array):
-            raise BadInput(
-                f"The feeds of {name} do not fit its graph.",
-                why=f"{spec.mismatch(array)}.",
-                fix="Record again with this version of vita-edge.",
-            )
-    return feeds
+    filled = [i for i, sample in enumerate(raw) if prefill and PREFIX in sample]
+    prefixes: dict[int, Sample] = {}
+    if prefill and filled:
+        sentences = [whole_feeds(prefill.inputs, {PREFIX: raw[i][PREFIX]}) for i in filled]
+        prefixes = dict(zip(filled, run_graph(prefill, sentences, threads=threads)))
+    return [whole_feeds(graph.inputs, sample, prefixes.get(i)) for i, sample in enumerate(raw)]
 
 
 def _found(stage: StageReport, layers: Sequence[LayerReport]) -> Iterator[str]:

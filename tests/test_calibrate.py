@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from vita_edge.cli import main
 from vita_edge.engines.bundle import COMPONENTS, Bundle
 from vita_edge.engines.errors import BadInput, Misuse, OutputFailed
 from vita_edge.engines.recording import model_identity
+from vita_edge.engines.tensors import Array
 from vita_edge.engines.whole_folder import DISK_RESERVE_BYTES
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice import write_checkpoint
@@ -195,6 +197,56 @@ def test_a_component_that_was_not_used_is_named(tiny_bundle: Bundle, feeds: Path
     report = calibrate(tiny_bundle.path, less, tmp_path / "out", QUICK)
     assert [stage.component for stage in report.stages] == ["codec"]
     assert any(note.startswith("vision was left as it is") for note in report.notes)
+
+
+def with_last_sample(feeds: Path, folder: Path, component: str, **changed: Array | None) -> Path:
+    """A copy of ``feeds`` in which some tensors of the last sample are others, or missing."""
+    shutil.copytree(feeds, folder)
+    last = sorted((folder / component).iterdir())[-1]
+    kept = {**np.load(last), **changed}
+    np.savez(last, **{name: array for name, array in kept.items() if array is not None})
+    return last
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_feeds_that_are_no_numbers_are_refused(tiny_bundle: Bundle, feeds: Path, tmp_path: Path, value: float) -> None:
+    rows = np.load(sorted((feeds / "llm").iterdir())[-1])["inputs_embeds"].copy()
+    rows[0, -1, 3] = value
+    file = with_last_sample(feeds, tmp_path / "feeds", "llm", inputs_embeds=rows)
+    with pytest.raises(BadInput, match="no number") as told:
+        calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", QUICK, components=["llm"])
+    assert str(file) in told.value.what and "inputs_embeds has 1 NaN or infinite" in told.value.why
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("component", "changed", "why"),
+    [
+        ("llm", {"inputs_embeds": None}, "inputs_embeds is missing"),
+        ("llm", {"hidden": np.zeros((1, 2, 128), np.float32)}, "hidden is not one of its inputs"),
+        ("vision", {"pixel_values": np.zeros((1, 3, 8, 8), np.float32)}, "pixel_values has shape"),
+        ("speech_decoder", {"text_embeds": np.zeros((1, 2, 7), np.float32)}, "text_embeds has shape"),
+        ("codec", {"codes": np.zeros((1, 4), np.float32)}, "codes is float32, expected int64"),
+    ],
+)
+def test_feeds_that_do_not_fit_are_refused_whichever_sample_it_is(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, component: str, changed: dict[str, Array | None], why: str
+) -> None:
+    """None is filled in: a decoder that was fed nothing would be calibrated on zeros."""
+    file = with_last_sample(feeds, tmp_path / "feeds", component, **changed)
+    every = replace(QUICK, samples=64)
+    with pytest.raises(BadInput, match="do not fit") as told:
+        calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", every, components=[component])
+    assert str(file) in told.value.what and why in told.value.why
+
+
+def test_a_sequence_without_a_prefix_is_calibrated_beside_others(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path
+) -> None:
+    with_last_sample(feeds, tmp_path / "feeds", "speech_decoder", text_embeds=None)
+    every = replace(QUICK, samples=64)
+    report = calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", every, components=["speech_decoder"])
+    assert report.stages[0].snr_db > 20
 
 
 def test_layers_that_were_fed_zeros_are_named(
