@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.bundle import COMPONENTS, MANIFEST, Bundle, sha256_of
-from vita_edge.engines.errors import Misuse
+from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .choices import Choices
@@ -24,7 +24,7 @@ from .walk import run_graph
 
 __all__ = ["Choices", "calibrate"]
 
-WIDE = ("fp32", "fp16")
+WIDE, NARROW = ("fp32", "fp16"), ("int4", "int8")
 SCALE_BITS = 0.5
 """For each weight: more than what its share of a scale takes, at every size of a block that is used."""
 REPORT = "calibration"
@@ -52,7 +52,7 @@ def calibrate(
         force: replace a bundle that is already there.
 
     Raises:
-        BadBundle: the bundle is damaged.
+        BadBundle: the bundle is damaged; files that are read are compared with their checksums.
         BadInput: the feeds are damaged, of another model, or hold nothing of a component that was named.
         Misuse: a component is unknown or already quantised; something is in the way at ``output``.
         OutputFailed: no space or no permission.
@@ -63,13 +63,15 @@ def calibrate(
     names, notes = _chosen(bundle, feeds, components)
     manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
     graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
+    _check_sources(bundle, names)
     place = free_place(output, lambda there: _refusal(there, force))
+    earlier = _earlier_report(bundle, manifest, names)
     layers: list[LayerReport] = []
     stages: list[StageReport] = []
     needed = _expected_bytes(bundle, graphs, choices)
     with whole_folder(place, needed, what="bundle", replace=force and (place / MANIFEST).is_file()) as folder:
         changed = {file for name in names for file in bundle.components[name].files}
-        _copy(bundle, folder, changed)
+        copied = _copy(bundle, folder, changed)
         (folder / "components").mkdir(exist_ok=True)
         for name in names:
             prefill = _prefill(bundle, graphs[name])
@@ -89,12 +91,14 @@ def calibrate(
             stages.append(stage)
             layers += own
             notes += _found(stage, own)
-        report = CalibrationReport(choices.precision, choices.to_json(), tuple(layers), tuple(stages), tuple(notes))
+        report = CalibrationReport(
+            choices.precision, choices.to_json(), tuple(layers), tuple(stages), tuple(notes), earlier
+        )
         report = _with_picture(report, folder)
         (folder / REPORT / "report.json").write_text(
             json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8"
         )
-        _write_manifest(manifest, folder, names, choices, report)
+        _write_manifest(manifest, folder, names, report, {name: manifest["files"][name] for name in copied})
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return replace(report, bytes=size)
 
@@ -163,13 +167,26 @@ def _named(progress: Progress | None, name: str) -> Callable[[int, int], object]
     return lambda done, total: progress(name, done, total) if progress else None
 
 
-def _copy(bundle: Bundle, folder: Path, changed: set[Path]) -> None:
-    """Files that stay as they are."""
-    for name in bundle.files:
-        source = bundle.path / name
-        if source not in changed:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, folder / name)
+def _check_sources(bundle: Bundle, names: Sequence[str]) -> None:
+    """What is rounded gets checksums of its own: damage would be found no more."""
+    read = {*names, *(["speech_prefill"] if "speech_decoder" in names else [])}
+    for file in (file for name in COMPONENTS if name in read for file in bundle.components[name].files):
+        name = file.relative_to(bundle.path).as_posix()
+        if sha256_of(file) != bundle.files[name][1]:
+            raise BadBundle(
+                f"The bundle {bundle.path} is damaged.",
+                why=f"{name} does not have the checksum that its manifest tells.",
+                fix="Copy the bundle again, or export the checkpoint again.",
+            )
+
+
+def _copy(bundle: Bundle, folder: Path, changed: set[Path]) -> list[str]:
+    """Files that stay as they are, and keep the checksums that they had: damage stays to be found."""
+    names = [name for name in bundle.files if bundle.path / name not in changed and not name.startswith(f"{REPORT}/")]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.path / name, folder / name)
+    return names
 
 
 def _with_picture(report: CalibrationReport, folder: Path) -> CalibrationReport:
@@ -183,22 +200,49 @@ def _with_picture(report: CalibrationReport, folder: Path) -> CalibrationReport:
 
 
 def _write_manifest(
-    manifest: dict[str, Any], folder: Path, names: Sequence[str], choices: Choices, report: CalibrationReport
+    manifest: dict[str, Any],
+    folder: Path,
+    names: Sequence[str],
+    report: CalibrationReport,
+    known: Mapping[str, Mapping[str, Any]],
 ) -> None:
+    """What is true of the bundle now; ``known`` are bytes and checksums of files that were copied."""
     for name in names:
-        narrow = "int4" if choices.precision == "int4" and name == "llm" else "int8"
-        manifest["components"][name]["precision"] = narrow
-    manifest["precision"] = choices.precision
+        kept = {layer.kept_as.split()[0] for layer in report.layers if layer.component == name}
+        if narrow := [precision for precision in NARROW if precision in kept]:
+            manifest["components"][name]["precision"] = narrow[0]
+    everywhere = {part["precision"] for part in manifest["components"].values()}
+    manifest["precision"] = next((each for each in NARROW if each in everywhere), manifest["precision"])
+    earlier = manifest.get("calibration", {"components": [], "feeds": {}})
     manifest["calibration"] = {
-        "components": list(names),
-        "feeds": {stage.component: stage.feeds for stage in report.stages},
+        "components": [name for name in COMPONENTS if name in (*earlier["components"], *names)],
+        "feeds": {**earlier["feeds"], **{stage.component: stage.feeds for stage in report.stages}},
         "report": f"{REPORT}/report.json",
     }
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
     manifest["files"] = {
-        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files
+        name: known.get(name) or {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file, name in ((file, file.relative_to(folder).as_posix()) for file in files)
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _earlier_report(bundle: Bundle, manifest: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
+    """What was found of other components when the bundle was calibrated before."""
+    told = manifest.get("calibration", {}).get("report")
+    if told not in bundle.files:
+        return None
+    try:
+        earlier = json.loads((bundle.path / told).read_text("utf-8"))
+        for key in ("stages", "layers"):
+            earlier[key] = [each for each in earlier[key] if each["component"] not in names]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadBundle(
+            f"{bundle.path / told} cannot be read.",
+            why=f"{type(error).__name__}: {error}.",
+            fix="Copy the bundle again, or calibrate the one that it was made of again.",
+        ) from error
+    return dict(earlier)
 
 
 def _refusal(target: Path, force: bool) -> Misuse | None:

@@ -67,6 +67,8 @@ class CalibrationReport:
     layers: tuple[LayerReport, ...]
     stages: tuple[StageReport, ...]
     notes: tuple[str, ...] = ()
+    earlier: Mapping[str, Any] | None = None
+    """The report of the calibration before, of other components of the bundle, as :meth:`to_json` told it."""
     bytes: int = 0
     """Of the bundle that was written."""
 
@@ -86,6 +88,7 @@ class CalibrationReport:
             "notes": list(self.notes),
             "stages": [_rounded(asdict(stage)) for stage in sorted(self.stages, key=lambda stage: stage.snr_db)],
             "layers": [_rounded(asdict(layer)) for layer in self.worst_first()],
+            "earlier": self.earlier,
         }
 
 

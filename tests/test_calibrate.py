@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from spoil import flip_byte
 from vita_edge.calibration.calibrate import calibrate
 from vita_edge.calibration.choices import Choices
 from vita_edge.calibration.component_graph import ComponentGraph
@@ -20,7 +22,7 @@ from vita_edge.calibration.feeds import Feeds
 from vita_edge.calibration.report import CalibrationReport
 from vita_edge.cli import main
 from vita_edge.engines.bundle import COMPONENTS, Bundle
-from vita_edge.engines.errors import BadInput, Misuse, OutputFailed
+from vita_edge.engines.errors import BadBundle, BadInput, Misuse, OutputFailed
 from vita_edge.engines.recording import model_identity
 from vita_edge.engines.tensors import Array
 from vita_edge.engines.whole_folder import DISK_RESERVE_BYTES
@@ -197,6 +199,49 @@ def test_a_component_that_was_not_used_is_named(tiny_bundle: Bundle, feeds: Path
     report = calibrate(tiny_bundle.path, less, tmp_path / "out", QUICK)
     assert [stage.component for stage in report.stages] == ["codec"]
     assert any(note.startswith("vision was left as it is") for note in report.notes)
+
+
+def test_damage_is_not_written_on_with_a_new_checksum(bundle_copy: Path, feeds: Path, tmp_path: Path) -> None:
+    flip_byte(bundle_copy / "components" / "codec.bin", 64)
+    calibrate(bundle_copy, feeds, tmp_path / "out", QUICK, components=["vision"])
+    assert list(Bundle.open(tmp_path / "out").damaged_files()) == ["components/codec.bin"]
+    with pytest.raises(BadBundle, match="damaged") as told:
+        calibrate(bundle_copy, feeds, tmp_path / "other", QUICK, components=["codec"])
+    assert "components/codec.bin" in told.value.why
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_bundle_of_which_nothing_was_rounded_says_so(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
+    choices = replace(QUICK, keep_below_db=190)
+    report = calibrate(tiny_bundle.path, feeds, tmp_path / "out", choices, components=["vision"])
+    assert {layer.kept_as for layer in report.layers} == {"float32"}
+    bundle = Bundle.open(tmp_path / "out")
+    assert (bundle.precision, bundle.components["vision"].precision) == ("fp32", "fp32")
+
+
+def test_four_bits_that_no_layer_bears_are_not_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
+    choices = Choices(precision="int4", weights="rtn", samples=2, keep_below_db=30)
+    calibrate(tiny_bundle.path, feeds, tmp_path / "out", choices, components=["llm"])
+    bundle = Bundle.open(tmp_path / "out")
+    assert (bundle.precision, bundle.components["llm"].precision) == ("int8", "int8")
+
+
+def test_another_component_can_be_calibrated_later(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrate(tiny_bundle.path, feeds, tmp_path / "one", QUICK, components=["vision"])
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # the picture cannot be drawn a second time
+    calibrate(tmp_path / "one", feeds, tmp_path / "both", QUICK, components=["codec"])
+    told = json.loads((tmp_path / "both" / "manifest.json").read_text("utf-8"))
+    assert told["calibration"]["components"] == ["vision", "codec"]
+    assert set(told["calibration"]["feeds"]) == {"vision", "codec"}
+    report = json.loads((tmp_path / "both" / "calibration" / "report.json").read_text("utf-8"))
+    assert [stage["component"] for stage in report["stages"]] == ["codec"]
+    assert [stage["component"] for stage in report["earlier"]["stages"]] == ["vision"]
+    assert {layer["component"] for layer in report["earlier"]["layers"]} == {"vision"}
+    assert (tmp_path / "one" / "calibration" / "report.png").is_file()
+    assert not (tmp_path / "both" / "calibration" / "report.png").exists()  # it would show vision alone
+    assert list(Bundle.open(tmp_path / "both").damaged_files()) == []
 
 
 def with_last_sample(feeds: Path, folder: Path, component: str, **changed: Array | None) -> Path:
