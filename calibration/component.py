@@ -19,7 +19,7 @@ from .ranges import Observed, own_range
 from .report import LayerReport, StageReport
 from .rewrite import Rewrite
 from .trial import Measured, best_trial, columns_of, layer_snr_db
-from .walk import Watcher, kept_outputs, walk
+from .walk import kept_outputs, together, walk
 from .weight_scales import (
     Blocked,
     BlockGrid,
@@ -92,7 +92,7 @@ class ComponentCalibration:
         self._graph.head_step = head_step(self._graph, self._feeds)
         exact, keepers = kept_outputs(self._graph.outputs, len(self._feeds))
         seen = {group.x: self._observed(group) for group in self._groups}
-        watched: dict[str, Watcher] = {**seen, **self._outputs, **keepers}
+        watched = together(seen, self._outputs, keepers)
         waiting = list(self._groups)
         for segment in walk(self._graph, self._feeds, watched, threads=threads):
             while waiting and max(layer.node for layer in waiting[0].layers) < segment.stop:

@@ -191,6 +191,20 @@ def test_a_layer_that_rounding_ruins_stays_as_it_is(tmp_path: Path) -> None:
     assert stage.wider == 1 and stage.snr_db > 30
 
 
+def test_what_a_layer_hands_out_is_seen_by_the_layer_that_reads_it_too(tmp_path: Path) -> None:
+    """Also where it is an output of the graph."""
+    weights = {"one.weight": normal(6, 4, 3), "two.weight": normal(5, 6, 3), "three.weight": normal(28, 8)}
+    nodes = [
+        node("Conv", ["x", "one.weight"], "h", pads=[1, 1]),
+        node("Conv", ["h", "two.weight"], "y"),
+        node("MatMul", ["y", "three.weight"], "unread"),
+    ]
+    file = graph_file(tmp_path, nodes, weights, 30)
+    _, one, _ = calibrated(file, [{"x": normal(1, 4, 30)}], Choices(), target="onnxruntime")
+    assert {layer.name: layer.values for layer in one.layers} == {"one": 4 * 30, "two": 6 * 30, "three": 5 * 28}
+    assert {layer.kept_as for layer in one.layers} == {"int8"}
+
+
 @pytest.mark.parametrize(("name", "target"), [("vision", "tensorrt"), ("codec", "onnxruntime"), ("llm", "onnxruntime")])
 def test_a_layer_that_was_fed_zeros_stays_as_it_is(tmp_path: Path, name: str, target: str) -> None:
     """Its range would be nothing, and whatever it reads in use would be cut off."""
