@@ -15,10 +15,10 @@ from .component_graph import ComponentGraph
 from .feeds import Sample, digest
 from .judge import Judge, head_step
 from .layers import MOVES, Group, Layer, find_groups, table_of
-from .ranges import Observed, own_range
+from .ranges import Observed, Range, own_range
 from .report import LayerReport, StageReport
 from .rewrite import Rewrite
-from .trial import Measured, best_trial, columns_of, layer_snr_db
+from .trial import Measured, best_trial, columns_of, layer_snr_db, with_rounded_outputs
 from .walk import kept_outputs, together, walk
 from .weight_scales import (
     Blocked,
@@ -77,14 +77,15 @@ class ComponentCalibration:
         self._rewrite = Rewrite(graph, folder)
         self._groups = find_groups(graph)
         self._bits = dict(asked_bits(name, self._groups, choices))
-        results = [graph.nodes[la.node].output[0] for g in self._groups for la in g.layers if la.kind != "MatMul"]
+        results = [graph.nodes[la.node].output[0] for g in self._groups for la in g.layers if la.kind == "Conv"]
         self._outputs = {
             name: Observed(len(feeds), None)
             for name in results
             if self._packed and not any(graph.nodes[i].op_type in MOVES for i in graph.consumers.get(name, ()))
         }
-        """Of convolutions: the CPU computes one in integers where its output is rounded, too. Not before what moves
-        values: ONNX Runtime 1.32 carries the rounding on through that, and forgets that it is signed."""
+        """Of convolutions: the CPU computes one in integers where its output is rounded, too; a transposed one never.
+        Not before what moves values: ONNX Runtime 1.32 carries the rounding on through that, and forgets that it is
+        signed."""
         self.layers: list[LayerReport] = []
 
     def run(self, raw: Sequence[Sample], *, threads: int, progress: Callable[[int, int], object]) -> StageReport:
@@ -130,17 +131,18 @@ class ComponentCalibration:
             return
         choices = self._choices
         found = best_trial(self._graph, group, seen, choices.method, smoothing=choices.smoothing)
+        ends = [self._end(layer, seen) for layer in group.layers]
+        found = with_rounded_outputs(self._graph, group, seen, found, ends)
         kept = [self._bears(level, 8) for level in found.snr_db]
         if all(kept) and self._packed and (gather := table_of(self._graph, group)) is not None:
             self._rewrite.table(gather, group.x, found.range, seen.dtype)
         for k, layer in enumerate(group.layers):
-            out = self._outputs.pop(self._output(layer), None)
             if kept[k]:
                 self._rewrite.activation(layer, group.x, found.range, seen.dtype)
                 values, scales = self._channels(layer, found.factor, seen.dtype)
                 self._rewrite.channel_weight(layer, values, scales, seen.dtype)
-                if out and out.amax and seen.dtype == "float32":
-                    self._rewrite.integer_convolution(layer, found.range, own_range(out, choices.method), scales)
+                if end := ends[k]:
+                    self._rewrite.integer_convolution(layer, found.range, end, scales)
             elif any(kept) and found.factor is not None:  # what it reads is smoothed for the others
                 smoothed = layer.values(self._graph).astype(np.float32) * found.factor[:, None]
                 self._rewrite.values(layer.weight, smoothed.T if layer.turned else smoothed)
@@ -154,6 +156,11 @@ class ComponentCalibration:
 
     def _output(self, layer: Layer) -> str:
         return str(self._graph.nodes[layer.node].output[0])
+
+    def _end(self, layer: Layer, seen: Observed) -> Range | None:
+        """The range that the output of a convolution is rounded in, where it is."""
+        out = self._outputs.pop(self._output(layer), None)
+        return own_range(out, self._choices.method) if out and out.amax and seen.dtype == "float32" else None
 
     def _channels(self, layer: Layer, factor: Floats | None, dtype: str) -> tuple[NDArray[np.int8], Floats]:
         """The whole weight in int8 and its scales; in float32 only so many outputs at a time."""

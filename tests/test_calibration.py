@@ -205,6 +205,34 @@ def test_what_a_layer_hands_out_is_seen_by_the_layer_that_reads_it_too(tmp_path:
     assert {layer.kept_as for layer in one.layers} == {"int8"}
 
 
+def test_the_cpu_rounds_the_output_of_a_convolution_but_not_of_a_transposed_one(tmp_path: Path) -> None:
+    """It has no transposed convolution in integers: rounding its output would be for nothing."""
+    weights = {"conv.weight": normal(6, 4, 3), "up.weight": normal(6, 5, 4)}
+    nodes = [
+        node("Conv", ["x", "conv.weight"], "h", pads=[1, 1]),
+        node("ConvTranspose", ["h", "up.weight"], "y", strides=[2]),
+    ]
+    file = graph_file(tmp_path, nodes, weights, 30)
+    graph, _, _ = calibrated(file, [{"x": normal(1, 4, 30)}], Choices(), target="onnxruntime")
+    rounded = [each.input[0] for each in graph.nodes if each.op_type == "QuantizeLinear"]
+    assert rounded == ["x", "h.exact", "h"]
+
+
+@pytest.mark.parametrize("bias", [0.0, 20.0])
+def test_what_is_told_of_a_convolution_counts_its_rounded_output(tmp_path: Path, bias: float) -> None:
+    """A bias that is far from what it is added to makes the output's steps coarse."""
+    weights = {"conv.weight": normal(6, 4, 3), "bias": normal(6) + np.float32(bias)}
+    file = graph_file(tmp_path, [node("Conv", ["x", "conv.weight", "bias"], "y", pads=[1, 1])], weights, 30)
+    feeds: list[Sample] = [{"x": normal(1, 4, 30)}]
+    choices = Choices(method="minmax", keep_below_db=-100)
+    graph, one, _ = calibrated(file, feeds, choices, target="onnxruntime")
+    want, got = (run_graph(each, feeds)[0]["y"] for each in (ComponentGraph(file), graph))
+    signal = np.square(want - weights["bias"][:, None]).sum()
+    measured = 10 * np.log10(signal / np.square(want - got).sum())
+    assert one.layers[0].snr_db == pytest.approx(measured, abs=0.2)
+    assert one.layers[0].minmax_db == one.layers[0].snr_db
+
+
 @pytest.mark.parametrize(("name", "target"), [("vision", "tensorrt"), ("codec", "onnxruntime"), ("llm", "onnxruntime")])
 def test_a_layer_that_was_fed_zeros_stays_as_it_is(tmp_path: Path, name: str, target: str) -> None:
     """Its range would be nothing, and whatever it reads in use would be cut off."""
