@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +40,9 @@ class Observed:
     """What was seen of one tensor: its largest magnitude, exactly, and some of its rows.
 
     Args:
-        samples: how many will be seen: rows are taken evenly from all.
-        rows: how many to keep in all; None keeps ``whole`` samples as they are (for convolutions).
+        samples: how many will be seen.
+        rows: how many to keep in all, as many of each sample; what a short one lacks, the others give. None keeps
+            ``whole`` samples as they are (for convolutions).
     """
 
     samples: int
@@ -67,8 +68,9 @@ class Observed:
         flat = array.reshape(-1, array.shape[-1])
         channels = np.maximum(flat.max(axis=0), -flat.min(axis=0)).astype(np.float32)
         self.channels = channels if self.channels is None else np.maximum(self.channels, channels)
-        quota = min(-(-self.rows // self.samples), len(flat))
-        self.kept.append(flat[np.arange(quota) * len(flat) // quota].astype(np.float32))
+        self.kept.append(_evenly(flat, self.rows).astype(np.float32))
+        most = _level([len(rows) for rows in self.kept], self.rows)
+        self.kept = [_evenly(rows, most) for rows in self.kept]
 
     def inputs(self) -> list[Floats]:
         """What a layer is tried on: one block of rows, or whole samples."""
@@ -84,6 +86,20 @@ class Observed:
         return Observed(
             self.samples, self.rows, self.whole, float(channels.max()), channels, self.values, self.dtype, kept
         )
+
+
+def _level(lengths: Sequence[int], room: int) -> int:
+    """How many to keep at most of each, so that all together fit into ``room``; at least one."""
+    for rank, length in enumerate(sorted(lengths)):
+        share = room // (len(lengths) - rank)
+        if length > share:
+            return max(share, 1)
+        room -= length
+    return max(lengths)
+
+
+def _evenly(rows: NDArray[Any], most: int) -> NDArray[Any]:
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 def candidates(seen: Observed, method: str) -> Iterator[Range]:

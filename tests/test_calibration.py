@@ -286,6 +286,27 @@ def test_a_percentile_leaves_a_tail_out_and_entropy_too() -> None:
     assert [each.method for each in candidates(seen, "percentile")] == ["percentile"]
 
 
+def test_short_samples_leave_their_share_of_rows_to_long_ones() -> None:
+    seen = Observed(samples=4, rows=100)
+    for number, length in enumerate((500, 3, 40, 200)):
+        seen(np.arange(length, dtype=np.float32)[None, :, None] + 1000 * number, number)
+    (rows,) = seen.inputs()
+    of_each = [rows[rows // 1000 == number] - 1000 * number for number in range(4)]
+    assert [len(each) for each in of_each] == [32, 3, 32, 32]
+    assert np.diff(of_each[0]).max() <= 2 * 500 / 32 and of_each[0].max() >= 470  # still spread over all of it
+    few = Observed(samples=2, rows=100)
+    few(normal(1, 10, 4), 0)
+    few(normal(1, 20, 4), 1)
+    assert [len(each) for each in few.inputs()] == [30]
+
+
+def test_more_samples_than_rows_give_one_each() -> None:
+    seen = Observed(samples=5, rows=2)
+    for number in range(5):
+        seen(normal(1, 7, 4), number)
+    assert [len(each) for each in seen.inputs()] == [5]
+
+
 def test_weights_alone_keep_the_activations(tmp_path: Path) -> None:
     file = graph_file(
         tmp_path, [node("MatMul", ["x", "layers.1/out.weight"], "y")], {"layers.1/out.weight": normal(32, 8)}, 32
