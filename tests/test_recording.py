@@ -196,7 +196,7 @@ def test_a_folder_of_questions_is_asked_one_by_one(
     tiny_bundle: Bundle, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "asked").mkdir()
-    (tmp_path / "asked" / "questions.txt").write_text("Hello.\nWhat do you see?\n")
+    (tmp_path / "asked" / "Questions.TXT").write_text("Hello.\n \n\nWhat do you see?\n\t\n")
     (tmp_path / "asked" / "a.png").write_bytes((golden / "data" / "inputs" / "square.png").read_bytes())
     arguments = ["--folder", str(tmp_path / "asked"), "--max-new-tokens", "4", "--json"]
     assert main(["record", str(tiny_bundle.path), "-o", str(tmp_path / "feeds"), *arguments]) == 0
