@@ -1,4 +1,7 @@
-"""From a bundle at full width and recorded feeds to a bundle with explicit Q/DQ. Same feeds, same bytes."""
+"""From a bundle at full width and recorded feeds to a bundle with explicit Q/DQ.
+
+Same feeds, same bytes, if numpy's products have the same number of threads: they add in another order with another.
+"""
 
 from __future__ import annotations
 

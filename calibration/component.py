@@ -87,6 +87,7 @@ class ComponentCalibration:
         Not before what moves values: ONNX Runtime 1.32 carries the rounding on through that, and forgets that it is
         signed."""
         self.layers: list[LayerReport] = []
+        self._wider = 0
 
     def run(self, raw: Sequence[Sample], *, threads: int, progress: Callable[[int, int], object]) -> StageReport:
         """Quantise and write; ``raw`` are the samples as they were recorded, for their digest."""
@@ -241,6 +242,7 @@ class ComponentCalibration:
         found: Measured | None = None,
         k: int = 0,
     ) -> None:
+        self._wider += kept_as is None or not kept_as.startswith(f"int{self._bits[layer]}")
         self.layers.append(
             LayerReport(
                 component=self._name,
@@ -259,14 +261,12 @@ class ComponentCalibration:
 
     def _stage_report(self, judge: Judge, feeds: str) -> StageReport:
         names = self._graph.outputs
-        wide_types = ("float32", "float16")
-        asked = 4 if self._choices.precision == "int4" and self._name == "llm" else 8
         return StageReport(
             component=self._name,
             output=names[0] if len(names) == 1 else f"{names[0].split('.')[0]}.*",
             samples=len(self._feeds),
             snr_db=judge.snr_db,
-            wider=sum(layer.kept_as in wide_types or (asked == 4 and "8" in layer.kept_as) for layer in self.layers),
+            wider=self._wider,
             feeds=feeds,
             same_choice=judge.same_choice,
             target_db=self._choices.target_db(self._name),

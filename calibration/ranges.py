@@ -143,7 +143,11 @@ def activation_scale(limit: float, dtype: str) -> np.float32:
 
 
 def _entropy_limit(magnitudes: Floats, amax: float) -> float:
-    """Where the histogram and its 8-bit image differ least, as in TensorRT's and ONNX Runtime's entropy calibration."""
+    """Where a histogram and its image in ``LEVELS`` steps differ least, by ONNX Runtime's entropy calibration.
+
+    Values are mirrored, so that the range has zero in its middle; the steps count both sides, and are twice as coarse
+    as the 127 on either side that are rounded to. TensorRT has 128 on one side.
+    """
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     collector: Any = HistogramCollector("entropy", True, BINS, LEVELS, PERCENTILE, "same")

@@ -45,7 +45,7 @@ class StageReport:
     samples: int
     snr_db: float
     wider: int
-    """Layers that stay wider than was asked for."""
+    """Layers that have more bits than they were to have."""
     feeds: str
     """sha256 of the samples."""
     same_choice: float | None = None

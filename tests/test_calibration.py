@@ -332,6 +332,7 @@ def test_blocks_of_four_bits_run_on_either_backend(tmp_path: Path, target: str, 
         "layers.1/a": "int4 weight",
         "layers.2/head": "int8 weight",
     }
+    assert stage.wider == 0  # so many bits were asked for
     assert ("MatMulNBits" in kinds(graph)) == (target == "onnxruntime")
     assert 15 < stage.snr_db < 40
     assert stage.snr_db == pytest.approx(one.layers[0].snr_db, abs=1.5)
@@ -413,9 +414,11 @@ def test_weights_alone_get_more_bits_until_the_target_is_reached(tmp_path: Path,
         return one[0], [layer.kept_as for layer in one[1]]
 
     freely, kept = levels(tmp_path / "freely", None)
+    assert freely.wider == 0
     assert kept == ["int4 weight"] * 4 and freely.reached and freely.target_db is None and freely.snr_db < 17
     better, kept = levels(tmp_path / "better", freely.snr_db + 1)
     assert better.reached and "int8 weight" in kept and "int4 weight" in kept and better.least_db is not None
+    assert better.wider == kept.count("int8 weight")
     missed, _ = levels(tmp_path / "missed", 150)
     assert not missed.reached and missed.snr_db > better.snr_db
 
