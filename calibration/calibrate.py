@@ -65,9 +65,9 @@ def calibrate(
     feeds.check(bundle)
     names, notes = _chosen(bundle, feeds, components)
     manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
-    graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
-    _check_sources(bundle, names)
     place = free_place(output, lambda there: _refusal(there, force))
+    _check_sources(bundle, names)
+    graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
     earlier = _earlier_report(bundle, manifest, names)
     layers: list[LayerReport] = []
     stages: list[StageReport] = []
@@ -157,7 +157,7 @@ def _whole(graph: ComponentGraph, prefill: ComponentGraph | None, raw: Sequence[
 def _found(stage: StageReport, layers: Sequence[LayerReport]) -> Iterator[str]:
     """What should be known of a component that was calibrated."""
     if unknown := [layer.name for layer in layers if layer.snr_db is None]:
-        yield f"{stage.component}: as wide as before, as the feeds hold only zeros of its input: {', '.join(unknown)}"
+        yield f"{stage.component}: as wide as before, as all they read was zero or no number: {', '.join(unknown)}"
     if not stage.reached:
         yield (
             f"{stage.component} reaches {stage.snr_db:.1f} dB and not {stage.target_db:g}, with {stage.wider} of "

@@ -121,7 +121,7 @@ class ComponentCalibration:
         return Observed(len(self._feeds), self._choices.rows * more)
 
     def _quantise(self, group: Group, seen: Observed) -> None:
-        if not seen.amax:  # it was not used, or fed zeros: nothing is known of what it will read
+        if not seen.measurable:  # nothing is known of what it will read
             for layer in group.layers:
                 self._report(layer, None, seen, None)
             return
@@ -161,7 +161,7 @@ class ComponentCalibration:
     def _end(self, layer: Layer, seen: Observed) -> Range | None:
         """The range that the output of a convolution is rounded in, where it is."""
         out = self._outputs.pop(self._output(layer), None)
-        return own_range(out, self._choices.method) if out and out.amax and seen.dtype == "float32" else None
+        return own_range(out, self._choices.method) if out and out.measurable and seen.dtype == "float32" else None
 
     def _channels(self, layer: Layer, factor: Floats | None, dtype: str) -> tuple[NDArray[np.int8], Floats]:
         """The whole weight in int8 and its scales; in float32 only so many outputs at a time."""
@@ -252,7 +252,7 @@ class ComponentCalibration:
                 kept_as=kept_as or self._graph.array(layer.weight).dtype.name,
                 method=found.range.method if found else None,
                 limit=found.range.limit if found else None,
-                amax=seen.amax,
+                amax=seen.amax if math.isfinite(seen.amax) else None,
                 values=seen.values,
                 smoothing=found.alpha if found else None,
                 minmax_db=found.minmax_db[k] if found and found.minmax_db else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,8 @@ class Observed:
         if not array.size:
             return
         self.dtype = array.dtype.name
-        self.amax = max(self.amax, float(array.max()), -float(array.min()))
+        amax = max(float(array.max()), -float(array.min()))
+        self.amax = max(self.amax, math.inf if math.isnan(amax) else amax)
         self.values += array.size
         if self.rows is None:
             if number % -(-self.samples // self.whole) == 0:
@@ -71,6 +73,11 @@ class Observed:
         self.kept.append(_evenly(flat, self.rows).astype(np.float32))
         most = _level([len(rows) for rows in self.kept], self.rows)
         self.kept = [_evenly(rows, most) for rows in self.kept]
+
+    @property
+    def measurable(self) -> bool:
+        """Whether there is a range: not where all was zero, or something was no number."""
+        return 0 < self.amax < math.inf
 
     def inputs(self) -> list[Floats]:
         """What a layer is tried on: one block of rows, or whole samples."""

@@ -18,8 +18,8 @@ class LayerReport:
     name: str
     kind: str
     snr_db: float | None
-    """Of its output as quantised; of a layer that stays wide, what quantising it would have given. None where the feeds
-    hold nothing but zeros of what it reads: it stays wide."""
+    """Of its output as quantised; of a layer that stays wide, what quantising it would have given. None where all
+    that it read was zero, or some was no number: it stays wide."""
     kept_as: str
     """``int8`` with ``int8 activations``, or as a weight alone: ``int8 weight``, ``int4 weight``; else its own type."""
     method: str | None = None
@@ -27,7 +27,7 @@ class LayerReport:
     limit: float | None = None
     """End of that range, on either side of zero."""
     amax: float | None = None
-    """Largest magnitude that was seen, before smoothing."""
+    """Largest magnitude that was seen, before smoothing; None where that was no number."""
     values: int = 0
     """Activations that were seen."""
     smoothing: float | None = None

@@ -251,6 +251,22 @@ def test_a_layer_that_was_fed_zeros_stays_as_it_is(tmp_path: Path, name: str, ta
     assert np.array_equal(graph.array("silent.weight"), weights["silent.weight"])
 
 
+@pytest.mark.parametrize("name", ["vision", "llm"])
+@pytest.mark.parametrize("divided_by", [0.0, np.nan])
+def test_a_layer_that_read_what_is_no_number_stays_as_it_is(tmp_path: Path, name: str, divided_by: float) -> None:
+    weights = {"bad.weight": normal(16, 16), "good.weight": normal(16, 16, seed=2)}
+    nodes = [
+        node("MatMul", ["x", "good.weight"], "g"),
+        node("Div", ["g", "divisor"], "overflown"),
+        node("MatMul", ["overflown", "bad.weight"], "y"),
+    ]
+    file = graph_file(tmp_path, nodes, {**weights, "divisor": np.full(1, divided_by, np.float32)}, 16)
+    _, one, _ = calibrated(file, [{"x": normal(1, 50, 16)}], Choices(), name=name)
+    good, bad = one.layers
+    assert (bad.kept_as, bad.snr_db, bad.amax) == ("float32", None, None)
+    assert good.kept_as.startswith("int8")
+
+
 def test_the_output_of_a_convolution_that_gave_zeros_is_not_cut_off(tmp_path: Path) -> None:
     weights = {"conv.weight": np.zeros((6, 4, 3), np.float32), "bias": np.zeros(6, np.float32)}
     file = graph_file(tmp_path, [node("Conv", ["x", "conv.weight", "bias"], "y", pads=[1, 1])], weights, 30)
