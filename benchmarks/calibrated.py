@@ -27,13 +27,13 @@ def main() -> None:
     bundles = [Bundle.open(path) for path in arguments.calibrated]
     feeds.check(original)
     for name in arguments.component or COMPONENTS:
-        raw = feeds.samples(name, arguments.samples)
+        graphs = [ComponentGraph(bundle.components[name].graph) for bundle in (original, *bundles)]
+        prefill = ComponentGraph(original.components["speech_prefill"].graph) if name == "speech_decoder" else None
+        raw = feeds.samples(name, arguments.samples, graphs[0].inputs, prefill.inputs if prefill else ())
         prefixes: list[Sample | None] = [None] * len(raw)
-        if name == "speech_decoder":  # the cache of all is filled by the prefix graph of the original
-            prefill = ComponentGraph(original.components["speech_prefill"].graph)
+        if prefill:  # the cache of all is filled by the prefix graph of the original
             sentences = [whole_feeds(prefill.inputs, {"text_embeds": sample["text_embeds"]}) for sample in raw]
             prefixes = [*run_graph(prefill, sentences)]
-        graphs = [ComponentGraph(bundle.components[name].graph) for bundle in (original, *bundles)]
         own = [[whole_feeds(graph.inputs, *pair) for pair in zip(raw, prefixes)] for graph in graphs]
         for path, judge in zip(arguments.calibrated, judged(graphs[0], [*zip(graphs, own)][1:], own[0])):
             same = judge.same_choice

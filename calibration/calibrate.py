@@ -1,22 +1,25 @@
-"""From a bundle at full width and recorded feeds to a bundle with explicit Q/DQ. Same feeds, same bytes."""
+"""From a bundle at full width and recorded feeds to a bundle with explicit Q/DQ.
+
+Same feeds, same bytes, if numpy's products have the same number of threads: they add in another order with another.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.bundle import COMPONENTS, MANIFEST, Bundle, sha256_of
-from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .choices import Choices
-from .component import ComponentCalibration, asked_bits
+from .component import asked_bits, calibrate_component
 from .component_graph import ComponentGraph
-from .feeds import Feeds, Sample, whole_feeds
+from .feeds import PREFIX, Feeds, Sample, whole_feeds
 from .layers import find_groups
 from .picture import picture_png
 from .report import CalibrationReport, LayerReport, StageReport
@@ -24,14 +27,11 @@ from .walk import run_graph
 
 __all__ = ["Choices", "calibrate"]
 
-WIDE = ("fp32", "fp16")
+WIDE, NARROW = ("fp32", "fp16"), ("int4", "int8")
 SCALE_BITS = 0.5
 """For each weight: more than what its share of a scale takes, at every size of a block that is used."""
 REPORT = "calibration"
 """Folder of the bundle for the report and its picture."""
-
-ATTEMPTS = 4
-"""At a component whose output is not good enough: each gives back a quarter of the layers that are still rounded."""
 
 Progress = Callable[[str, int, int], object]
 """Called with (component, nodes done, nodes in all)."""
@@ -55,7 +55,7 @@ def calibrate(
         force: replace a bundle that is already there.
 
     Raises:
-        BadBundle: the bundle is damaged.
+        BadBundle: the bundle is damaged; files that are read are compared with their checksums.
         BadInput: the feeds are damaged, of another model, or hold nothing of a component that was named.
         Misuse: a component is unknown or already quantised; something is in the way at ``output``.
         OutputFailed: no space or no permission.
@@ -65,37 +65,43 @@ def calibrate(
     feeds.check(bundle)
     names, notes = _chosen(bundle, feeds, components)
     manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
-    graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
     place = free_place(output, lambda there: _refusal(there, force))
+    _check_sources(bundle, names)
+    graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
+    earlier = _earlier_report(bundle, manifest, names)
     layers: list[LayerReport] = []
     stages: list[StageReport] = []
     needed = _expected_bytes(bundle, graphs, choices)
     with whole_folder(place, needed, what="bundle", replace=force and (place / MANIFEST).is_file()) as folder:
         changed = {file for name in names for file in bundle.components[name].files}
-        _copy(bundle, folder, changed)
+        copied = _copy(bundle, folder, changed)
         (folder / "components").mkdir(exist_ok=True)
         for name in names:
-            raw = feeds.samples(name, choices.samples)
-            inputs = _whole(bundle, name, graphs[name], raw, threads)
-            tried = choices
-            for _ in range(ATTEMPTS):
-                one = ComponentCalibration(name, graphs[name], inputs, tried, bundle.target, folder / "components")
-                try:
-                    stage = one.run(raw, threads=threads, progress=_named(progress, name))
-                finally:
-                    one.close()
-                levels = sorted(layer.snr_db for layer in one.layers if layer.kept_as == "int8")
-                if stage.snr_db >= choices.reach_db or not levels:
-                    break
-                tried = replace(choices, keep_below_db=levels[len(levels) // 4] + 1e-9)
+            prefill = _prefill(bundle, graphs[name])
+            raw = feeds.samples(name, choices.samples, graphs[name].inputs, prefill.inputs if prefill else ())
+            inputs = _whole(graphs[name], prefill, raw, threads)
+            stage, own = calibrate_component(
+                name,
+                graphs[name],
+                inputs,
+                choices,
+                bundle.target,
+                folder / "components",
+                raw,
+                threads=threads,
+                progress=_named(progress, name),
+            )
             stages.append(stage)
-            layers += one.layers
-        report = CalibrationReport(choices.precision, choices.to_json(), tuple(layers), tuple(stages), tuple(notes))
+            layers += own
+            notes += _found(stage, own)
+        report = CalibrationReport(
+            choices.precision, choices.to_json(), tuple(layers), tuple(stages), tuple(notes), earlier
+        )
         report = _with_picture(report, folder)
         (folder / REPORT / "report.json").write_text(
             json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8"
         )
-        _write_manifest(manifest, folder, names, choices, report)
+        _write_manifest(manifest, folder, names, report, {name: manifest["files"][name] for name in copied})
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return replace(report, bytes=size)
 
@@ -126,40 +132,64 @@ def _chosen(bundle: Bundle, feeds: Feeds, components: Sequence[str] | None) -> t
         )
     missing = [name for name in wanted if not feeds.files.get(name)]
     if missing and (components is not None or len(missing) == len(wanted)):
-        feeds.samples(missing[0], 1)  # says that there are none
+        feeds.samples(missing[0], 1, ())  # says that there are none
     names = [name for name in wanted if name not in missing]
     return names, [f"{name} was left as it is: the feeds hold nothing of it" for name in missing]
 
 
-def _whole(bundle: Bundle, name: str, graph: ComponentGraph, raw: Sequence[Sample], threads: int) -> list[Sample]:
+def _prefill(bundle: Bundle, graph: ComponentGraph) -> ComponentGraph | None:
+    """What fills the cache of ``graph`` before it begins, where it is the speech decoder."""
+    if "code" not in {spec.name for spec in graph.inputs}:
+        return None
+    return ComponentGraph(bundle.components["speech_prefill"].graph)
+
+
+def _whole(graph: ComponentGraph, prefill: ComponentGraph | None, raw: Sequence[Sample], threads: int) -> list[Sample]:
     """What the graph takes for each sample; the speech decoder's cache is filled as in a talk."""
-    prefixes: Sequence[Sample | None] = [None] * len(raw)
-    if any("text_embeds" in sample for sample in raw) and "text_embeds" not in {spec.name for spec in graph.inputs}:
-        prefill = ComponentGraph(bundle.components["speech_prefill"].graph)
-        sentences = [whole_feeds(prefill.inputs, {"text_embeds": sample["text_embeds"]}) for sample in raw]
-        prefixes = run_graph(prefill, sentences, threads=threads)
-    feeds = [whole_feeds(graph.inputs, sample, prefix) for sample, prefix in zip(raw, prefixes)]
-    for spec, array in ((spec, feeds[0][spec.name]) for spec in graph.inputs):
-        if spec.mismatch(array):
-            raise BadInput(
-                f"The feeds of {name} do not fit its graph.",
-                why=f"{spec.mismatch(array)}.",
-                fix="Record again with this version of vita-edge.",
-            )
-    return feeds
+    filled = [i for i, sample in enumerate(raw) if prefill and PREFIX in sample]
+    prefixes: dict[int, Sample] = {}
+    if prefill and filled:
+        sentences = [whole_feeds(prefill.inputs, {PREFIX: raw[i][PREFIX]}) for i in filled]
+        prefixes = dict(zip(filled, run_graph(prefill, sentences, threads=threads)))
+    return [whole_feeds(graph.inputs, sample, prefixes.get(i)) for i, sample in enumerate(raw)]
+
+
+def _found(stage: StageReport, layers: Sequence[LayerReport]) -> Iterator[str]:
+    """What should be known of a component that was calibrated."""
+    if unknown := [layer.name for layer in layers if layer.snr_db is None]:
+        yield f"{stage.component}: as wide as before, as all they read was zero or no number: {', '.join(unknown)}"
+    if not stage.reached:
+        yield (
+            f"{stage.component} reaches {stage.snr_db:.1f} dB and not {stage.target_db:g}, with {stage.wider} of "
+            f"{len(layers)} layers wider than asked: more different feeds, another --method or --weights, or "
+            f"--keep-below may bring it nearer"
+        )
 
 
 def _named(progress: Progress | None, name: str) -> Callable[[int, int], object]:
     return lambda done, total: progress(name, done, total) if progress else None
 
 
-def _copy(bundle: Bundle, folder: Path, changed: set[Path]) -> None:
-    """Files that stay as they are."""
-    for name in bundle.files:
-        source = bundle.path / name
-        if source not in changed:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, folder / name)
+def _check_sources(bundle: Bundle, names: Sequence[str]) -> None:
+    """What is rounded gets checksums of its own: damage would be found no more."""
+    read = {*names, *(["speech_prefill"] if "speech_decoder" in names else [])}
+    for file in (file for name in COMPONENTS if name in read for file in bundle.components[name].files):
+        name = file.relative_to(bundle.path).as_posix()
+        if sha256_of(file) != bundle.files[name][1]:
+            raise BadBundle(
+                f"The bundle {bundle.path} is damaged.",
+                why=f"{name} does not have the checksum that its manifest tells.",
+                fix="Copy the bundle again, or export the checkpoint again.",
+            )
+
+
+def _copy(bundle: Bundle, folder: Path, changed: set[Path]) -> list[str]:
+    """Files that stay as they are, and keep the checksums that they had: damage stays to be found."""
+    names = [name for name in bundle.files if bundle.path / name not in changed and not name.startswith(f"{REPORT}/")]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.path / name, folder / name)
+    return names
 
 
 def _with_picture(report: CalibrationReport, folder: Path) -> CalibrationReport:
@@ -173,22 +203,49 @@ def _with_picture(report: CalibrationReport, folder: Path) -> CalibrationReport:
 
 
 def _write_manifest(
-    manifest: dict[str, Any], folder: Path, names: Sequence[str], choices: Choices, report: CalibrationReport
+    manifest: dict[str, Any],
+    folder: Path,
+    names: Sequence[str],
+    report: CalibrationReport,
+    known: Mapping[str, Mapping[str, Any]],
 ) -> None:
+    """What is true of the bundle now; ``known`` are bytes and checksums of files that were copied."""
     for name in names:
-        narrow = "int4" if choices.precision == "int4" and name == "llm" else "int8"
-        manifest["components"][name]["precision"] = narrow
-    manifest["precision"] = choices.precision
+        kept = {layer.kept_as.split()[0] for layer in report.layers if layer.component == name}
+        if narrow := [precision for precision in NARROW if precision in kept]:
+            manifest["components"][name]["precision"] = narrow[0]
+    everywhere = {part["precision"] for part in manifest["components"].values()}
+    manifest["precision"] = next((each for each in NARROW if each in everywhere), manifest["precision"])
+    earlier = manifest.get("calibration", {"components": [], "feeds": {}})
     manifest["calibration"] = {
-        "components": list(names),
-        "feeds": {stage.component: stage.feeds for stage in report.stages},
+        "components": [name for name in COMPONENTS if name in (*earlier["components"], *names)],
+        "feeds": {**earlier["feeds"], **{stage.component: stage.feeds for stage in report.stages}},
         "report": f"{REPORT}/report.json",
     }
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
     manifest["files"] = {
-        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files
+        name: known.get(name) or {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file, name in ((file, file.relative_to(folder).as_posix()) for file in files)
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _earlier_report(bundle: Bundle, manifest: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
+    """What was found of other components when the bundle was calibrated before."""
+    told = manifest.get("calibration", {}).get("report")
+    if told not in bundle.files:
+        return None
+    try:
+        earlier = json.loads((bundle.path / told).read_text("utf-8"))
+        for key in ("stages", "layers"):
+            earlier[key] = [each for each in earlier[key] if each["component"] not in names]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadBundle(
+            f"{bundle.path / told} cannot be read.",
+            why=f"{type(error).__name__}: {error}.",
+            fix="Copy the bundle again, or calibrate the one that it was made of again.",
+        ) from error
+    return dict(earlier)
 
 
 def _refusal(target: Path, force: bool) -> Misuse | None:

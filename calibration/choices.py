@@ -15,6 +15,7 @@ __all__ = ["DECODERS", "Choices"]
 DECODERS = ("llm", "speech_decoder")
 """They meet one row at a time: what counts are the bytes of their weights."""
 KEEP_BELOW_DB = {8: 20.0, 4: 8.0}
+REACH_DB = 20.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Choices:
     decoder_activations: bool = False
     """At int8: also 8-bit activations in the decoders."""
     keep_below_db: float | None = None
-    reach_db: float = 20.0
-    """Signal to noise of a component below which the worst quarter of its layers is given back, up to three times."""
+    reach_db: float | None = None
+    """Signal to noise of a component below which the worst quarter of its layers gets more bits, up to three times;
+    None: 20, and of weights alone whatever comes out, as they are rounded for their size."""
     weights: Literal["rtn", "searched", "gptq"] = "searched"
     block: int = 128
     head: Literal["int8", "int4"] = "int8"
@@ -67,6 +69,10 @@ class Choices:
         if self.precision == "int8" or component != "llm" or first:
             return 8
         return 8 if head and self.head == "int8" else 4
+
+    def target_db(self, component: str) -> float | None:
+        """Signal to noise that the output of a component is to have."""
+        return REACH_DB if self.reach_db is None and not self.weights_alone(component) else self.reach_db
 
     def keeps(self, snr_db: float, bits: int) -> bool:
         """Whether a layer is good enough at ``bits``."""

@@ -18,12 +18,13 @@ from vita_edge.engines.errors import BadInput
 from vita_edge.engines.recording import FEEDS_FORMAT, FEEDS_VERSION, model_identity
 from vita_edge.engines.tensors import Array, TensorSpec
 
-__all__ = ["Feeds", "Sample", "whole_feeds"]
+__all__ = ["PREFIX", "Feeds", "Sample", "whole_feeds"]
 
 Sample = dict[str, Array]
 
 PREFIX = "text_embeds"
 """What the cache of the speech decoder is filled with before its first code."""
+PAST = ("past.", "past_key_values.")
 _RECORD = "Record again: vita-edge record BUNDLE -o FEEDS"
 
 
@@ -75,11 +76,17 @@ class Feeds:
             fix="Record with a bundle of the same checkpoint; its precision does not matter.",
         )
 
-    def samples(self, component: str, limit: int) -> list[Sample]:
+    def samples(
+        self, component: str, limit: int, inputs: Sequence[TensorSpec], beside: Sequence[TensorSpec] = ()
+    ) -> list[Sample]:
         """At most ``limit`` samples of a component, spread evenly over its recording.
 
+        Args:
+            inputs: of its graph; each sample must hold all but lengths and what is past.
+            beside: what a sample may hold for another graph.
+
         Raises:
-            BadInput: there are none, or a file cannot be read.
+            BadInput: there are none, or one cannot be read, does not fit the graph, or holds what is no number.
         """
         files = self.files.get(component, ())
         if not files:
@@ -90,15 +97,38 @@ class Feeds:
             )
         count = min(limit, len(files))
         picked = [files[i * len(files) // count] for i in range(count)]
-        return [self._read(file) for file in picked]
+        return [_checked(file, _read(file), inputs, beside) for file in picked]
 
-    @staticmethod
-    def _read(file: Path) -> Sample:
-        try:
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise BadInput(f"The feeds {file} cannot be read.", why=f"{error}.", fix=_RECORD) from error
+
+def _read(file: Path) -> Sample:
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadInput(f"The feeds {file} cannot be read.", why=f"{error}.", fix=_RECORD) from error
+
+
+def _checked(file: Path, sample: Sample, inputs: Sequence[TensorSpec], beside: Sequence[TensorSpec]) -> Sample:
+    """``sample``, of which :func:`whole_feeds` can make what the graph takes."""
+    known = {spec.name: spec for spec in (*inputs, *beside)}
+    wanted = [s.name for s in inputs if s.name not in _lengths(0, 0) and not s.name.startswith(PAST)]
+    problems = [f"{name} is missing" for name in wanted if name not in sample]
+    problems += [f"{name} is not one of its inputs" for name in sample if name not in known]
+    problems += [told for name, array in sample.items() if name in known and (told := known[name].mismatch(array))]
+    if problems:
+        raise BadInput(
+            f"The feeds {file} do not fit the graph.",
+            why=f"{'; '.join(problems)}. It takes {', '.join(wanted)}.",
+            fix="Record again with this version of vita-edge.",
+        )
+    for name, array in sample.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise BadInput(
+                f"The feeds {file} hold what is no number.",
+                why=f"{name} has {np.count_nonzero(~np.isfinite(array))} NaN or infinite values of {array.size}.",
+                fix=f"Leave out the turn that gave them, or the file. {_RECORD}",
+            )
+    return sample
 
 
 def digest(samples: Sequence[Sample]) -> str:
@@ -109,6 +139,20 @@ def digest(samples: Sequence[Sample]) -> str:
             known.update(f"{name} {array.dtype} {array.shape}".encode())
             known.update(np.ascontiguousarray(array).tobytes())
     return known.hexdigest()
+
+
+def _lengths(held: int, new: int) -> dict[str, Array]:
+    """What graphs are told beside a sample: of ``new`` positions after ``held`` ones, all in one go."""
+    return {
+        "begin": np.array(0, np.int64),
+        "opening": np.ones(1, bool),
+        "ending": np.ones(1, bool),
+        "last": np.array(True),  # of bundles from before both
+        "past_length": np.array([held], np.int64),
+        "seen": np.zeros(held + new, bool),
+        "seqlens_k": np.array([held + new - 1], np.int32),
+        "total_sequence_length": np.array([held + new], np.int32),
+    }
 
 
 def whole_feeds(inputs: Sequence[TensorSpec], sample: Sample, prefix: Mapping[str, Array] | None = None) -> Sample:
@@ -122,16 +166,7 @@ def whole_feeds(inputs: Sequence[TensorSpec], sample: Sample, prefix: Mapping[st
     fixed = bool(names & {"past_length", "seqlens_k"})  # a cache with a capacity; else it grows by concatenation
     new = next((array.shape[1] for name, array in sample.items() if name in names and array.ndim > 1), 0)
     held = next(iter(prefix.values())).shape[2] if prefix else 0
-    lengths: dict[str, Array] = {
-        "begin": np.array(0, np.int64),
-        "opening": np.ones(1, bool),
-        "ending": np.ones(1, bool),
-        "last": np.array(True),  # of bundles from before both
-        "past_length": np.array([held], np.int64),
-        "seen": np.zeros(held + new, bool),
-        "seqlens_k": np.array([held + new - 1], np.int32),
-        "total_sequence_length": np.array([held + new], np.int32),
-    }
+    lengths = _lengths(held, new)
     feeds: Sample = {}
     for spec in inputs:
         if spec.name in sample:

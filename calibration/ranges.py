@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +41,9 @@ class Observed:
     """What was seen of one tensor: its largest magnitude, exactly, and some of its rows.
 
     Args:
-        samples: how many will be seen: rows are taken evenly from all.
-        rows: how many to keep in all; None keeps ``whole`` samples as they are (for convolutions).
+        samples: how many will be seen.
+        rows: how many to keep in all, as many of each sample; what a short one lacks, the others give. None keeps
+            ``whole`` samples as they are (for convolutions).
     """
 
     samples: int
@@ -58,7 +60,8 @@ class Observed:
         if not array.size:
             return
         self.dtype = array.dtype.name
-        self.amax = max(self.amax, float(array.max()), -float(array.min()))
+        amax = max(float(array.max()), -float(array.min()))
+        self.amax = max(self.amax, math.inf if math.isnan(amax) else amax)
         self.values += array.size
         if self.rows is None:
             if number % -(-self.samples // self.whole) == 0:
@@ -67,8 +70,14 @@ class Observed:
         flat = array.reshape(-1, array.shape[-1])
         channels = np.maximum(flat.max(axis=0), -flat.min(axis=0)).astype(np.float32)
         self.channels = channels if self.channels is None else np.maximum(self.channels, channels)
-        quota = min(-(-self.rows // self.samples), len(flat))
-        self.kept.append(flat[np.arange(quota) * len(flat) // quota].astype(np.float32))
+        self.kept.append(_evenly(flat, self.rows).astype(np.float32))
+        most = _level([len(rows) for rows in self.kept], self.rows)
+        self.kept = [_evenly(rows, most) for rows in self.kept]
+
+    @property
+    def measurable(self) -> bool:
+        """Whether there is a range: not where all was zero, or something was no number."""
+        return 0 < self.amax < math.inf
 
     def inputs(self) -> list[Floats]:
         """What a layer is tried on: one block of rows, or whole samples."""
@@ -84,6 +93,20 @@ class Observed:
         return Observed(
             self.samples, self.rows, self.whole, float(channels.max()), channels, self.values, self.dtype, kept
         )
+
+
+def _level(lengths: Sequence[int], room: int) -> int:
+    """How many to keep at most of each, so that all together fit into ``room``; at least one."""
+    for rank, length in enumerate(sorted(lengths)):
+        share = room // (len(lengths) - rank)
+        if length > share:
+            return max(share, 1)
+        room -= length
+    return max(lengths)
+
+
+def _evenly(rows: NDArray[Any], most: int) -> NDArray[Any]:
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 def candidates(seen: Observed, method: str) -> Iterator[Range]:
@@ -127,7 +150,11 @@ def activation_scale(limit: float, dtype: str) -> np.float32:
 
 
 def _entropy_limit(magnitudes: Floats, amax: float) -> float:
-    """Where the histogram and its 8-bit image differ least, as in TensorRT's and ONNX Runtime's entropy calibration."""
+    """Where a histogram and its image in ``LEVELS`` steps differ least, by ONNX Runtime's entropy calibration.
+
+    Values are mirrored, so that the range has zero in its middle; the steps count both sides, and are twice as coarse
+    as the 127 on either side that are rounded to. TensorRT has 128 on one side.
+    """
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     collector: Any = HistogramCollector("entropy", True, BINS, LEVELS, PERCENTILE, "same")

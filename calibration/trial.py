@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -16,7 +16,7 @@ from .layers import Group, Layer
 from .ranges import Observed, Range, candidates, quantised
 from .weight_scales import channel_int8, dequantised
 
-__all__ = ["Measured", "best_trial", "columns_of", "layer_snr_db", "multiplier", "snr_db"]
+__all__ = ["Measured", "best_trial", "columns_of", "layer_snr_db", "multiplier", "snr_db", "with_rounded_outputs"]
 
 Floats = NDArray[np.float32]
 
@@ -64,6 +64,43 @@ def best_trial(graph: ComponentGraph, group: Group, seen: Observed, method: str,
                 best = Measured(each, alpha, factor, levels, None)
     assert best is not None
     return Measured(best.range, best.alpha, best.factor, best.snr_db, minmax)
+
+
+def with_rounded_outputs(
+    graph: ComponentGraph, group: Group, seen: Observed, found: Measured, ends: Sequence[Range | None]
+) -> Measured:
+    """``found``, and of convolutions whose output is rounded, too, what is left after that.
+
+    Args:
+        ends: of every layer of the group, the range of its output; None where it is not rounded.
+    """
+    plain = Range("minmax", seen.amax)
+
+    def left(k: int, x: Range, before: float) -> float:
+        y = ends[k]
+        return before if y is None else _integer_snr_db(graph, group.layers[k], seen, x, y)
+
+    levels = tuple(left(k, found.range, level) for k, level in enumerate(found.snr_db))
+    minmax = found.minmax_db and tuple(left(k, plain, level) for k, level in enumerate(found.minmax_db))
+    return replace(found, snr_db=levels, minmax_db=minmax)
+
+
+def _integer_snr_db(graph: ComponentGraph, layer: Layer, seen: Observed, x: Range, y: Range) -> float:
+    """Of a convolution whose input, weight and output are rounded; the bias is no part of the signal."""
+    multiply, node, signal, noise = multiplier(graph, layer), graph.nodes[layer.node], 0.0, 0.0
+    bias = np.float32(0)
+    if len(node.input) > 2 and node.input[2] in graph.initializers:
+        bias = graph.array(node.input[2]).astype(np.float32)[:, None]
+    ((_, weight),) = columns_of(graph, layer)
+    rounded = dequantised(*channel_int8(weight, layer.axis, seen.dtype), layer.axis)
+    for each in seen.inputs():
+        exact, got = multiply(each, weight), multiply(quantised(each, x.limit, seen.dtype), rounded)
+        shape = got.shape
+        flat = got.reshape(*shape[:2], -1) + bias
+        got = (quantised(flat, y.limit, seen.dtype) - bias).reshape(shape)
+        signal += _energy(exact)
+        noise += _energy(exact - got)
+    return snr_db(signal, noise)
 
 
 def smoothing_factor(graph: ComponentGraph, group: Group, seen: Observed, alpha: float) -> Floats:

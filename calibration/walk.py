@@ -16,7 +16,7 @@ from vita_edge.engines.tensors import Array
 from .component_graph import ComponentGraph, Segment
 from .feeds import Sample
 
-__all__ = ["Watcher", "kept_outputs", "run_graph", "walk"]
+__all__ = ["Watcher", "kept_outputs", "run_graph", "together", "walk"]
 
 Watcher = Callable[[Array, int], None]
 """Called with a tensor of a sample, and the number of the sample."""
@@ -75,6 +75,21 @@ def kept_outputs(names: Sequence[str], samples: int) -> tuple[list[Sample], dict
         return keep
 
     return kept, {name: keeper(name) for name in names}
+
+
+def together(*watchers: Mapping[str, Watcher]) -> dict[str, Watcher]:
+    """One for every tensor that any of ``watchers`` look at; all that look at it see it."""
+
+    def of(name: str) -> Watcher:
+        each = [them[name] for them in watchers if name in them]
+
+        def see(array: Array, number: int) -> None:
+            for watcher in each:
+                watcher(array, number)
+
+        return see
+
+    return {name: of(name) for name in dict.fromkeys(name for them in watchers for name in them)}
 
 
 @dataclass

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BlockGrid", "Blocked", "block_that_fits", "channel_int8", "dequantised", "gptq_blocks", "round_blocks"]
+__all__ = [
+    "BlockGrid",
+    "Blocked",
+    "block_that_fits",
+    "channel_int8",
+    "dequantised",
+    "gptq_blocks",
+    "moments_factor",
+    "round_blocks",
+]
 
 Floats = NDArray[np.float32]
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 """Parts of a block's range that ``searched`` tries."""
 SMALLEST_BLOCK = 16
 DAMPING, TINY = 0.01, 1e-12
-WIDEST_EXACT = 8192
-"""Inputs of a matrix up to which moments are inverted in double precision: beyond, they would take gigabytes more."""
+PANEL = 512
+"""Inputs whose part of a factor is computed at once."""
 
 
 def channel_int8(weight: Floats, axis: int, scale_dtype: str) -> tuple[NDArray[np.int8], Floats]:
@@ -110,40 +118,51 @@ def round_blocks(weight: Floats, grid: BlockGrid, *, search: bool) -> Blocked:
     return Blocked(grid, values.astype(np.int8), best_scales, best_zeros)
 
 
-def gptq_blocks(weight: Floats, inputs: Floats, grid: BlockGrid) -> Blocked:
-    """weight [in, out] by GPTQ (Frantar and others, 2022): input by input, what rounding one has changed in the output
-    is made up for by those that are still to be rounded, as far as the recorded ``inputs`` [rows, in] allow.
+def gptq_blocks(weight: Floats, factor: Floats, grid: BlockGrid) -> Blocked:
+    """weight [in, out] by GPTQ (Frantar and others, 2022): input by input, what rounding those before has changed in
+    the output is made up for, as far as the moments of the inputs allow; ``factor`` is their :func:`moments_factor`.
 
-    Ranges are searched block by block, on the weights as they then are.
+    GPTQ is told with a factor of the inverse of the moments. The same steps come of a factor of the moments themselves
+    (Chee and others, 2023: LDLQ), which spares the inverse: of the widest matrices it would be most of the work, and
+    gigabytes. Ranges are searched block by block, on what the weights would be if from there on none was rounded.
     """
-    left = weight.astype(np.float32)
-    upper = _inverse_factor(inputs)
+    errors = np.empty(weight.shape, np.float32)  # of the inputs that are rounded: what the weight was, less what it is
     values = np.empty(weight.shape, np.int8)
     scales, zeros = (np.empty((len(weight) // grid.block, weight.shape[1]), np.float32) for _ in range(2))
     for b, start in enumerate(range(0, len(weight), grid.block)):
         stop = start + grid.block
-        here = left[start:stop]
-        ranges = round_blocks(here, grid, search=True)
+        passed_on = factor[:stop, start:stop] / np.diag(factor)[start:stop]
+        due = passed_on[:start].T @ errors[:start]
+        ranges = round_blocks(weight[start:stop] + np.linalg.solve(passed_on[start:].T, due), grid, search=True)
         scales[b], zeros[b] = ranges.scales[0], ranges.zeros[0]
-        errors = np.empty_like(here)
+        here = weight[start:stop] + due
         for i in range(grid.block):
             steps = np.clip(np.rint(here[i] / scales[b]) + zeros[b], grid.lowest, grid.highest)
             values[start + i] = steps
-            factors = upper[start + i, start + i : stop]
-            errors[i] = (here[i] - (steps - zeros[b]) * scales[b]) / factors[0]
-            here[i + 1 :] -= np.outer(factors[1:], errors[i])
-        left[stop:] -= upper[start:stop, stop:].T @ errors
+            errors[start + i] = weight[start + i] - (steps - zeros[b]) * scales[b]
+            here[i + 1 :] += np.outer(passed_on[start + i, i + 1 :], errors[start + i])
     return Blocked(grid, values, scales, zeros)
 
 
-def _inverse_factor(inputs: Floats) -> Floats:
-    """U, upper triangular, with UᵀU the inverse of the inputs' second moments, dampened by a hundredth."""
-    exact = np.float64 if inputs.shape[1] <= WIDEST_EXACT else np.float32
-    rows = inputs.astype(exact)
-    moments: NDArray[Any] = rows.T @ rows / exact(max(len(rows), 1))
+def moments_factor(inputs: Floats) -> Floats:
+    """R [in, in], upper triangular, with R Rᵀ the second moments of ``inputs`` [rows, in], dampened by a hundredth.
+
+    In place, and in single precision, for which the damping is enough: beside the moments there is one panel of them.
+    """
+    moments = inputs.T @ inputs
+    moments /= np.float32(max(len(inputs), 1))
     spread = np.diag(moments)
     np.fill_diagonal(moments, np.where(spread > 0, spread, 1) + DAMPING * max(spread.mean(), TINY))
-    return np.linalg.cholesky(np.linalg.inv(moments)).T.astype(np.float32)
+    for stop in range(len(moments), 0, -PANEL):  # from the last inputs to the first: those come before in GPTQ
+        start = max(stop - PANEL, 0)
+        panel = moments[:stop, start:stop]
+        panel -= moments[:stop, stop:] @ moments[start:stop, stop:].T
+        corner = panel[start:].astype(np.float64)
+        corner = np.linalg.cholesky(corner[::-1, ::-1])[::-1, ::-1]
+        panel[:start] @= np.linalg.inv(corner).T.astype(np.float32)
+        panel[start:] = corner
+        moments[stop:, start:stop] = 0
+    return moments
 
 
 def _steps(blocks: Floats, scales: Floats, zeros: Floats, grid: BlockGrid) -> Floats:

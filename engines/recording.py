@@ -11,10 +11,14 @@ feeds/
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +30,7 @@ import numpy as np
 from .errors import Misuse, OutputFailed
 from .session import KvCache, Session
 from .tensors import Array, TensorSpec
-from .whole_folder import free_place, whole_folder
+from .whole_folder import DISK_RESERVE_BYTES, free_place, whole_folder
 
 if TYPE_CHECKING:
     from .bundle import Bundle
@@ -74,6 +78,9 @@ def model_identity(bundle: Bundle) -> dict[str, Any]:
 class FeedRecorder:
     """Writes the feeds of watched sessions into a folder, which takes its name when the recorder is closed.
 
+    Where a disk fills up, the recording ends and the sessions go on: a talk is worth more. Closing says so then, and
+    keeps what was recorded before.
+
     Args:
         path: the folder to write; it must not exist, or be empty.
         bundle: whose sessions will be watched.
@@ -85,15 +92,17 @@ class FeedRecorder:
 
     def __init__(self, path: str | Path, bundle: Bundle, limits: Limits | None = None) -> None:
         self._bundle, self._limits = bundle, limits or Limits()
-        target = free_place(path, _refusal)
-        self._context = whole_folder(target, 0, what="recording")
-        self._folder = self._context.__enter__()
+        self._target = free_place(path, _refusal)
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(whole_folder(self._target, 0, what="recording"))
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
         self._sequences: list[tuple[ref[KvCache], _Sequence]] = []
         self._prefix: Array | None = None
         """What the cache of the next sequence was filled with."""
         self._clip: list[Array] = []
+        self._failure: OutputFailed | None = None
+        """Why nothing is recorded any more."""
 
     def watch(self, component: str, session: Session) -> Session:
         """``session``, and whatever it is fed is recorded as feeds of ``component``."""
@@ -102,8 +111,14 @@ class FeedRecorder:
         return _Watched(session, lambda feeds, cache, start: self._take(component, feeds, cache, start))
 
     def close(self) -> None:
-        """Write the manifest and give the folder its name."""
-        self._leave(None, None, None)
+        """Write the manifest and give the folder its name.
+
+        Raises:
+            OutputFailed: not all could be recorded, or the folder could not be given its name.
+        """
+        self._leave()
+        if self._failure:
+            raise self._failure
 
     def __enter__(self) -> FeedRecorder:
         return self
@@ -111,12 +126,15 @@ class FeedRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave(None, None, None)  # what was recorded before a failure is worth as much
+        self._leave()  # what was recorded before a failure is worth as much
+        if self._failure and error is None:
+            raise self._failure
 
-    def _leave(self, *error: Any) -> None:
-        with self._lock:
+    def _leave(self) -> None:
+        with self._lock, self._stack:
             for _, sequence in self._sequences:
-                self._end(sequence)
+                with self._going_on():
+                    self._end(sequence)
             manifest = {
                 "format": FEEDS_FORMAT,
                 "format_version": FEEDS_VERSION,
@@ -139,10 +157,24 @@ class FeedRecorder:
             }
             text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
             (self._folder / MANIFEST).write_text(text, "utf-8")
-            self._context.__exit__(*error)
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Where a sample cannot be written, nothing ends but the recording."""
+        try:
+            yield
+        except OSError as error:
+            told = OutputFailed.from_os_error(self._target, error)
+            self._failure = OutputFailed(
+                f"The recording {self._target} ends early.",
+                why=f"{told.why} What was recorded before is kept.",
+                fix=told.fix,
+            )
 
     def _take(self, component: str, feeds: Mapping[str, Array], cache: KvCache | None, start: int) -> None:
-        with self._lock:
+        with self._lock, self._going_on():
+            if self._failure:
+                return
             if cache is not None:
                 self._grow(component, feeds, cache, start)
             elif "begin" in feeds:
@@ -185,7 +217,7 @@ class FeedRecorder:
         sequence.append(start, rows, self._limits.rows)
 
     def _end(self, sequence: _Sequence) -> None:
-        if sequence.whole and sequence.grown:
+        if sequence.whole and sequence.grown and not self._failure:
             sequence.grown = False
             self._kept[sequence.component].offer(sequence.sample())
 
@@ -208,13 +240,16 @@ class _Kept:
         number, self.seen = self.seen, self.seen + 1
         if number % self.stride:
             return
+        if shutil.disk_usage(self.folder.parent).free < DISK_RESERVE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.folder.mkdir(exist_ok=True)
         file = self.folder / f"{number:08}.npz"
         try:
             with file.open("wb") as stream:
                 np.savez(stream, **sample)  # type: ignore[arg-type]
-        except OSError as error:
-            raise OutputFailed.from_os_error(file, error) from error
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
         self.files.append((number, file, file.stat().st_size))
         while len(self.files) > 1 and (len(self.files) > self.limits.samples or self.nbytes > self.limits.bytes):
             self.stride *= 2

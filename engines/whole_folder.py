@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .errors import Misuse, OutputFailed
@@ -14,6 +16,8 @@ __all__ = ["free_place", "whole_folder"]
 
 DISK_RESERVE_BYTES = 64 << 20
 """Left free beside what is written: a disk that is full to the last byte stops whatever else writes to it."""
+
+PARTIAL = ".partial"
 
 
 def free_place(path: str | Path, refusal: Callable[[Path], Misuse | None]) -> Path:
@@ -61,7 +65,7 @@ def _refuse_what_cannot_be_taken(path: str | Path, target: Path, refusal: Callab
 @contextmanager
 def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = False) -> Iterator[Path]:
     """A folder beside ``target`` (from :func:`free_place`) that takes its name when all went well, and vanishes when
-    not; what a killed run has left is swept away.
+    not; what a killed run has left is swept away. Of two that are written at once, each has a folder of its own.
 
     Args:
         what: what is written, for messages: ``bundle``.
@@ -70,28 +74,55 @@ def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = 
     Raises:
         OutputFailed: no space or no permission; also in place of an OSError of the body.
     """
-    partial = target.parent / f".{target.name}.partial"
+    partial = target.parent / f".{target.name}.{secrets.token_hex(4)}{PARTIAL}"
+    with ExitStack() as lock:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(target.parent).free
+            if free < bytes_needed + DISK_RESERVE_BYTES:
+                raise OutputFailed(
+                    f"The {what} needs {_mib(bytes_needed)} MiB, and {free >> 20} MiB are free at {target.parent}.",
+                    why=f"Another {_mib(DISK_RESERVE_BYTES)} MiB are to stay free beside it. Nothing was written.",
+                    fix="Free some space, write to another disk, or choose something smaller.",
+                )
+            with _locked(target.parent, wait=True):  # between two steps of one writer another sweeps nothing away
+                _sweep(target)
+                partial.mkdir()
+                lock.enter_context(_locked(partial))
+            yield partial
+            for file in partial.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as handle:
+                        os.fsync(handle.fileno())
+            _take_the_name(partial, target, replace)
+        except OSError as error:
+            raise OutputFailed.from_os_error(target, error) from error
+        finally:
+            _remove(partial)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold ``folder``, if nobody else does; whoever holds it and is killed lets it go."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
-        free = shutil.disk_usage(target.parent).free
-        if free < bytes_needed + DISK_RESERVE_BYTES:
-            raise OutputFailed(
-                f"The {what} needs {_mib(bytes_needed)} MiB, and {free >> 20} MiB are free at {target.parent}.",
-                why=f"Another {_mib(DISK_RESERVE_BYTES)} MiB are to stay free beside it. Nothing was written.",
-                fix="Free some space, write to another disk, or choose something smaller.",
-            )
-        partial.mkdir()
-        yield partial
-        for file in partial.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-        _take_the_name(partial, target, replace)
-    except OSError as error:
-        raise OutputFailed.from_os_error(target, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:  # by another; or the disk knows no locks, and nothing may be taken for given up
+            held = False
+        yield held
     finally:
-        _remove(partial)
+        os.close(handle)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed runs have left of ``target``, and nothing that is still written."""
+    for left in target.parent.iterdir():
+        if left.name.startswith(f".{target.name}.") and left.name.endswith(PARTIAL):
+            with suppress(OSError), _locked(left) as given_up:
+                if given_up:
+                    _remove(left)
 
 
 def _take_the_name(partial: Path, target: Path, replace: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from spoil import flip_byte
 from vita_edge.calibration.calibrate import calibrate
 from vita_edge.calibration.choices import Choices
 from vita_edge.calibration.component_graph import ComponentGraph
@@ -19,8 +22,9 @@ from vita_edge.calibration.feeds import Feeds
 from vita_edge.calibration.report import CalibrationReport
 from vita_edge.cli import main
 from vita_edge.engines.bundle import COMPONENTS, Bundle
-from vita_edge.engines.errors import BadInput, Misuse, OutputFailed
+from vita_edge.engines.errors import BadBundle, BadInput, Misuse, OutputFailed
 from vita_edge.engines.recording import model_identity
+from vita_edge.engines.tensors import Array
 from vita_edge.engines.whole_folder import DISK_RESERVE_BYTES
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice import write_checkpoint
@@ -195,6 +199,127 @@ def test_a_component_that_was_not_used_is_named(tiny_bundle: Bundle, feeds: Path
     report = calibrate(tiny_bundle.path, less, tmp_path / "out", QUICK)
     assert [stage.component for stage in report.stages] == ["codec"]
     assert any(note.startswith("vision was left as it is") for note in report.notes)
+
+
+def test_damage_is_not_written_on_with_a_new_checksum(bundle_copy: Path, feeds: Path, tmp_path: Path) -> None:
+    flip_byte(bundle_copy / "components" / "codec.bin", 64)
+    calibrate(bundle_copy, feeds, tmp_path / "out", QUICK, components=["vision"])
+    assert list(Bundle.open(tmp_path / "out").damaged_files()) == ["components/codec.bin"]
+    with pytest.raises(BadBundle, match="damaged") as told:
+        calibrate(bundle_copy, feeds, tmp_path / "other", QUICK, components=["codec"])
+    assert "components/codec.bin" in told.value.why
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_bundle_of_which_nothing_was_rounded_says_so(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
+    choices = replace(QUICK, keep_below_db=190)
+    report = calibrate(tiny_bundle.path, feeds, tmp_path / "out", choices, components=["vision"])
+    assert {layer.kept_as for layer in report.layers} == {"float32"}
+    bundle = Bundle.open(tmp_path / "out")
+    assert (bundle.precision, bundle.components["vision"].precision) == ("fp32", "fp32")
+
+
+def test_four_bits_that_no_layer_bears_are_not_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
+    choices = Choices(precision="int4", weights="rtn", samples=2, keep_below_db=30)
+    calibrate(tiny_bundle.path, feeds, tmp_path / "out", choices, components=["llm"])
+    bundle = Bundle.open(tmp_path / "out")
+    assert (bundle.precision, bundle.components["llm"].precision) == ("int8", "int8")
+
+
+def test_another_component_can_be_calibrated_later(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrate(tiny_bundle.path, feeds, tmp_path / "one", QUICK, components=["vision"])
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # the picture cannot be drawn a second time
+    calibrate(tmp_path / "one", feeds, tmp_path / "both", QUICK, components=["codec"])
+    told = json.loads((tmp_path / "both" / "manifest.json").read_text("utf-8"))
+    assert told["calibration"]["components"] == ["vision", "codec"]
+    assert set(told["calibration"]["feeds"]) == {"vision", "codec"}
+    report = json.loads((tmp_path / "both" / "calibration" / "report.json").read_text("utf-8"))
+    assert [stage["component"] for stage in report["stages"]] == ["codec"]
+    assert [stage["component"] for stage in report["earlier"]["stages"]] == ["vision"]
+    assert {layer["component"] for layer in report["earlier"]["layers"]} == {"vision"}
+    assert (tmp_path / "one" / "calibration" / "report.png").is_file()
+    assert not (tmp_path / "both" / "calibration" / "report.png").exists()  # it would show vision alone
+    assert list(Bundle.open(tmp_path / "both").damaged_files()) == []
+
+
+def with_last_sample(feeds: Path, folder: Path, component: str, **changed: Array | None) -> Path:
+    """A copy of ``feeds`` in which some tensors of the last sample are others, or missing."""
+    shutil.copytree(feeds, folder)
+    last = sorted((folder / component).iterdir())[-1]
+    kept = {**np.load(last), **changed}
+    np.savez(last, **{name: array for name, array in kept.items() if array is not None})
+    return last
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_feeds_that_are_no_numbers_are_refused(tiny_bundle: Bundle, feeds: Path, tmp_path: Path, value: float) -> None:
+    rows = np.load(sorted((feeds / "llm").iterdir())[-1])["inputs_embeds"].copy()
+    rows[0, -1, 3] = value
+    file = with_last_sample(feeds, tmp_path / "feeds", "llm", inputs_embeds=rows)
+    with pytest.raises(BadInput, match="no number") as told:
+        calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", QUICK, components=["llm"])
+    assert str(file) in told.value.what and "inputs_embeds has 1 NaN or infinite" in told.value.why
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("component", "changed", "why"),
+    [
+        ("llm", {"inputs_embeds": None}, "inputs_embeds is missing"),
+        ("llm", {"hidden": np.zeros((1, 2, 128), np.float32)}, "hidden is not one of its inputs"),
+        ("vision", {"pixel_values": np.zeros((1, 3, 8, 8), np.float32)}, "pixel_values has shape"),
+        ("speech_decoder", {"text_embeds": np.zeros((1, 2, 7), np.float32)}, "text_embeds has shape"),
+        ("codec", {"codes": np.zeros((1, 4), np.float32)}, "codes is float32, expected int64"),
+    ],
+)
+def test_feeds_that_do_not_fit_are_refused_whichever_sample_it_is(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, component: str, changed: dict[str, Array | None], why: str
+) -> None:
+    """None is filled in: a decoder that was fed nothing would be calibrated on zeros."""
+    file = with_last_sample(feeds, tmp_path / "feeds", component, **changed)
+    every = replace(QUICK, samples=64)
+    with pytest.raises(BadInput, match="do not fit") as told:
+        calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", every, components=[component])
+    assert str(file) in told.value.what and why in told.value.why
+
+
+def test_a_sequence_without_a_prefix_is_calibrated_beside_others(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path
+) -> None:
+    with_last_sample(feeds, tmp_path / "feeds", "speech_decoder", text_embeds=None)
+    every = replace(QUICK, samples=64)
+    report = calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", every, components=["speech_decoder"])
+    assert report.stages[0].snr_db > 20
+
+
+def test_layers_that_were_fed_zeros_are_named(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = tmp_path / "feeds"
+    shutil.copytree(feeds, silent)
+    for file in (silent / "vision").iterdir():
+        np.savez(file, pixel_values=np.zeros_like(np.load(file)["pixel_values"]))
+    command = ["calibrate", str(tiny_bundle.path), "--feeds", str(silent), "-o", str(tmp_path / "out")]
+    assert main([*command, "--component", "vision", "--method", "minmax"]) == 0
+    printed = capsys.readouterr()
+    assert "note: vision: as wide as before" in printed.err and "embeddings/patch" in printed.err
+    told = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
+    assert told["layers"][0]["snr_db"] is None and told["layers"][0]["kept_as"] == "float32"
+
+
+def test_what_is_not_reached_is_said(
+    tiny_bundle: Bundle, feeds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["calibrate", str(tiny_bundle.path), "--feeds", str(feeds), "-o", str(tmp_path / "out")]
+    options = ["--component", "vision", "--method", "minmax", "--samples", "2", "--reach", "90"]
+    assert main([*command, *options]) == 0
+    printed = capsys.readouterr()
+    assert "not reached: vision (" in printed.out.splitlines()[-1] and "of 90 dB)" in printed.out.splitlines()[-1]
+    assert "note: vision reaches" in printed.err
+    told = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
+    assert told["stages"][0]["target_db"] == 90 and told["notes"][0].startswith("vision reaches")
 
 
 def test_damaged_feeds_are_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:

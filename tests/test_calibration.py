@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from vita_edge.calibration.choices import Choices
-from vita_edge.calibration.component import ComponentCalibration
+from vita_edge.calibration.component import ComponentCalibration, calibrate_component
 from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Sample, whole_feeds
 from vita_edge.calibration.judge import head_step, judged
@@ -27,6 +28,7 @@ from vita_edge.calibration.weight_scales import (
     block_that_fits,
     channel_int8,
     gptq_blocks,
+    moments_factor,
     round_blocks,
 )
 from vita_edge.engines.bundle import Bundle
@@ -189,6 +191,89 @@ def test_a_layer_that_rounding_ruins_stays_as_it_is(tmp_path: Path) -> None:
     assert stage.wider == 1 and stage.snr_db > 30
 
 
+def test_what_a_layer_hands_out_is_seen_by_the_layer_that_reads_it_too(tmp_path: Path) -> None:
+    """Also where it is an output of the graph."""
+    weights = {"one.weight": normal(6, 4, 3), "two.weight": normal(5, 6, 3), "three.weight": normal(28, 8)}
+    nodes = [
+        node("Conv", ["x", "one.weight"], "h", pads=[1, 1]),
+        node("Conv", ["h", "two.weight"], "y"),
+        node("MatMul", ["y", "three.weight"], "unread"),
+    ]
+    file = graph_file(tmp_path, nodes, weights, 30)
+    _, one, _ = calibrated(file, [{"x": normal(1, 4, 30)}], Choices(), target="onnxruntime")
+    assert {layer.name: layer.values for layer in one.layers} == {"one": 4 * 30, "two": 6 * 30, "three": 5 * 28}
+    assert {layer.kept_as for layer in one.layers} == {"int8"}
+
+
+def test_the_cpu_rounds_the_output_of_a_convolution_but_not_of_a_transposed_one(tmp_path: Path) -> None:
+    """It has no transposed convolution in integers: rounding its output would be for nothing."""
+    weights = {"conv.weight": normal(6, 4, 3), "up.weight": normal(6, 5, 4)}
+    nodes = [
+        node("Conv", ["x", "conv.weight"], "h", pads=[1, 1]),
+        node("ConvTranspose", ["h", "up.weight"], "y", strides=[2]),
+    ]
+    file = graph_file(tmp_path, nodes, weights, 30)
+    graph, _, _ = calibrated(file, [{"x": normal(1, 4, 30)}], Choices(), target="onnxruntime")
+    rounded = [each.input[0] for each in graph.nodes if each.op_type == "QuantizeLinear"]
+    assert rounded == ["x", "h.exact", "h"]
+
+
+@pytest.mark.parametrize("bias", [0.0, 20.0])
+def test_what_is_told_of_a_convolution_counts_its_rounded_output(tmp_path: Path, bias: float) -> None:
+    """A bias that is far from what it is added to makes the output's steps coarse."""
+    weights = {"conv.weight": normal(6, 4, 3), "bias": normal(6) + np.float32(bias)}
+    file = graph_file(tmp_path, [node("Conv", ["x", "conv.weight", "bias"], "y", pads=[1, 1])], weights, 30)
+    feeds: list[Sample] = [{"x": normal(1, 4, 30)}]
+    choices = Choices(method="minmax", keep_below_db=-100)
+    graph, one, _ = calibrated(file, feeds, choices, target="onnxruntime")
+    want, got = (run_graph(each, feeds)[0]["y"] for each in (ComponentGraph(file), graph))
+    signal = np.square(want - weights["bias"][:, None]).sum()
+    measured = 10 * np.log10(signal / np.square(want - got).sum())
+    assert one.layers[0].snr_db == pytest.approx(measured, abs=0.2)
+    assert one.layers[0].minmax_db == one.layers[0].snr_db
+
+
+@pytest.mark.parametrize(("name", "target"), [("vision", "tensorrt"), ("codec", "onnxruntime"), ("llm", "onnxruntime")])
+def test_a_layer_that_was_fed_zeros_stays_as_it_is(tmp_path: Path, name: str, target: str) -> None:
+    """Its range would be nothing, and whatever it reads in use would be cut off."""
+    weights = {"silent.weight": normal(16, 16), "loud.weight": normal(16, 16, seed=2)}
+    nodes = [
+        node("Sub", ["x", "x"], "zeros"),
+        node("MatMul", ["zeros", "silent.weight"], "h"),
+        node("MatMul", ["x", "loud.weight"], "g"),
+        node("Add", ["h", "g"], "y"),
+    ]
+    file = graph_file(tmp_path, nodes, weights, 16)
+    graph, one, stage = calibrated(file, [{"x": normal(1, 50, 16)}], Choices(), name=name, target=target)
+    silent, loud = sorted(one.layers, key=lambda layer: layer.name, reverse=True)
+    assert (silent.kept_as, silent.snr_db, stage.wider) == ("float32", None, 1)
+    assert loud.kept_as.startswith("int8")
+    assert np.array_equal(graph.array("silent.weight"), weights["silent.weight"])
+
+
+@pytest.mark.parametrize("name", ["vision", "llm"])
+@pytest.mark.parametrize("divided_by", [0.0, np.nan])
+def test_a_layer_that_read_what_is_no_number_stays_as_it_is(tmp_path: Path, name: str, divided_by: float) -> None:
+    weights = {"bad.weight": normal(16, 16), "good.weight": normal(16, 16, seed=2)}
+    nodes = [
+        node("MatMul", ["x", "good.weight"], "g"),
+        node("Div", ["g", "divisor"], "overflown"),
+        node("MatMul", ["overflown", "bad.weight"], "y"),
+    ]
+    file = graph_file(tmp_path, nodes, {**weights, "divisor": np.full(1, divided_by, np.float32)}, 16)
+    _, one, _ = calibrated(file, [{"x": normal(1, 50, 16)}], Choices(), name=name)
+    good, bad = one.layers
+    assert (bad.kept_as, bad.snr_db, bad.amax) == ("float32", None, None)
+    assert good.kept_as.startswith("int8")
+
+
+def test_the_output_of_a_convolution_that_gave_zeros_is_not_cut_off(tmp_path: Path) -> None:
+    weights = {"conv.weight": np.zeros((6, 4, 3), np.float32), "bias": np.zeros(6, np.float32)}
+    file = graph_file(tmp_path, [node("Conv", ["x", "conv.weight", "bias"], "y", pads=[1, 1])], weights, 30)
+    graph, _, _ = calibrated(file, [{"x": normal(1, 4, 30)}], Choices(), target="onnxruntime")
+    assert kinds(graph) == ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv"]
+
+
 def test_convolutions_have_a_scale_for_every_output(tmp_path: Path) -> None:
     weights = {"conv.weight": normal(6, 4, 3), "up.weight": normal(6, 5, 4), "bias": normal(6)}
     nodes = [
@@ -217,6 +302,27 @@ def test_a_percentile_leaves_a_tail_out_and_entropy_too() -> None:
     assert [each.method for each in candidates(seen, "percentile")] == ["percentile"]
 
 
+def test_short_samples_leave_their_share_of_rows_to_long_ones() -> None:
+    seen = Observed(samples=4, rows=100)
+    for number, length in enumerate((500, 3, 40, 200)):
+        seen(np.arange(length, dtype=np.float32)[None, :, None] + 1000 * number, number)
+    (rows,) = seen.inputs()
+    of_each = [rows[rows // 1000 == number] - 1000 * number for number in range(4)]
+    assert [len(each) for each in of_each] == [32, 3, 32, 32]
+    assert np.diff(of_each[0]).max() <= 2 * 500 / 32 and of_each[0].max() >= 470  # still spread over all of it
+    few = Observed(samples=2, rows=100)
+    few(normal(1, 10, 4), 0)
+    few(normal(1, 20, 4), 1)
+    assert [len(each) for each in few.inputs()] == [30]
+
+
+def test_more_samples_than_rows_give_one_each() -> None:
+    seen = Observed(samples=5, rows=2)
+    for number in range(5):
+        seen(normal(1, 7, 4), number)
+    assert [len(each) for each in seen.inputs()] == [5]
+
+
 def test_weights_alone_keep_the_activations(tmp_path: Path) -> None:
     file = graph_file(
         tmp_path, [node("MatMul", ["x", "layers.1/out.weight"], "y")], {"layers.1/out.weight": normal(32, 8)}, 32
@@ -242,6 +348,7 @@ def test_blocks_of_four_bits_run_on_either_backend(tmp_path: Path, target: str, 
         "layers.1/a": "int4 weight",
         "layers.2/head": "int8 weight",
     }
+    assert stage.wider == 0  # so many bits were asked for
     assert ("MatMulNBits" in kinds(graph)) == (target == "onnxruntime")
     assert 15 < stage.snr_db < 40
     assert stage.snr_db == pytest.approx(one.layers[0].snr_db, abs=1.5)
@@ -295,6 +402,56 @@ def test_a_matrix_that_is_turned_before_its_product_is_rounded_like_any_other(
     assert kinds(got).count("Transpose") == sum(layer.kept_as == "float32" for layer in other.layers)
 
 
+def chain(folder: Path) -> Path:
+    """Four products in a row, each of 64 by 64."""
+    weights = {f"layers.{i}/w.weight": normal(64, 64, seed=i) / 8 for i in range(1, 5)}
+    names = ["x", "a", "b", "c", "y"]
+    return graph_file(
+        folder, [node("MatMul", [names[i], kept], names[i + 1]) for i, kept in enumerate(weights)], weights, 64
+    )
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "onnxruntime"])
+def test_weights_alone_get_more_bits_until_the_target_is_reached(tmp_path: Path, target: str) -> None:
+    def levels(folder: Path, reach: float | None) -> tuple[StageReport, list[str]]:
+        choices = Choices(precision="int4", weights="rtn", block=32, keep_below_db=0, head="int4", reach_db=reach)
+        (folder / "out").mkdir(parents=True)
+        one = calibrate_component(
+            "llm",
+            ComponentGraph(chain(folder)),
+            feeds := [{"x": normal(1, 64, 64)}],
+            choices,
+            target,
+            folder / "out",
+            feeds,
+            threads=1,
+            progress=lambda done, total: None,
+        )
+        return one[0], [layer.kept_as for layer in one[1]]
+
+    freely, kept = levels(tmp_path / "freely", None)
+    assert freely.wider == 0
+    assert kept == ["int4 weight"] * 4 and freely.reached and freely.target_db is None and freely.snr_db < 17
+    better, kept = levels(tmp_path / "better", freely.snr_db + 1)
+    assert better.reached and "int8 weight" in kept and "int4 weight" in kept and better.least_db is not None
+    assert better.wider == kept.count("int8 weight")
+    missed, _ = levels(tmp_path / "missed", 150)
+    assert not missed.reached and missed.snr_db > better.snr_db
+
+
+def test_a_layer_that_is_too_bad_stays_wide_when_others_are_given_back(tmp_path: Path) -> None:
+    """8 bits must have more than 4 bits must, whatever is asked of both to come nearer to a target."""
+    weight, x = normal(16, 16), normal(1, 64, 16)
+    weight[0], x[..., 0] = 60, 0  # one input is loud, and not fed: of the others 8 bits leave some 15 dB
+    file = graph_file(tmp_path, [node("MatMul", ["x", "layers.0/w.weight"], "y")], {"layers.0/w.weight": weight}, 16)
+    (tmp_path / "out").mkdir()
+    one = ComponentCalibration(
+        "llm", ComponentGraph(file), [{"x": x}], Choices("int4"), "tensorrt", tmp_path / "out", 9.0
+    )
+    one.run([], threads=1, progress=lambda done, total: None)
+    assert 9 < (one.layers[0].snr_db or 0) < 20 and one.layers[0].kept_as == "float32"
+
+
 def test_gptq_makes_up_for_rounding_where_inputs_are_correlated() -> None:
     inputs = normal(2000, 64) @ normal(64, 64, seed=2)
     weight, grid = normal(64, 48, seed=3), BlockGrid(32)
@@ -302,16 +459,73 @@ def test_gptq_makes_up_for_rounding_where_inputs_are_correlated() -> None:
     def error(rounded: Blocked) -> float:
         return float(np.square(inputs @ (rounded.floats() - weight)).mean())
 
-    plain, gptq = round_blocks(weight, grid, search=True), gptq_blocks(weight, inputs, grid)
+    plain, gptq = round_blocks(weight, grid, search=True), gptq_blocks(weight, moments_factor(inputs), grid)
     assert error(gptq) < 0.6 * error(plain)
     assert gptq.values.min() >= -8 and gptq.values.max() <= 7
 
 
 def test_gptq_rounds_to_nearest_where_inputs_are_not_correlated() -> None:
     weight, grid = normal(32, 8), BlockGrid(32)
-    gptq, plain = gptq_blocks(weight, np.eye(32, dtype=np.float32), grid), round_blocks(weight, grid, search=True)
+    factor = moments_factor(np.eye(32, dtype=np.float32))
+    gptq, plain = gptq_blocks(weight, factor, grid), round_blocks(weight, grid, search=True)
     assert np.array_equal(gptq.values, plain.values)
     assert np.array_equal(gptq.scales, plain.scales)
+
+
+def gptq_as_published(weight: Floats, inputs: Floats, grid: BlockGrid) -> Floats:
+    """By the inverse of the moments, in double precision."""
+    moments = inputs.T.astype(np.float64) @ inputs / len(inputs)
+    moments[np.diag_indices(len(moments))] += 0.01 * np.diag(moments).mean()
+    upper = np.linalg.cholesky(np.linalg.inv(moments)).T
+    left, out = weight.astype(np.float64), np.empty(weight.shape)
+    for start in range(0, len(weight), grid.block):
+        ranges = round_blocks(left[start : start + grid.block].astype(np.float32), grid, search=True)
+        scale, zero = ranges.scales[0], ranges.zeros[0]
+        for i in range(start, start + grid.block):
+            out[i] = (np.clip(np.rint(left[i] / scale) + zero, grid.lowest, grid.highest) - zero) * scale
+            left[i:] -= np.outer(upper[i, i:], (left[i] - out[i]) / upper[i, i])
+    return out.astype(np.float32)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_gptq_without_an_inverse_takes_the_same_steps(symmetric: bool) -> None:
+    """More than one panel wide, and with loud inputs, as language models have them."""
+    loud = np.exp(np.random.default_rng(4).normal(0, 2, 640)).astype(np.float32)
+    inputs = normal(900, 640) @ normal(640, 640, seed=2) * loud
+    weight, grid = normal(640, 24, seed=3), BlockGrid(64, 4, symmetric)
+    got = gptq_blocks(weight, moments_factor(inputs), grid).floats()
+    assert np.isclose(got, gptq_as_published(weight, inputs, grid), rtol=1e-4).mean() > 0.995
+
+
+def test_the_factor_of_moments_takes_no_room_beside_them() -> None:
+    """At 18,944 inputs, each further matrix of that size is 1.4 GB."""
+    inputs = normal(256, 2048)
+    tracemalloc.start()
+    factor = moments_factor(inputs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.6 * factor.nbytes
+    moments = inputs.T @ inputs / np.float32(256)
+    moments[np.diag_indices(2048)] += 0.01 * np.diag(moments).mean()
+    assert np.abs(factor @ factor.T - moments).max() < 1e-5
+
+
+def test_layers_that_read_one_tensor_share_its_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {f"layers.1/{name}.weight": normal(64, 32, seed=ord(name)) for name in "abc"}
+    nodes = [node("MatMul", ["x", kept], kept[9]) for kept in weights]
+    nodes += [node("Sum", ["a", "b", "c"], "y")]
+    computed: list[int] = []
+
+    def counted(inputs: Floats) -> Floats:
+        computed.append(len(inputs))
+        return moments_factor(inputs)
+
+    monkeypatch.setattr("vita_edge.calibration.component.moments_factor", counted)
+    monkeypatch.setattr("vita_edge.calibration.trial.COLUMNS", 16)  # a wide matrix is rounded in parts
+    choices = Choices(precision="int4", weights="gptq", block=32, keep_below_db=0)
+    _, one, _ = calibrated(graph_file(tmp_path, nodes, weights, 64), [{"x": normal(1, 80, 64)}], choices, name="llm")
+    assert [layer.kept_as for layer in one.layers][:2] == ["int4 weight"] * 2
+    assert computed == [80]
 
 
 @pytest.mark.parametrize("symmetric", [True, False])

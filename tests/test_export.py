@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ from vita_edge.cli import main
 from vita_edge.engines.bundle import COMPONENTS, Bundle, sha256_of
 from vita_edge.engines.errors import BadCheckpoint, Misuse, OutputFailed
 from vita_edge.engines.tensors import TensorSpec
+from vita_edge.engines.whole_folder import whole_folder
 from vita_edge.export.bundle import LICENCE_NOTICE, export_bundle
 from vita_edge.export.dialects.onnx_runtime import OnnxRuntime
 from vita_edge.export.graph import GraphBuilder
@@ -218,7 +221,7 @@ def test_weights_begin_on_pages_so_that_they_are_mapped(tiny_bundle: Bundle) -> 
 
 
 def nothing_at(target: Path) -> bool:
-    return not target.exists() and not (target.parent / f".{target.name}.partial").exists()
+    return not target.exists() and not list(target.parent.glob(f".{target.name}.*"))
 
 
 class Breaks:
@@ -276,13 +279,38 @@ def test_a_forced_export_that_cannot_take_the_name_leaves_the_old_bundle(
 
 
 def test_what_a_killed_export_has_left_is_swept_away(checkpoint: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    left = tmp_path / ".b.partial" / "components"
-    left.mkdir(parents=True)
-    (left / "llm.bin").write_bytes(b"half")
-    (left / "strange.bin").write_bytes(b"of another version")
+    for name in (".b.partial", ".b.0123abcd.partial"):
+        left = tmp_path / name / "components"
+        left.mkdir(parents=True)
+        (left / "llm.bin").write_bytes(b"half")
+        (left / "strange.bin").write_bytes(b"of another version")
     export_bundle(checkpoint, tmp_path / "b")
     assert digests(tmp_path / "b") == digests(tiny_bundle.path)
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+KILLED = """
+import os, pathlib, sys
+from vita_edge.engines.whole_folder import whole_folder
+with whole_folder(pathlib.Path(sys.argv[1]), 0, what="bundle") as folder:
+    (folder / "half").touch()
+    os._exit(9)
+"""
+
+
+def test_two_that_write_to_one_name_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """The first to end has it; what it leaves is whole. One that was killed meanwhile is swept away."""
+    target = tmp_path / "b"
+    with pytest.raises(OutputFailed, match="Cannot write"), whole_folder(target, 0, what="bundle") as slow:
+        (slow / "from").write_text("slow")
+        assert subprocess.run([sys.executable, "-c", KILLED, str(target)]).returncode == 9
+        assert len(list(tmp_path.iterdir())) == 2
+        with whole_folder(target, 0, what="bundle") as quick:
+            (quick / "from").write_text("quick")
+            assert sorted(tmp_path.iterdir()) == sorted((slow, quick))
+        assert (slow / "from").read_text() == "slow"
+    assert (target / "from").read_text() == "quick"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_missing_folders_above_the_bundle_are_made(checkpoint: Path, tmp_path: Path) -> None:

@@ -363,3 +363,23 @@ def test_inputs_that_are_missing_are_told_and_the_rest_is_judged(
     assert all(check.passed for check in checks)
     assert any("not among the inputs" in check.detail for check in checks)
     assert any(check.stage == "audio encoder" and not check.skipped for check in checks)
+
+
+def test_the_worst_of_a_stage_takes_most_of_its_limit_or_is_off(
+    tiny_bundle: Bundle, golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Limits differ within a stage, and what has no limit is off or equal."""
+    loose, tight = Check("llm", "loose", True, 0.1, 0.1, 20, 0.5), Check("llm", "tight", True, 0.01, 0.01, 40, 0.02)
+    off = Check("ids", "off", False, detail="first differs at 0")
+    quiet = Check("codec", "quiet", False, 0.1, 0.1, 2, 0.2)
+    told = [loose, tight, Check("ids", "same", True), off, Check("codec", "loud", True, 0.15, 0.15, 30, 0.2), quiet]
+    told.append(Check("rows", "same", True))
+    monkeypatch.setattr("vita_edge.runtime.parity.verify", lambda *_, **__: iter(told))
+    assert main(["verify", str(tiny_bundle.path), "--golden", str(golden), "--json"]) == 1
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert [stage["worst"] for stage in stages] == ["tight", "off", "quiet", None]
+    assert main(["verify", str(tiny_bundle.path), "--golden", str(golden)]) == 1
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:5]]
+    assert rows[0][3:6] == ["tight", "1.00e-02", "1.00e-02"]
+    assert rows[1] == ["ids", "2", "1", "off", "differs"]
+    assert rows[3] == ["rows", "1", "0", "equal"]

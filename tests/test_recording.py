@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import resource
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +15,10 @@ import pytest
 
 from vita_edge.cli import main
 from vita_edge.engines.bundle import Bundle
-from vita_edge.engines.errors import Misuse
+from vita_edge.engines.errors import Misuse, OutputFailed
 from vita_edge.engines.recording import FeedRecorder, Limits
 from vita_edge.engines.tensors import Array
+from vita_edge.engines.whole_folder import DISK_RESERVE_BYTES
 from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
 
 
@@ -103,6 +108,67 @@ def test_pieces_of_a_clip_are_joined_to_what_the_whole_would_have_been(tiny_bund
     assert clips == [list(range(15)), list(range(19))]
 
 
+def test_a_disk_that_fills_up_ends_the_recording_and_not_the_talk(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = FeedRecorder(tmp_path / "feeds", tiny_bundle)
+    session, cache = recorder.watch("codec", _Session()), _Cache()  # type: ignore[arg-type]
+    decoder = recorder.watch("llm", _Session())  # type: ignore[arg-type]
+    session.infer({"codes": np.array([[1]])})
+    decoder.infer(rows(1, 2), cache)  # type: ignore[arg-type]
+    full = shutil.disk_usage(tmp_path)._replace(free=DISK_RESERVE_BYTES - 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda _: full)
+        session.infer({"codes": np.array([[2]])})
+    session.infer({"codes": np.array([[3]])})  # there is room again, but what is missing is missing
+    decoder.infer(rows(3), cache)  # type: ignore[arg-type]
+    with pytest.raises(OutputFailed, match="ends early") as told:
+        recorder.close()
+    assert "No space left" in told.value.why and "is kept" in told.value.why
+    assert [sample["codes"].item() for sample in recorded(tmp_path / "feeds", "codec")] == [1]
+    assert recorded(tmp_path / "feeds", "llm") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["feeds"]
+
+
+def test_a_sample_that_was_written_in_part_is_not_kept(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """A disk that is full to the last byte; here, a file that may not grow further."""
+    recorder = FeedRecorder(tmp_path / "feeds", tiny_bundle)
+    session = recorder.watch("codec", _Session())  # type: ignore[arg-type]
+    session.infer({"codes": np.array([[1]])})
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        session.infer({"codes": np.ones((1, 1 << 20))})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(OutputFailed, match="ends early"):
+        recorder.close()
+    assert [file.name for file in (tmp_path / "feeds" / "codec").iterdir()] == ["00000000.npz"]
+
+
+def test_a_failure_of_the_talk_is_told_before_that_of_its_recording(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyError), FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
+        full = shutil.disk_usage(tmp_path)._replace(free=0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+        recorder.watch("codec", _Session()).infer({"codes": np.array([[1]])})  # type: ignore[arg-type]
+        raise KeyError("talk")
+
+
+def test_a_manifest_that_cannot_be_written_leaves_nothing(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    recorder = FeedRecorder(tmp_path / "feeds", tiny_bundle)
+    monkeypatch.setattr(Path, "write_text", refused)
+    with pytest.raises(OutputFailed, match="Cannot write"):
+        recorder.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_recording_replaces_nothing(tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "mine").write_text("kept")
@@ -130,7 +196,7 @@ def test_a_folder_of_questions_is_asked_one_by_one(
     tiny_bundle: Bundle, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "asked").mkdir()
-    (tmp_path / "asked" / "questions.txt").write_text("Hello.\nWhat do you see?\n")
+    (tmp_path / "asked" / "Questions.TXT").write_text("Hello.\n \n\nWhat do you see?\n\t\n")
     (tmp_path / "asked" / "a.png").write_bytes((golden / "data" / "inputs" / "square.png").read_bytes())
     arguments = ["--folder", str(tmp_path / "asked"), "--max-new-tokens", "4", "--json"]
     assert main(["record", str(tiny_bundle.path), "-o", str(tmp_path / "feeds"), *arguments]) == 0

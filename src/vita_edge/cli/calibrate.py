@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ranges.add_argument(
         "--reach",
         type=float,
-        default=20.0,
         metavar="DB",
-        help="of a component whose output has less signal to noise, the worst layers stay wider (default: 20)",
+        help="of a component whose output has less signal to noise, the worst layers get more bits (default: 20; of "
+        "weights alone, whatever comes out)",
     )
     weights = parser.add_argument_group("weights of decoders")
     weights.add_argument(
@@ -115,7 +115,7 @@ def _print(report: CalibrationReport, output: Path, cost: dict[str, Any]) -> Non
         rows.append(
             (
                 f"{layer.component}: {layer.name}",
-                f"{layer.snr_db:.1f}",
+                f"{layer.snr_db:.1f}" if layer.snr_db is not None else "",
                 layer.kept_as,
                 layer.method or "",
                 f"{layer.smoothing:g}" if layer.smoothing else "",
@@ -133,4 +133,6 @@ def _print(report: CalibrationReport, output: Path, cost: dict[str, Any]) -> Non
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     memory = mib(cost["peak_memory_bytes"])
-    print(f"{output}: {mib(report.bytes)}, {cost['seconds']:,.1f} s, {memory} of memory at most")
+    missed = [f"{s.component} ({s.snr_db:.1f} of {s.target_db:g} dB)" for s in report.stages if not s.reached]
+    told = f"; not reached: {', '.join(missed)}" if missed else ""
+    print(f"{output}: {mib(report.bytes)}, {cost['seconds']:,.1f} s, {memory} of memory at most{told}")

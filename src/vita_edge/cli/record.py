@@ -75,9 +75,10 @@ def _folder_specs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         )
     try:
         files = sorted(file for file in folder.iterdir() if file.is_file())
-        lines = [line for f in files if f.suffix == ".txt" for line in f.read_text("utf-8-sig").splitlines() if line]
+        texts = [file.read_text("utf-8-sig") for file in files if file.suffix.lower() == ".txt"]
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"The folder {folder} cannot be read.", why=f"{error}.", fix="Check the path.") from error
+    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     pictures = [file for file in files if file.suffix.lower() in PICTURES]
     questions: list[dict[str, Any]] = [
         *({"text": "", "audio": [file]} for file in files if file.suffix.lower() in SOUNDS),

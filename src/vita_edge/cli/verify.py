@@ -73,7 +73,7 @@ def _stages(checks: Sequence[Check]) -> list[dict[str, Any]]:
                 "checks": len(judged),
                 "failed": sum(not check.passed for check in judged),
                 "skipped": len(members) - len(judged),
-                "worst": worst.name if worst and worst.relative else None,
+                "worst": worst.name if worst and (worst.relative or not worst.passed) else None,
                 "max_error": worst.max_error if worst else None,
                 "relative": worst.relative if worst else None,
                 "snr_db": min((check.snr_db for check in judged), default=math.inf),
@@ -83,8 +83,18 @@ def _stages(checks: Sequence[Check]) -> list[dict[str, Any]]:
     return rows
 
 
-def _badness(check: Check) -> float:
-    return math.inf if math.isnan(check.relative) else check.relative
+def _badness(check: Check) -> tuple[bool, float]:
+    """What is off comes first, then what takes the largest part of its limit."""
+    if not check.limit:
+        return not check.passed, math.inf if check.relative else 0.0
+    part = check.relative / check.limit
+    return not check.passed, math.inf if math.isnan(part) else part
+
+
+def _how_close(row: dict[str, Any]) -> str:
+    if row["worst"] is None:
+        return "equal" if row["checks"] else ""
+    return f"{row['relative']:.2e}" if row["relative"] else "differs"
 
 
 def _finite(facts: dict[str, Any]) -> dict[str, Any]:
@@ -97,16 +107,16 @@ def _finite(facts: dict[str, Any]) -> dict[str, Any]:
 def _print(checks: Sequence[Check], failed: Sequence[Check]) -> None:
     rows = [("stage", "compared", "off", "worst", "max error", "relative", "limit", "SNR dB")]
     for row in _stages(checks):
-        close = row["worst"] is not None
+        measured = bool(row["relative"])
         rows.append(
             (
                 row["stage"],
                 str(row["checks"]),
                 str(row["failed"]),
                 row["worst"] or "",
-                f"{row['max_error']:.2e}" if close else "",
-                f"{row['relative']:.2e}" if close else "equal" if row["checks"] else "",
-                f"{row['limit']:.0e}" if close else "",
+                f"{row['max_error']:.2e}" if measured else "",
+                _how_close(row),
+                f"{row['limit']:.0e}" if measured else "",
                 f"{row['snr_db']:.0f}" if math.isfinite(row["snr_db"]) else "",
             )
         )
