@@ -14,7 +14,7 @@ CONCAT        none: the length of the past says it     past and new positions, i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,4 +76,5 @@ CONCAT = Dialect("Concat", in_place=False, lengths={})
 def dialect_of(inputs: Iterable[str]) -> Dialect:
     """The dialect of a graph with the inputs of these names."""
     names = set(inputs)
-    return next((dialect for dialect in (GROUP_QUERY, SCATTER) if names >= dialect.inputs), CONCAT)
+    found = next((dialect for dialect in (GROUP_QUERY, SCATTER) if names >= set(dialect.lengths)), CONCAT)
+    return found if not found.seen or found.seen in names else replace(found, seen="")  # a bundle from before it

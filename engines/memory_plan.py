@@ -101,7 +101,7 @@ def _speech_positions(work: ModelWork, device: Device) -> int:
 
 
 def _activations(work: ModelWork, form: Kept, rows: int) -> int:
-    """Of all sessions together: each keeps its own. Prompts are read ``rows`` at once."""
+    """Of all components together, as if none shared. Prompts are read ``rows`` at once."""
     parts = work.parts
     values = (
         rows * parts.llm_layers.widest

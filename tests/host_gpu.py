@@ -265,7 +265,7 @@ class HostContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         held = self.memory
-        if held is None or held[1] < max(self.engine.activations):
+        if held is None or held[1] < self.engine.get_device_memory_size_for_profile_v2(self.profile):
             return False
         addresses, shapes = dict(self.addresses), dict(self.shapes)
         if self.engine.cuda.capturing:

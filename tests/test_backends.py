@@ -73,6 +73,8 @@ def test_a_graph_shows_its_dialect_by_its_inputs() -> None:
     assert dialect_of(["inputs_embeds", "seqlens_k", "total_sequence_length"]) is GROUP_QUERY
     assert dialect_of(["code", "past_length", "seen", "past_key_values.0.key"]) is SCATTER
     assert dialect_of(["code", "past_key_values.0.key"]) is CONCAT
+    older = dialect_of(["code", "past_length", "past_key_values.0.key"])  # it sees all there is
+    assert older.in_place and older.inputs == {"past_length"}
 
 
 def test_lengths_by_hand() -> None:

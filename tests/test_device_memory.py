@@ -13,7 +13,7 @@ from vita_edge.engines.bundle import COMPONENTS
 from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage
 from vita_edge.engines.tensorrt import cuda, device
 from vita_edge.engines.tensorrt.device import Device, find_device
-from vita_edge.engines.tensorrt.memory_plan import ALIGNMENT, LANES, lane_of, lay_out, plan_memory
+from vita_edge.engines.tensorrt.memory_plan import ALIGNMENT, LANES, lane_of, lay_out
 from vita_edge.engines.tensorrt.profiles import Profile, Range
 from vita_edge.engines.tensorrt.shape_choice import choose_profile, most_positions, pieces, step_profile
 
@@ -25,18 +25,6 @@ def test_every_component_runs_on_one_lane() -> None:
     assert sorted(name for members in LANES.values() for name in members) == sorted(COMPONENTS)
     assert lane_of("llm") == lane_of("vision") == lane_of("audio") != lane_of("codec") == lane_of("speech_decoder")
     assert lane_of("llm_prefill") == lane_of("llm")
-
-
-def test_a_lane_has_the_memory_of_its_largest_member() -> None:
-    plan = plan_memory({"llm": [512, 76_000], "vision": [200_000], "audio": [90_000], "codec": [40_000, 10]})
-    assert plan.lanes == {"mind": 200_192, "mouth": 40_192}  # whole pieces of 256 bytes
-    assert plan.total == 240_384
-    assert plan.unshared == 512 + 76_032 + 200_192 + 90_112 + 40_192 + 256
-    assert plan.saved == plan.unshared - plan.total
-
-
-def test_nothing_needs_nothing() -> None:
-    assert plan_memory({}).total == plan_memory({"llm": []}).total == 0
 
 
 def test_tensors_lie_apart_in_a_block_and_each_has_an_address_of_its_own() -> None:

@@ -131,6 +131,12 @@ def test_a_clip_that_no_profile_takes_is_told_without_what_fits() -> None:
     assert raised.value.why == (
         "It is fbank [1, 3001, 80]; the plan takes fbank [1, 7..131, 80] or fbank [1, 7..3000, 80]."
     )
+    assert "--audio-seconds" in raised.value.fix
+    later = {"past.0.key": (1, 65, 16, 128), "past.11.key": (1, 65, 16, 128)}
+    deeper = component_profiles("audio", specs(*PIECE, "past.11.key float32 1 past 16 128"), FACTS, Limits.of(FACTS))
+    with pytest.raises(InferenceFailed) as raised:
+        choose_profile("audio", deeper, {**shapes, "fbank": (1, 51, 80), **later})
+    assert "past.0.key [1, 65, 16, 128]" in raised.value.why and "past.11" not in raised.value.why
     chosen = [choose_profile("audio", made, {**shapes, "fbank": (1, n, 80)}) for n in (7, 131, 132, 3000)]
     assert chosen == [0, 0, 1, 1]
 

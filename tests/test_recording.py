@@ -97,12 +97,16 @@ def test_what_is_kept_is_bounded_and_spread_evenly(tiny_bundle: Bundle, tmp_path
     ]
 
 
-def test_pieces_of_a_clip_are_joined_to_what_the_whole_would_have_been(tiny_bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", ["last", "ending"])
+def test_pieces_of_a_clip_are_joined_to_what_the_whole_would_have_been(
+    flag: str, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
     frames = np.arange(19, dtype=np.float32)[None, :, None]
     with FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
         session = recorder.watch("audio", _Session())  # type: ignore[arg-type]
         for begin, stop, last in ((0, 11, False), (2, 15, True), (2, 19, True)):
-            fed = {"fbank": frames[:, begin * 4 : stop], "begin": np.array(begin), "last": np.array(last)}
+            told = np.array(last) if flag == "last" else np.ones(int(last), bool)
+            fed = {"fbank": frames[:, begin * 4 : stop], "begin": np.array(begin), flag: told}
             session.infer(fed)
     clips = [sample["fbank"].ravel().tolist() for sample in recorded(tmp_path / "feeds", "audio")]
     assert clips == [list(range(15)), list(range(19))]

@@ -351,6 +351,44 @@ def test_whoever_comes_to_need_more_activations_moves_them_and_graphs_follow(
         assert close(logits(session, cache, rows[at : at + 1]), logits(cpu, reference, rows[at : at + 1]))
 
 
+def test_a_profile_takes_room_when_it_is_first_used_and_steps_are_captured_anew(
+    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+) -> None:
+    lane = Lane(cuda, "mind")  # type: ignore[arg-type]
+    session, _ = opened(bundle, "llm", cuda, lane=lane, activations=[500, 5000])  # of a step, of a prompt
+    cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
+
+    def same(start: int, stop: int) -> bool:
+        return close(logits(session, cache, rows[start:stop]), logits(cpu, reference, rows[start:stop]))
+
+    assert lane.activation_bytes == 0
+    assert all(same(at, at + 1) for at in range(4))
+    assert lane.activation_bytes == 500
+    captured = cuda.captures
+    assert same(4, 12)
+    assert lane.activation_bytes == 5000
+    assert all(same(at, at + 1) for at in range(12, 16))
+    assert cuda.captures == (captured + 1 if captured else 0)
+
+
+def test_where_there_is_no_room_for_one_the_others_go_on(
+    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+) -> None:
+    lane = Lane(cuda, "mind")  # type: ignore[arg-type]
+    session, _ = opened(bundle, "llm", cuda, lane=lane)
+    vision, _ = opened(bundle, "vision", cuda, lane=lane, activations=[1 << 30])
+    cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
+    pixels = np.zeros((1, 3, 112, 112), np.float32)
+    cuda.room = 1 << 20
+    for at in range(8):
+        if at == 4:
+            with pytest.raises(InferenceFailed, match="no room for 1,073,741,824 bytes"):
+                vision.infer({"pixel_values": pixels})
+        assert close(logits(session, cache, rows[at : at + 1]), logits(cpu, reference, rows[at : at + 1]))
+    cuda.room = 1 << 31
+    assert vision.infer({"pixel_values": pixels})["image_embeds"].any()
+
+
 def test_a_prefix_goes_into_the_cache_without_leaving_the_device(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
     vectors = rows[:3].reshape(1, -1, 32)
     code = np.full((1, 1), 7, np.int64)

@@ -50,13 +50,8 @@ class Engine:
         return (ask(output) or None) if ask else None
 
     def context(self, profile: int, lane: Lane, *, steps: bool = False) -> Context:
-        """A context for ``profile``; with ``steps``, for calls of one shape, which are to be captured.
-
-        Its activations are asked for now, not when the plan is opened: a talk hears in pieces and never takes the room
-        for a whole recording.
-        """
+        """A context for ``profile``; with ``steps``, for calls of one shape, which are to be captured."""
         lane.cuda.enter_thread()
-        lane.need(self.activation_bytes(profile))
         strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.kernels is None:
             context = self._engine.create_execution_context(strategy)
@@ -78,7 +73,7 @@ class Engine:
             taken = False
         if not taken:
             raise self.failed(f"does not take its profile {profile}")
-        return Context(self, context, lane)
+        return Context(self, context, lane, self.activation_bytes(profile))
 
     def keep_kernels(self) -> None:
         """Keep for the next start what has been compiled so far."""
@@ -95,17 +90,22 @@ class Engine:
 
 
 class Context:
-    """Shapes, addresses, and the call. Activations lie in the block of the lane."""
+    """Shapes, addresses, and the call. Activations lie in the block of the lane.
 
-    def __init__(self, engine: Engine, context: Any, lane: Lane) -> None:
+    They are asked for when it is used, not when the plan is opened: a talk hears in pieces, and never takes the room
+    for a whole recording.
+    """
+
+    def __init__(self, engine: Engine, context: Any, lane: Lane, activation_bytes: int) -> None:
         self._context = context  # first, so that it goes first: kernels have to outlive it
         self._engine, self._lane = engine, lane
+        self._activation_bytes = activation_bytes
         self._activations: Block | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def prepare(self) -> bool:
         """Use the lane's block; returns whether it is another one than before."""
-        block = self._lane.activations()
+        block = self._lane.activations(self._activation_bytes)
         if block is self._activations:
             return False
         self._context.set_device_memory(block.address, block.nbytes)

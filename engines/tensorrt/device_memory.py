@@ -37,6 +37,10 @@ class Scratch:
         self._cuda = cuda
         self._block: Block | None = None
 
+    @property
+    def nbytes(self) -> int:
+        return self._block.nbytes if self._block else 0
+
     def block(self, nbytes: int) -> Block:
         """A block of at least that size.
 
@@ -89,21 +93,22 @@ class Lane:
         self.name, self.cuda = name, cuda
         self.lock = threading.RLock()
         self.stream = cuda.new_stream()
-        self._needed = 0
         self._scratch = Scratch(cuda)
         self._give_back = weakref.finalize(self, cuda.destroy_stream, self.stream)
 
     @property
     def activation_bytes(self) -> int:
-        return self._needed
+        """Of the block that is held now."""
+        return self._scratch.nbytes
 
-    def need(self, nbytes: int) -> None:
-        """Say how much a component will use. The block is taken at the next call."""
-        self._needed = max(self._needed, nbytes)
+    def activations(self, nbytes: int) -> Block:
+        """The block, at least that large; another one than before where it was smaller. Nothing may be running on the
+        lane.
 
-    def activations(self) -> Block:
-        """The block; another one than before if somebody has come to need more. Nothing may be running on the lane."""
-        return self._scratch.block(self._needed)
+        Raises:
+            InferenceFailed: there is no room; whoever needs less is served as before.
+        """
+        return self._scratch.block(nbytes)
 
     def close(self) -> None:
         self._scratch.close()

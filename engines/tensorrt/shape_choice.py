@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from vita_edge.engines.errors import InferenceFailed
 
-__all__ = ["ProfileShapes", "choose_profile", "pieces", "step_profile"]
+__all__ = ["ProfileShapes", "choose_profile", "most_positions", "of_a_later_layer", "pieces", "step_profile"]
 
 Shape = tuple[int, ...]
 
@@ -38,7 +39,8 @@ def choose_profile(graph: str, profiles: Sequence[ProfileShapes], shapes: Mappin
     if fitting:
         return min(fitting, key=lambda index: _size(profiles[index]))
     refusals = [{n for n in profile.ranges if n in shapes and not _fit(profile, shapes, n)} for profile in profiles]
-    named = sorted(set.intersection(*refusals) or set.union(*refusals))
+    refused = set.intersection(*refusals) or set.union(*refusals)
+    named = sorted(name for name in refused if not of_a_later_layer(name))
     given = "; ".join(f"{name} {list(shapes[name])}" for name in named)
     allowed = " or ".join(
         "; ".join(f"{name} {_told(profile.ranges[name])}" for name in named if name in profile.ranges)
@@ -47,8 +49,14 @@ def choose_profile(graph: str, profiles: Sequence[ProfileShapes], shapes: Mappin
     raise InferenceFailed(
         f"The plan of {graph} was not built for this input.",
         why=f"It is {given}; the plan takes {allowed}.",
-        fix="Give a shorter input, or build plans with larger limits: see `vita-edge build --help`.",
+        fix="Give a shorter input, or build plans with larger limits (--audio-seconds for a clip): see "
+        "`vita-edge build --help`.",
     )
+
+
+def of_a_later_layer(name: str) -> bool:
+    """Whether it is a tensor of the past that the first layer has, too: one stands for all."""
+    return re.match(r"past(_key_values)?\.[1-9]", name) is not None
 
 
 def step_profile(profiles: Sequence[ProfileShapes], first: str) -> int | None:

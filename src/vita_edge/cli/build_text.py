@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vita_edge.engines.tensorrt.shape_choice import of_a_later_layer
 
 from .show import mib, table
 
@@ -91,13 +92,13 @@ def facts(outcome: Outcome) -> dict[str, Any]:
 
 
 def _profile(plan: Plan, index: int) -> str:
-    """``prefill: inputs_embeds 1 × 1..512 × 3584``; of a KV cache the first layer stands for all."""
-    """What is fed by the caller; of the tensors of all layers the first stands for the others."""
+    """``prefill: inputs_embeds 1 × 1..512 × 3584``, without the KV cache; of other tensors of the past the first layer
+    stands for all."""
     profile = plan.profiles[index]
     shown = [
         f"{name} {shapes}"
         for name, shapes in profile.ranges.items()
-        if not name.startswith("past_key_values.") and not re.match(r"past\.[1-9]", name)
+        if not name.startswith("past_key_values.") and not of_a_later_layer(name)
     ]
     return f"{profile.name}: {', '.join(shown)}"
 
