@@ -74,7 +74,7 @@ def predictions(assistant: Assistant, device: Device) -> list[tuple[float, str]]
     if bundle.work is None:
         raise SystemExit("export the checkpoint again: this bundle does not say its work")
     form = kept("onnxruntime-cpu", bundle.precision)
-    calls = Calls(bundle.work, form, device.backend, CONTEXT)
+    calls = Calls(bundle.work, form, device.target, CONTEXT)
     prefix = TOKENS * bundle.work.vectors_per_token + 1
     first = FIRST_PIECE + bundle.work.codec_right
 

@@ -19,12 +19,12 @@ class Calls:
     """The calls of one model.
 
     Args:
-        capacity_tokens: positions of the language model's cache. On TensorRT a step reads all of them, however many are
-            taken.
+        target: of the export. It decides what is read and written of the KV cache.
+        capacity_tokens: positions of the language model's cache.
     """
 
-    def __init__(self, work: ModelWork, form: Kept, backend: str, capacity_tokens: int) -> None:
-        self._work, self._form, self._in_place = work, form, backend == "tensorrt"
+    def __init__(self, work: ModelWork, form: Kept, target: str, capacity_tokens: int) -> None:
+        self._work, self._form, self._target = work, form, target
         self._capacity = capacity_tokens
         self._speech_capacity = speech_capacity(work.vectors_per_token, work.speech_context_tokens)
         widened = min(1.0, 32 / form.llm_layers)  # what is resident twice is read once
@@ -74,14 +74,15 @@ class Calls:
         """Of new positions over ``past`` held ones and, causally, over themselves.
 
         TensorRT, as its kernels show (docs/decisions/0018): a step reads the whole cache where it lies; more rows copy
-        what they see and read the copy, and compute what the mask hides.
+        what they see and read the copy. Before 10.15 the cache is copied by every call, to be longer. What a mask hides
+        is computed.
         """
         held, position = past + rows, shape.kv_values() * self._form.cache_bytes
-        if not self._in_place:
+        if self._target == "onnxruntime":
             return Call(held * position, macs=shape.attention_macs(rows, past))
-        if rows == 1:
+        if self._target == "tensorrt" and rows == 1:
             return Call(capacity * position, macs=shape.masked_macs(1, capacity))
-        seen = SCATTER.sees(held, capacity)
+        seen = SCATTER.sees(held, capacity) if self._target == "tensorrt" else held
         return Call(3 * seen * position, macs=shape.masked_macs(rows, seen))
 
     def _head(self) -> Call:

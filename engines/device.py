@@ -17,6 +17,7 @@ from .kept import PRECISIONS
 __all__ = [
     "PLANNED_FIGURES",
     "SOURCED",
+    "TARGETS",
     "Device",
     "DeviceFile",
     "Measurement",
@@ -40,6 +41,8 @@ SOURCED = (
     "launch_us",
 )
 """Fields of a device that need a source."""
+TARGETS = {"tensorrt": ("tensorrt", "tensorrt-10.3"), "onnxruntime-cpu": ("onnxruntime",)}
+"""Backend → export targets that it runs, the newest first."""
 EFFICIENCIES = ("decode", "prefill", "convolution")
 YARDSTICK_FIGURES = ("decode_tokens_per_s", "prefill_ms")
 """What is predicted of a language model of others."""
@@ -106,6 +109,8 @@ class Device:
     launch_us: float
     """Least time of an operator."""
     platforms: tuple[str, ...]
+    target: str = ""
+    """Export target of the graphs that are planned; left out, the newest of the backend."""
     efficiency: Mapping[str, Share] = field(default_factory=dict)
     """Of ``decode`` (of the bandwidth), ``prefill`` and ``convolution`` (of the peak)."""
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -225,11 +230,17 @@ def _device(key: str, entry: Any, texts: Mapping[str, str], efficiency: Mapping[
     plain = {name: value for name, value in entry.items() if name not in ("efficiency", "sources", "measured")}
     measured = tuple(build_facts(Measurement, one, f"{key}.measured") for one in given)
     device = build_facts(Device, plain, key)
+    if device.backend not in TARGETS:
+        raise ValueError(f"{key}.backend is {device.backend!r}, not {' or '.join(TARGETS)}")
+    target = device.target or TARGETS[device.backend][0]
+    if target not in TARGETS[device.backend]:
+        raise ValueError(f"{key}.target is {target!r}, not {' or '.join(TARGETS[device.backend])}")
     _check_numbers(key, device)
     for one in measured:
         _check_measurement(f"{key}.measured", one)
     return dataclasses.replace(
         device,
+        target=target,
         efficiency={**efficiency, **own},
         sources={name: texts.get(source, source) for name, source in named.items()},
         measured=measured,
@@ -239,8 +250,6 @@ def _device(key: str, entry: Any, texts: Mapping[str, str], efficiency: Mapping[
 def _check_numbers(key: str, device: Device) -> None:
     """What is divided by is more than nothing: peaks of the arithmetic that the backend uses, and the bandwidth."""
     needed = {"tensorrt": ("fp32_tflops", "fp16_tflops"), "onnxruntime-cpu": ("fp32_tflops", "int8_tops")}
-    if device.backend not in needed:
-        raise ValueError(f"{key}.backend is {device.backend!r}, not {' or '.join(needed)}")
     positive = {"memory_gib", "bandwidth_gb_s", *needed[device.backend]}
     for name in SOURCED:
         value = getattr(device, name)

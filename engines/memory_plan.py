@@ -80,17 +80,22 @@ def memory_plan(
         context_tokens: positions of the language model's KV cache.
         weights: resident bytes of each component where files say them; else they are counted.
     """
-    form = kept(device.backend, precision)
+    form, position = kept(device.backend, precision), _cache_bytes(device, precision)
     return MemoryPlan(
         weights=weights or form.weights(work),
-        kv_cache=context_tokens * work.llm.kv_values() * form.cache_bytes,
-        speech_kv_cache=_speech_positions(work, device) * work.speech.kv_values() * form.cache_bytes,
+        kv_cache=context_tokens * work.llm.kv_values() * position,
+        speech_kv_cache=_speech_positions(work, device) * work.speech.kv_values() * position,
         activations=_activations(work, form, CPU_ROWS if device.backend == "onnxruntime-cpu" else GPU_ROWS),
         runtime=device.runtime_mib << 20,
         system=device.system_mib << 20,
         memory=int(device.memory_gib * 2**30),
         on_disk=2 * work.parts.embedding.weights,
     )
+
+
+def _cache_bytes(device: Device, precision: str) -> int:
+    """Of a number in a KV cache: where it grows by a copy, it is held twice."""
+    return kept(device.backend, precision).cache_bytes * (2 if device.target == "tensorrt-10.3" else 1)
 
 
 def _speech_positions(work: ModelWork, device: Device) -> int:
@@ -140,6 +145,6 @@ def _longest_context(
     if memory_plan(work, device, precision, most, weights).verdict != "no":
         return most
     bare = memory_plan(work, device, precision, 0, weights)
-    position = work.llm.kv_values() * kept(device.backend, precision).cache_bytes
+    position = work.llm.kv_values() * _cache_bytes(device, precision)
     longest = (bare.available - bare.needed) // position // STEP * STEP
     return longest if longest >= SHORTEST else 0

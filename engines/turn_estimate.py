@@ -44,11 +44,25 @@ class SpokenTurn:
     endpoint_ms: float = 500
     """Silence that ends a question."""
 
+    @property
+    def positions(self) -> int:
+        """Of the question itself."""
+        return round(self.question_s * POSITIONS_PER_S)
+
+    def heard_by(self, work: ModelWork) -> SpokenTurn:
+        """The turn as a model hears it: some hear nothing before the question has ended."""
+        if work.hears_ahead:
+            return self
+        rest = max(self.rest_tokens, self.positions + self.template_tokens)
+        return replace(self, rest_steps=round(self.question_s * STEPS_PER_S), rest_tokens=rest)
+
 
 @dataclass(frozen=True)
 class Estimate:
     """What is expected of one device."""
 
+    turn: SpokenTurn
+    """What was predicted, as the model hears it."""
     stages: Mapping[str, Timed]
     """In order, up to the first sound."""
     decode_tokens_per_s: float
@@ -62,8 +76,6 @@ class Estimate:
     codes_per_s: float
     """Speech steps that playing takes."""
     codec_rtf: float
-    pause_ms: float
-    endpoint_ms: float
 
     @property
     def first_audio_ms(self) -> float:
@@ -73,11 +85,11 @@ class Estimate:
     @property
     def server_ms(self) -> float:
         """From the end of the question to the first sound, the answer begun in the pause before the endpoint."""
-        return max(self.endpoint_ms, self.pause_ms + self.first_audio_ms)
+        return max(self.turn.endpoint_ms, self.turn.pause_ms + self.first_audio_ms)
 
     @property
     def server_without_speculation_ms(self) -> float:
-        return self.endpoint_ms + self.first_audio_ms
+        return self.turn.endpoint_ms + self.first_audio_ms
 
     @property
     def speech_rtf(self) -> float:
@@ -104,13 +116,10 @@ def estimate(
     case: Case = "expected",
 ) -> Estimate:
     """Predict a turn of a model on a device, for a KV cache of ``context_tokens`` positions."""
-    turn = turn or SpokenTurn()
+    turn = (turn or SpokenTurn()).heard_by(work)
     form = kept(device.backend, precision)
-    calls = Calls(work, form, device.backend, context_tokens)
-    clip = round(turn.question_s * POSITIONS_PER_S)
-    if not work.hears_ahead:
-        rest = max(turn.rest_tokens, clip + turn.template_tokens)
-        turn = replace(turn, rest_steps=round(turn.question_s * STEPS_PER_S), rest_tokens=rest)
+    calls = Calls(work, form, device.target, context_tokens)
+    clip = turn.positions
     past = max(turn.held_tokens + clip + turn.template_tokens - turn.rest_tokens, 0)
     text = turn.clause_tokens * work.vectors_per_token + 1
     first = FIRST_PIECE + work.codec_right
@@ -133,6 +142,7 @@ def estimate(
     whole = timed(calls.audio(round(turn.question_s * STEPS_PER_S))).ms
     whole += timed(calls.llm(clip + turn.template_tokens, turn.held_tokens)).ms
     return Estimate(
+        turn=turn,
         stages=stages,
         decode_tokens_per_s=1000 / step.ms,
         prefill_positions_per_s=300_000 / timed(calls.llm(300, 0)).ms,
@@ -141,8 +151,6 @@ def estimate(
         speech_steps_per_s=1000 / code.ms,
         codes_per_s=work.codes_per_second,
         codec_rtf=timed(calls.codec(window)).ms / 1000 * work.codes_per_second / LATER_PIECE,
-        pause_ms=turn.pause_ms,
-        endpoint_ms=turn.endpoint_ms,
     )
 
 

@@ -104,6 +104,7 @@ def test_a_device_may_have_an_efficiency_of_its_own(tmp_path: Path) -> None:
         ({"bandwidth_gb_s": "fast"}, "mine.bandwidth_gb_s is 'fast'"),
         ({"platforms": ["windows"]}, "a platform that is not described: windows"),
         ({"backend": "abacus"}, "mine.backend is 'abacus'"),
+        ({"target": "onnxruntime"}, "mine.target is 'onnxruntime', not tensorrt or tensorrt-10.3"),
         ({"cores": 4}, "not known: cores"),
         ({"efficiency": {"luck": {}}}, "there is no efficiency luck"),
         ({"measured": [measured("x", "prefill_ms", positions=9)]}, "x, which is not described"),

@@ -58,6 +58,13 @@ def test_the_cache_grows_by_its_bytes_a_position(full: ModelWork, board: Device)
     assert memory_plan(full, board, "fp32", 1).kv_cache == 2 * 57_344
 
 
+def test_a_cache_that_grows_by_a_copy_is_held_twice(full: ModelWork, board: Device) -> None:
+    older = dataclasses.replace(board, target="tensorrt-10.3")
+    once, twice = (memory_plan(full, each, "int4", 4096) for each in (board, older))
+    assert (twice.kv_cache, twice.speech_kv_cache) == (2 * once.kv_cache, 2 * once.speech_kv_cache)
+    assert twice.needed - once.needed == once.kv_cache + once.speech_kv_cache
+
+
 def test_what_is_needed_is_the_sum_and_embeddings_are_not_in_it(full: ModelWork, board: Device) -> None:
     plan = memory_plan(full, board, "int8", 2048)
     parts = (plan.kv_cache, plan.speech_kv_cache, plan.activations, plan.runtime)

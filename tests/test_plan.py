@@ -15,7 +15,8 @@ from test_device_file import own
 from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.device import PLANNED_FIGURES, read_devices
 from vita_edge.engines.memory_plan import memory_plan
-from vita_edge.engines.turn_estimate import SpokenTurn, estimate
+from vita_edge.engines.turn_estimate import estimate
+from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice_presets import preset
 from vita_edge.export.work import model_work
 
@@ -160,9 +161,53 @@ def test_everything_that_is_predicted_can_be_in_a_device_file() -> None:
     from vita_edge.cli.plan_facts import _predicted
 
     device, work = read_devices().devices["rtx-4090"], model_work(preset("full"))
-    turn = SpokenTurn()
     memory = memory_plan(work, device, "int4", 4096)
-    assert set(_predicted(estimate(work, device, "int4", 4096, turn), memory, turn)) == set(PLANNED_FIGURES)
+    assert set(_predicted(estimate(work, device, "int4", 4096), memory)) == set(PLANNED_FIGURES)
+
+
+def test_where_nothing_is_heard_before_the_end_all_of_it_is_told(
+    capsys: pytest.CaptureFixture[str], bundle_copy: Path, tmp_path: Path
+) -> None:
+    file = bundle_copy / "manifest.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    manifest["work"]["hears_ahead"] = False
+    file.unlink()
+    file.write_text(json.dumps(manifest))
+    result = tmp_path / "bench.json"
+    bundle = Bundle.open(bundle_copy)
+    result.write_text(json.dumps(replace(rehearsed(turns(3)), bundle=whose(bundle)).to_json()))
+    words = [bundle_copy, "--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
+    facts = plan(capsys, *words)
+    rest = facts["turn"]["rest_tokens"]
+    assert rest > 20
+    assert f"{rest} positions unread at its end" in run(capsys, "plan", *words).out
+    (one,) = facts["plans"]
+    told = {each["what"]: each["predicted"] for each in one["compared"]}
+    ms = one["latency"]["stages_ms"]["prefill_rest"]
+    assert told["rest_positions_per_s"] == pytest.approx(1000 * rest / ms, rel=0.02)
+
+
+def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
+    capsys: pytest.CaptureFixture[str], golden: Path, tmp_path: Path
+) -> None:
+    words = ["--model", "full", "--device", "orin-nano-8", "--precision", "int4"]
+    newer, older = (plan(capsys, *words, "--target", target)["plans"][0] for target in ("tensorrt", "tensorrt-10.3"))
+    assert (newer["verdict"], older["verdict"]) == ("tight", "no")
+    assert older["memory_bytes"]["kv_cache"] == 2 * newer["memory_bytes"]["kv_cache"]
+    assert "planned for the export target tensorrt-10.3" in run(capsys, "plan", *words, "--target", "tensorrt-10.3").out
+    table = run(capsys, "plan", "--model", "full", "--precision", "int4").out
+    assert "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3" in table
+    export_bundle(golden / "checkpoint", tmp_path / "bundle", precision="int4", target="tensorrt-10.3")
+    plans = plan(capsys, tmp_path / "bundle", "--devices", cpu(tmp_path))["plans"]
+    assert {(one["device"] == "mine", one["target"]) for one in plans} == {
+        (True, "onnxruntime"),
+        (False, "tensorrt-10.3"),
+    }
+    files = {
+        one.name: sum(f.stat().st_size for f in one.weights)
+        for one in Bundle.open(tmp_path / "bundle").components.values()
+    }
+    assert [one["memory_bytes"]["weights"] == files for one in plans].count(False) == 1  # the processor's are counted
 
 
 def test_the_context_is_that_of_the_plans_that_are_built(capsys: pytest.CaptureFixture[str]) -> None:

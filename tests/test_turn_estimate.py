@@ -83,6 +83,16 @@ def test_a_prompt_copies_what_it_sees_of_the_cache_and_reads_the_copy(full: Mode
     assert calls.llm(20, 4070).bytes_read - call.bytes_read == 3 * (4096 - 512) * 57_344
 
 
+def test_before_10_15_every_call_copies_what_is_held(full: ModelWork) -> None:
+    form = kept("tensorrt", "int4")
+    calls = Calls(full, form, "tensorrt-10.3", 8192)
+    for rows, head in ((1, 1), (20, 20)):
+        call = calls.llm(rows, 300)
+        assert call.bytes_read == pytest.approx(form.weights(full)["llm"] + 3 * (300 + rows) * 57_344, rel=1e-6)
+        attention = 2 * 28 * 28 * 128 * rows * (300 + rows)
+        assert call.macs == head * full.parts.llm_layers.macs + full.parts.llm_head.macs + attention
+
+
 def test_a_step_of_the_voice_reads_the_cache_that_a_plan_is_built_with(full: ModelWork) -> None:
     form = kept("tensorrt", "int4")
     position = full.speech.kv_values() * 2
@@ -91,7 +101,7 @@ def test_a_step_of_the_voice_reads_the_cache_that_a_plan_is_built_with(full: Mod
     step = Calls(full, form, "tensorrt", 4096).speech_step(46)
     assert step.bytes_read == pytest.approx(form.weights(full)["speech_decoder"] + 2048 * position, rel=1e-6)
     cpu = kept("onnxruntime-cpu", "int4")
-    step = Calls(full, cpu, "onnxruntime-cpu", 4096).speech_step(46)
+    step = Calls(full, cpu, "onnxruntime", 4096).speech_step(46)
     held = 47 * full.speech.kv_values() * 4
     assert step.bytes_read == pytest.approx(cpu.weights(full)["speech_decoder"] + held, rel=1e-6)
 
@@ -100,6 +110,8 @@ def test_an_encoder_with_full_attention_hears_everything_after_the_end(full: Mod
     usual = estimate(full, orin, "int4", 4096)
     late = estimate(dataclasses.replace(full, hears_ahead=False), orin, "int4", 4096)
     assert late.first_audio_ms == pytest.approx(late.heard_at_once_ms)
+    # 3.7 s are 46 positions, and 10 of the template
+    assert (late.turn.rest_tokens, late.turn.rest_steps, usual.turn) == (56, 92, SpokenTurn())
     assert late.stages["audio_rest"].ms > usual.stages["audio_rest"].ms
     tiny = preset("tiny")
     for change, ahead in (({"chunk_size": 0}, False), ({"adapter_kernel": 1}, False), ({"chunk_size": 1}, True)):
@@ -109,7 +121,7 @@ def test_an_encoder_with_full_attention_hears_everything_after_the_end(full: Mod
 
 def test_the_cpu_reads_what_is_held_and_prompts_with_the_second_graph(full: ModelWork) -> None:
     form = kept("onnxruntime-cpu", "int4")
-    calls, weights = Calls(full, form, "onnxruntime-cpu", 4096), form.weights(full)
+    calls, weights = Calls(full, form, "onnxruntime", 4096), form.weights(full)
     assert calls.llm(1, 99).bytes_read == pytest.approx(weights["llm"] + 100 * 2 * 57_344, rel=1e-6)
     assert calls.llm(7, 0).bytes_read < weights["llm_prefill"]
     both = weights["llm"] + weights["llm_prefill"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 MODELS = ("full", "half", "tiny")
+TARGETS = ("tensorrt", "tensorrt-10.3")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 THIS = "this-machine"
 
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--model", choices=MODELS, help="sizes without a bundle: as released, or of a practice model")
     what.add_argument(
         "--precision", choices=PRECISIONS, help="default: that of the bundle, or fp16, int8 and int4 in turn"
+    )
+    what.add_argument(
+        "--target",
+        choices=TARGETS,
+        help="of the export, on devices with TensorRT (default: that of the bundle, or tensorrt)",
     )
     what.add_argument(
         "--context", type=int, metavar="N", help="positions of the KV cache (default: as `vita-edge build`)"
@@ -112,7 +118,7 @@ def _planned(arguments: argparse.Namespace) -> Planned:
 
     if arguments.model:
         size = export_module("practice_presets").preset(arguments.model)
-        return Planned(size.name, None, export_module("work").model_work(size))
+        return Planned(size.name, None, export_module("work").model_work(size), arguments.target)
     from vita_edge.engines.bundle import Bundle
 
     bundle = Bundle.open(arguments.bundle)
@@ -122,7 +128,7 @@ def _planned(arguments: argparse.Namespace) -> Planned:
             why="It was exported before bundles said it.",
             fix="Export the checkpoint again, or plan by size: vita-edge plan --model full.",
         )
-    return Planned(bundle.model.name, bundle, bundle.work)
+    return Planned(bundle.model.name, bundle, bundle.work, arguments.target)
 
 
 def _context(arguments: argparse.Namespace, planned: Planned) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.bundle import Bundle
-from vita_edge.engines.device import Device, DeviceFile, Measurement
+from vita_edge.engines.device import TARGETS, Device, DeviceFile, Measurement
 from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.footprint import bytes_on_disk, resident_weights
 from vita_edge.engines.memory_plan import MemoryPlan, advice, memory_plan
@@ -20,7 +20,6 @@ from vita_edge.engines.work import ModelWork
 __all__ = ["Bench", "Planned", "plan_facts", "read_bench"]
 
 DEFAULT_PRECISIONS = ("fp16", "int8", "int4")
-BACKENDS = {"onnxruntime": "onnxruntime-cpu"}
 
 Figures = Mapping[str, tuple[float, str]]
 """What was measured → its value, and its source."""
@@ -60,17 +59,25 @@ class Planned:
     name: str
     bundle: Bundle | None
     work: ModelWork
+    target: str | None = None
+    """That was named."""
 
     @property
     def precisions(self) -> Sequence[str]:
         return [self.bundle.precision] if self.bundle else DEFAULT_PRECISIONS
+
+    def on(self, device: Device) -> Device:
+        """``device`` with the target that was named or exported, where it runs that."""
+        targets = (self.target, self.bundle.target if self.bundle else None)
+        found = next((target for target in targets if target in TARGETS[device.backend]), device.target)
+        return dataclasses.replace(device, target=found)
 
     def weights(self, device: Device, precision: str) -> dict[str, int] | None:
         """Resident bytes as the bundle's files say them, where it is for this backend and precision."""
         bundle = self.bundle
         if bundle is None or bundle.precision != precision:
             return None
-        if BACKENDS.get(getattr(bundle, "target", "onnxruntime"), "tensorrt") != device.backend:
+        if bundle.target != device.target:
             return None
         resident = resident_weights if device.backend == "onnxruntime-cpu" else bytes_on_disk
         return {name: resident(component) for name, component in bundle.components.items()}
@@ -110,7 +117,7 @@ def plan_facts(
         "model": planned.name,
         "bundle": str(planned.bundle.path) if planned.bundle else None,
         "context_tokens": context_tokens,
-        "turn": dataclasses.asdict(turn),
+        "turn": dataclasses.asdict(turn.heard_by(planned.work)),
         "plans": plans,
         "yardsticks": [one for key in keys for one in _yardsticks(key, known)],
     }
@@ -170,17 +177,18 @@ def _plan(
     turn: SpokenTurn,
     figures: Figures,
 ) -> dict[str, Any]:
-    work, device = planned.work, known.devices[key]
+    work, device = planned.work, planned.on(known.devices[key])
     weights = planned.weights(device, precision)
     memory = memory_plan(work, device, precision, context_tokens, weights)
     fits = memory.verdict != "no"
     cases = [estimate(work, device, precision, context_tokens, turn, case) for case in ("expected", "slow", "fast")]
     latency = _latency(*cases)
-    predicted = _predicted(cases[0], memory, turn)
+    predicted = _predicted(cases[0], memory)
     return {
         "device": key,
         "name": device.name,
         "platforms": [dataclasses.asdict(known.platforms[name]) for name in device.platforms],
+        "target": device.target,
         "precision": precision,
         "verdict": memory.verdict,
         "advice": None if fits else advice(work, device, precision, context_tokens, weights),
@@ -237,7 +245,7 @@ def _latency(expected: Estimate, slow: Estimate, fast: Estimate) -> dict[str, An
     }
 
 
-def _predicted(expected: Estimate, memory: MemoryPlan, turn: SpokenTurn) -> dict[str, float]:
+def _predicted(expected: Estimate, memory: MemoryPlan) -> dict[str, float]:
     names = (
         "first_audio_ms",
         "server_ms",
@@ -249,7 +257,7 @@ def _predicted(expected: Estimate, memory: MemoryPlan, turn: SpokenTurn) -> dict
     )
     figures = {name: float(getattr(expected, name)) for name in names}
     # a live talk reads a few positions at a time, never 300 at once
-    figures["rest_positions_per_s"] = 1000 * turn.rest_tokens / expected.stages["prefill_rest"].ms
+    figures["rest_positions_per_s"] = 1000 * expected.turn.rest_tokens / expected.stages["prefill_rest"].ms
     if not expected.real_time:
         del figures["server_ms"]  # what is held back, so that the rest does not run dry, is not predicted
     return {**figures, "needed_bytes": float(memory.needed)}

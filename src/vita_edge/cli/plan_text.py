@@ -79,6 +79,11 @@ def _table(plans: Sequence[Mapping[str, Any]]) -> str:
     return table(rows, left=2)
 
 
+def _older(plan: Mapping[str, Any]) -> bool:
+    """Whether a platform of the device wants another target than the planned one."""
+    return plan["target"] == "tensorrt" and any(one["target"] != "tensorrt" for one in plan["platforms"])
+
+
 def _builds(memory: Mapping[str, Any]) -> str:
     """Whether the engines can be built on the device itself; on a graphics card its host builds."""
     if memory["build_peak"] is None:
@@ -87,6 +92,10 @@ def _builds(memory: Mapping[str, Any]) -> str:
 
 
 def _legend(plans: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iterator[str]:
+    targets = list(dict.fromkeys(plan["target"] for plan in plans))
+    yield f"planned for the export target {' and '.join(targets)}"
+    if any(_older(plan) for plan in plans):
+        yield "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3, which hold their KV cache twice: plan with that"
     yield "first sound: engine clock of a spoken question, " + _asked(turn)
     yield "speech: codes a second; load: seconds of work for a second of sound while the text is written (0.9 at most)"
     yield "builds: whether the device has the memory to build its own engines, about"
@@ -106,6 +115,7 @@ def _whole(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     for platform in plan["platforms"]:
         versions = f"TensorRT {platform['tensorrt']}, CUDA {platform['cuda']}, Python {platform['python']}"
         yield f"{platform['name']}: {versions}, export --target {platform['target']}"
+    yield f"planned for the export target {plan['target']}"
     rows = [(f"  {name}", mib(size)) for name, size in memory["weights"].items()]
     rows += [(f"  {name.replace('_', ' ')}", mib(memory[name])) for name in ("kv_cache", "speech_kv_cache")]
     rows += [(f"  {name}", mib(memory[name])) for name in ("activations", "runtime")]
