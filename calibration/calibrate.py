@@ -236,16 +236,22 @@ def _earlier_report(bundle: Bundle, manifest: Mapping[str, Any], names: Sequence
     if told not in bundle.files:
         return None
     try:
-        earlier = json.loads((bundle.path / told).read_text("utf-8"))
-        for key in ("stages", "layers"):
-            earlier[key] = [each for each in earlier[key] if each["component"] not in names]
+        return _without(names, json.loads((bundle.path / told).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadBundle(
             f"{bundle.path / told} cannot be read.",
             why=f"{type(error).__name__}: {error}.",
             fix="Copy the bundle again, or calibrate the one that it was made of again.",
         ) from error
-    return dict(earlier)
+
+
+def _without(names: Sequence[str], report: dict[str, Any]) -> dict[str, Any]:
+    """A report and those before it, of all components but ``names``."""
+    for key in ("stages", "layers"):
+        report[key] = [each for each in report[key] if each["component"] not in names]
+    if report.get("earlier"):
+        report["earlier"] = _without(names, report["earlier"])
+    return report
 
 
 def _refusal(target: Path, force: bool) -> Misuse | None:

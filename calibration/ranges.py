@@ -76,8 +76,9 @@ class Observed:
 
     @property
     def measurable(self) -> bool:
-        """Whether there is a range: not where all was zero, or something was no number."""
-        return 0 < self.amax < math.inf
+        """Whether there is a range, and something to try it on: not where all was zero, or all that was kept, or
+        something was no number."""
+        return 0 < self.amax < math.inf and any(rows.any() for rows in self.kept)
 
     def inputs(self) -> list[Floats]:
         """What a layer is tried on: one block of rows, or whole samples."""

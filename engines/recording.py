@@ -18,7 +18,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -103,6 +103,8 @@ class FeedRecorder:
         self._clip: list[Array] = []
         self._failure: OutputFailed | None = None
         """Why nothing is recorded any more."""
+        self._told = self._left = False
+        """The manifest is written; the folder has its name."""
 
     def watch(self, component: str, session: Session) -> Session:
         """``session``, and whatever it is fed is recorded as feeds of ``component``."""
@@ -126,37 +128,48 @@ class FeedRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()  # what was recorded before a failure is worth as much
-        if self._failure and error is None:
-            raise self._failure
+        if error is None:
+            self.close()
+            return
+        with suppress(OutputFailed):  # what was recorded before a failure is worth as much, and the failure worth more
+            self._leave()
 
     def _leave(self) -> None:
         with self._lock, self._stack:
+            if self._left:
+                return
+            self._left = True
             for _, sequence in self._sequences:
                 with self._going_on():
                     self._end(sequence)
-            manifest = {
-                "format": FEEDS_FORMAT,
-                "format_version": FEEDS_VERSION,
-                "model": model_identity(self._bundle),
-                "recorded_with": {
-                    "precision": self._bundle.precision,
-                    "graphs": {
-                        name: self._bundle.files[part.graph.relative_to(self._bundle.path).as_posix()][1]
-                        for name, part in self._bundle.components.items()
-                    },
+            if not self._told:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Write the manifest."""
+        manifest = {
+            "format": FEEDS_FORMAT,
+            "format_version": FEEDS_VERSION,
+            "model": model_identity(self._bundle),
+            "recorded_with": {
+                "precision": self._bundle.precision,
+                "graphs": {
+                    name: self._bundle.files[part.graph.relative_to(self._bundle.path).as_posix()][1]
+                    for name, part in self._bundle.components.items()
                 },
-                "components": {
-                    name: {
-                        "seen": kept.seen,
-                        "files": [f"{name}/{file.name}" for _, file, _ in kept.files],
-                        "bytes": kept.nbytes,
-                    }
-                    for name, kept in self._kept.items()
-                },
-            }
-            text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-            (self._folder / MANIFEST).write_text(text, "utf-8")
+            },
+            "components": {
+                name: {
+                    "seen": kept.seen,
+                    "files": [f"{name}/{file.name}" for _, file, _ in kept.files],
+                    "bytes": kept.nbytes,
+                }
+                for name, kept in self._kept.items()
+            },
+        }
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        (self._folder / MANIFEST).write_text(text, "utf-8")
+        self._told = True
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
@@ -170,6 +183,8 @@ class FeedRecorder:
                 why=f"{told.why} What was recorded before is kept.",
                 fix=told.fix,
             )
+            with suppress(OSError):  # while there is a little room: the disk may go on filling up
+                self._tell()
 
     def _take(self, component: str, feeds: Mapping[str, Array], cache: KvCache | None, start: int) -> None:
         with self._lock, self._going_on():

@@ -74,7 +74,8 @@ def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = 
     Raises:
         OutputFailed: no space or no permission; also in place of an OSError of the body.
     """
-    partial = target.parent / f".{target.name}.{secrets.token_hex(4)}{PARTIAL}"
+    fresh = target.parent / f".{target.name}.{secrets.token_hex(4)}"
+    partial = fresh.with_name(fresh.name + PARTIAL)
     with ExitStack() as lock:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,10 +86,10 @@ def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = 
                     why=f"Another {_mib(DISK_RESERVE_BYTES)} MiB are to stay free beside it. Nothing was written.",
                     fix="Free some space, write to another disk, or choose something smaller.",
                 )
-            with _locked(target.parent, wait=True):  # between two steps of one writer another sweeps nothing away
-                _sweep(target)
-                partial.mkdir()
-                lock.enter_context(_locked(partial))
+            _sweep(target)
+            fresh.mkdir()
+            lock.enter_context(_locked(fresh))
+            fresh.rename(partial)  # held before it has a name that others may sweep away
             yield partial
             for file in partial.rglob("*"):
                 if file.is_file():
@@ -98,16 +99,17 @@ def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = 
         except OSError as error:
             raise OutputFailed.from_os_error(target, error) from error
         finally:
+            _remove(fresh)
             _remove(partial)
 
 
 @contextmanager
-def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+def _locked(folder: Path) -> Iterator[bool]:
     """Hold ``folder``, if nobody else does; whoever holds it and is killed lets it go."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             held = True
         except OSError:  # by another; or the disk knows no locks, and nothing may be taken for given up
             held = False
@@ -117,7 +119,8 @@ def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what killed runs have left of ``target``, and nothing that is still written."""
+    """Remove what killed runs have left of ``target``, and nothing that is still written; nothing at all on a disk
+    without locks."""
     for left in target.parent.iterdir():
         if left.name.startswith(f".{target.name}.") and left.name.endswith(PARTIAL):
             with suppress(OSError), _locked(left) as given_up:

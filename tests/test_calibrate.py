@@ -8,6 +8,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from spoil import flip_byte
-from vita_edge.calibration.calibrate import calibrate
+from vita_edge.calibration.calibrate import _without, calibrate
 from vita_edge.calibration.choices import Choices
 from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Feeds
@@ -224,6 +225,14 @@ def test_four_bits_that_no_layer_bears_are_not_told(tiny_bundle: Bundle, feeds: 
     calibrate(tiny_bundle.path, feeds, tmp_path / "out", choices, components=["llm"])
     bundle = Bundle.open(tmp_path / "out")
     assert (bundle.precision, bundle.components["llm"].precision) == ("int8", "int8")
+
+
+def test_what_was_found_of_a_component_before_gives_way_to_what_is_found_now() -> None:
+    def report(component: str, earlier: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {"stages": [{"component": component}], "layers": [{"component": component}], "earlier": earlier}
+
+    told = _without(["vision"], report("codec", report("vision", report("audio"))))
+    assert told == report("codec", {"stages": [], "layers": [], "earlier": report("audio")})
 
 
 def test_another_component_can_be_calibrated_later(

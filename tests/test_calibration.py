@@ -316,6 +316,17 @@ def test_short_samples_leave_their_share_of_rows_to_long_ones() -> None:
     assert [len(each) for each in few.inputs()] == [30]
 
 
+def test_a_tensor_of_which_only_zeros_were_kept_cannot_be_tried() -> None:
+    seen = Observed(samples=1, rows=4)
+    rows = np.zeros((8, 2), np.float32)
+    rows[3] = 5  # one of those that are left out
+    seen(rows, 0)
+    assert seen.amax == 5 and not seen.measurable
+    seen(np.ones((2, 2), np.float32), 1)
+    assert seen.measurable
+    assert not Observed(samples=1, rows=None).measurable
+
+
 def test_more_samples_than_rows_give_one_each() -> None:
     seen = Observed(samples=5, rows=2)
     for number in range(5):

@@ -134,6 +134,33 @@ def test_a_disk_that_fills_up_ends_the_recording_and_not_the_talk(
     assert [path.name for path in tmp_path.iterdir()] == ["feeds"]
 
 
+def test_a_disk_that_goes_on_filling_up_takes_neither_the_recording_nor_the_talks_own_error(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=DISK_RESERVE_BYTES - 1)
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(KeyError, match="of the talk"), FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
+        session = recorder.watch("codec", _Session())  # type: ignore[arg-type]
+        session.infer({"codes": np.array([[1]])})
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "disk_usage", lambda _: full)
+            session.infer({"codes": np.array([[2]])})
+        monkeypatch.setattr(Path, "write_text", refused)
+        raise KeyError("of the talk")
+    assert [sample["codes"].item() for sample in recorded(tmp_path / "feeds", "codec")] == [1]
+
+
+def test_a_recording_is_closed_once(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    recorder = FeedRecorder(tmp_path / "feeds", tiny_bundle)
+    recorder.watch("codec", _Session()).infer({"codes": np.array([[1]])})  # type: ignore[arg-type]
+    recorder.close()
+    recorder.close()
+    assert len(recorded(tmp_path / "feeds", "codec")) == 1
+
+
 def test_a_sample_that_was_written_in_part_is_not_kept(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """A disk that is full to the last byte; here, a file that may not grow further."""
     recorder = FeedRecorder(tmp_path / "feeds", tiny_bundle)
