@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -295,6 +296,26 @@ def test_a_profile_that_does_not_fit_the_graph_is_refused_by_the_library_in_its_
 def test_a_full_disk_is_told_by_the_process_that_builds(tmp_path: Path) -> None:
     error = failure(job_of(tmp_path, helper.make_node("Tanh", ["x"], ["y"]), plan=Path("/dev/full")))
     assert (error.what, error.why) == ("Cannot write /dev/full.", "No space left on device.")
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_ctrl_c_before_anybody_listens_is_ctrl_c_and_ends_the_process(
+    started: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, begun = threading.Thread.start, list[threading.Thread]()
+
+    def interrupted(thread: threading.Thread) -> None:
+        if len(begun) == started:
+            raise KeyboardInterrupt
+        begun.append(thread)
+        start(thread)
+
+    children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")
+    before = children.read_text().split()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job_of(tmp_path, helper.make_node("Tanh", ["x"], ["y"])), lambda news: None)
+    assert children.read_text().split() == before
 
 
 @needs_rtx

@@ -67,7 +67,8 @@ def run_job(
         raise
     finally:
         for reader in readers:
-            reader.join(1)
+            if reader.ident is not None:  # Ctrl-C may come before it is started
+                reader.join(1)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
