@@ -157,7 +157,7 @@ class _Runner:
 
 
 def _run(session: ort.InferenceSession, runner: _Runner, sample: Sample) -> Sample:
-    feeds = {name: np.ascontiguousarray(sample[name]) for name in runner.needs}
+    feeds = {name: np.asarray(sample[name], order="C") for name in runner.needs}
     try:
         return dict(zip(runner.gives, session.run(runner.gives, feeds)))
     except Exception as error:

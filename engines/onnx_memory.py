@@ -74,7 +74,7 @@ class HostMemory:
         return self._block(_zeros_page_by_page(shape, np.dtype(dtype)))
 
     def hold(self, array: Array) -> Block:
-        return self._block(np.ascontiguousarray(array))
+        return self._block(np.asarray(array, order="C"))
 
     def write(self, block: Block, array: Array) -> None:
         block.owner[...] = array
@@ -120,7 +120,7 @@ class DeviceMemory:
         if not array.size:
             return self.zeros(array.shape, str(array.dtype))
         try:
-            value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, 0)
+            value = ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self.device, 0)
         except RuntimeError as error:
             raise _no_room(array.shape, str(array.dtype), error) from error
         return self._block(value, array.dtype, array.shape)

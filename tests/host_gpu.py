@@ -244,6 +244,9 @@ class HostContext:
         limits = self.engine.profiles[self.profile].ranges.get(name) if self.engine.profiles else None
         if limits and not all(low <= n <= high for low, n, high in zip(limits.min, shape, limits.max)):
             return False
+        axes = self.engine.inputs[name].axes  # a scalar stays a scalar, and what is fixed stays as it is
+        if len(shape) != len(axes) or any(isinstance(axis, int) and axis != n for axis, n in zip(axes, shape)):
+            return False
         self.shapes[name] = shape
         return True
 

@@ -182,7 +182,7 @@ class TensorRtSession:
         presents: Mapping[str, DeviceTensor],
     ) -> TensorRtOutputs:
         """Copy up, run, wait. Outputs stay on the GPU until somebody looks at them."""
-        arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        arrays = {name: np.asarray(array, order="C") for name, array in feeds.items()}  # scalars stay scalars
         shapes = {name: array.shape for name, array in arrays.items()} | {n: t.shape for n, t in pasts.items()}
         index = choose_profile(self.name, self._profiles, shapes)
         context = self._contexts.get(index)
