@@ -31,8 +31,11 @@ from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.engines.tensorrt.memory_plan import LANES, lane_of
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant
+from vita_edge.runtime.audio_frontend import AudioFrontEnd
+from vita_edge.runtime.clip_encoder import ClipEncoder
 from vita_edge.runtime.parity import verify
 from vita_edge.runtime.short_list import ShortList, logits_of, row_of
+from vita_edge.runtime.sound import read_sound
 
 Floats = NDArray[np.float32]
 TARGETS = ("tensorrt", "tensorrt-10.3")
@@ -281,6 +284,19 @@ def test_sessions_over_plans_pass_every_stage(
     assert sum(not check.skipped for check in checks) > 130
     assert any("no inner tensors" in check.detail for check in checks)
     assert (backend.cuda.launches > 0) == (target == "tensorrt")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_clip_in_pieces_over_a_plan_is_the_whole_clip(target: str, golden: Path, bundles: dict[str, Bundle]) -> None:
+    clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
+    front_end = AudioFrontEnd(bundles[target].model.audio)
+    with HostBackend(bundles[target]) as backend, bundles["onnxruntime"].session("audio") as judge:
+        session, want = backend.session("audio"), ClipEncoder(judge, front_end).finish(clip)
+        encoder = ClipEncoder(session, front_end)
+        pieces = [encoder.step(clip[:end]) for end in range(8000, 54000, 8000)]
+        got = np.concatenate([*pieces, encoder.finish(clip)])
+    assert sum(map(len, pieces)) > len(want) / 2
+    assert got.shape == want.shape and close(got, want)
 
 
 # --- what does not fit together
