@@ -1,0 +1,1 @@
+"""What a bundle is held to: a readable reference of the model, and comparisons with it."""
