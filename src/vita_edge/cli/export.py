@@ -7,7 +7,7 @@ import functools
 import sys
 from pathlib import Path
 
-from .show import export_module, mib, print_json, progress_bar
+from .output.show import export_module, mib, print_json, progress_bar
 
 __all__ = ["add_arguments", "run"]
 

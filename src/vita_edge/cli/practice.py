@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .show import export_module, mib, print_json, progress_bar
+from .output.show import export_module, mib, print_json, progress_bar
 
 __all__ = ["add_arguments", "run"]
 
