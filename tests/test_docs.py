@@ -300,7 +300,7 @@ def test_the_table_of_turn_taking_is_the_one_that_is_run() -> None:
 def test_the_reference_lists_the_happenings_of_a_talk_with_their_fields() -> None:
     import dataclasses
 
-    from vita_edge.runtime.events.reply_events import session_events as happenings
+    from vita_edge.runtime.events import session_events as happenings
 
     page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", page[page.index("## Happenings") :], re.MULTILINE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import BadBundle, Misuse
 
-from .output.show import export_module, print_json
+from .output.show import export_module, optional_module, print_json
 
 if TYPE_CHECKING:
     from vita_edge.estimate.device_file import DeviceFile
@@ -115,7 +115,7 @@ def _planned(arguments: argparse.Namespace) -> Planned:
     from vita_edge.estimate.estimate_report import Planned
 
     if arguments.model:
-        size = export_module("practice_presets").preset(arguments.model)
+        size = export_module("practice.presets").preset(arguments.model)
         return Planned(size.name, None, export_module("work").model_work(size), arguments.target)
     from vita_edge.engines.bundle.format import Bundle
 
@@ -176,7 +176,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     if arguments.devices.exists():
         read_devices(arguments.devices)  # refuse what is not a device file before the measurement
         own = json.loads(arguments.devices.read_text("utf-8"))
-    module = export_module("machine_peaks")
+    module = optional_module("estimate.machine_peaks", "export")
     peaks = module.machine_peaks(arguments.threads, _say)
     name = str(machine_facts()["cpu"] or "this machine")
     own.setdefault("devices", {})[THIS] = module.machine_device(peaks, name, date.today().isoformat())

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    practice = export_module("practice")
+    practice = export_module("practice.write_practice")
     practice.write_practice_checkpoint(arguments.folder, arguments.size, seed=arguments.seed, progress=progress_bar())
     size = sum(file.stat().st_size for file in arguments.folder.rglob("*") if file.is_file())
     facts = {"checkpoint": str(arguments.folder), "size": arguments.size, "seed": arguments.seed, "bytes": size}
