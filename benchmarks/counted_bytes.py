@@ -1,4 +1,4 @@
-"""How far the weights that `vita-edge plan` counts are from those that export would write, for every target.
+"""How far the weights that `vita-edge estimate` counts are from those that export would write, for every target.
 
     vita-edge practice CHECKPOINT --size half
     python benchmarks/counted_bytes.py CHECKPOINT
@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vita_edge.engines.kept import kept
+from vita_edge.estimate.weight_bits import kept
 from vita_edge.export.bundle import _graphs  # what an export writes, without writing it
-from vita_edge.export.checkpoint import Checkpoint
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
 from vita_edge.export.facts import model_facts
-from vita_edge.export.precision import PRECISIONS, TARGETS, precision_plan
+from vita_edge.export.weights.precision import PRECISIONS, TARGETS, precision_plan
 from vita_edge.export.work import model_work
 
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vita_edge.engines.bundle import COMPONENTS, MANIFEST, Bundle, sha256_of
+from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
+from vita_edge.engines.bundle.format import COMPONENTS, MANIFEST, Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
-from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .choices import Choices
 from .component import asked_bits, calibrate_component

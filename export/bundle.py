@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 
 from vita_edge import __version__
-from vita_edge.engines.bundle import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
+from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
+from vita_edge.engines.bundle.format import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.errors import Misuse
-from vita_edge.engines.whole_folder import free_place, whole_folder
 
-from .checkpoint import Checkpoint
+from .checkpoint.open_checkpoint import Checkpoint
+from .checkpoint.tensor import LazyTensor
 from .facts import model_facts
-from .graph import GraphBuilder
 from .graphs.audio import audio_graph
 from .graphs.codec import codec_graph
+from .graphs.graph_builder import GraphBuilder
 from .graphs.llm import llm_graph, llm_prefill_graph
 from .graphs.speech import speech_decoder_graph, speech_prefill_graph
 from .graphs.vision import vision_graph
-from .half import held_by_half
-from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
-from .tensor import LazyTensor
-from .weights import first_rows
+from .weights.half import held_by_half
+from .weights.precision import PrecisionPlan, precision_plan
+from .weights.weight import first_rows
 from .work import model_work
 
 __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vita_edge.engines.facts import CodecFacts
-from vita_edge.runtime.live.happenings import (
+from vita_edge.engines.bundle.facts import CodecFacts
+from vita_edge.runtime.events.session_events import (
     BufferChosen,
     ClauseHeard,
     DeviceChanged,

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 
 from vita_edge.engines.errors import InferenceFailed
-from vita_edge.engines.tensorrt.profiles import Profile
+from vita_edge.engines.tensorrt.build.profiles import Profile
 from vita_edge.engines.tensors import TensorSpec
 
 TRT = SimpleNamespace(

@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from vita_edge.engines.onnx_cpu import OnnxCpuSession
-from vita_edge.export.dialects.tensorrt import TensorRt
-from vita_edge.export.formats import Blocks, Float16, Float32, Int8Rows, LinearFormat
-from vita_edge.export.graph import GraphBuilder
-from vita_edge.export.weight_only import Int4Blocks, Int8Columns, Int8Rescaled, Plain
-from vita_edge.export.weights import computed
+from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
+from vita_edge.export.graphs.graph_builder import GraphBuilder
+from vita_edge.export.lowerings.tensorrt import TensorRt
+from vita_edge.export.weights.formats import Blocks, Float16, Float32, Int8Rows, LinearFormat
+from vita_edge.export.weights.weight import computed
+from vita_edge.export.weights.weight_only import Int4Blocks, Int8Columns, Int8Rescaled, Plain
 
 Floats = NDArray[np.float32]
 

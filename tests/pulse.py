@@ -175,7 +175,7 @@ def pulse_room() -> Iterator[PulseRoom]:
     """The room, and this process in it: PortAudio of this process sees its microphone and speaker and no others."""
     if reason := missing():
         pytest.skip(reason)
-    from vita_edge.runtime.live.portaudio import rescan
+    from vita_edge.runtime.audio_io.portaudio import rescan
 
     with PulseRoom() as room, pytest.MonkeyPatch.context() as patch:
         for name, value in room.environment.items():

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from happenings import CODEC, answered
-from vita_edge.runtime.live.rehearsed import Rehearsed, RehearsedTurn
-from vita_edge.runtime.live.report import TurnReports
-from vita_edge.runtime.live.turn_report import TurnReport
+from vita_edge.runtime.metrics.bench_result import Rehearsed, RehearsedTurn
+from vita_edge.runtime.metrics.turn_metrics import TurnReports
+from vita_edge.runtime.metrics.turn_report import TurnReport
 
 __all__ = ["rehearsed", "turns"]
 

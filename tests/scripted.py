@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant, Conversation, Options, Turn
-from vita_edge.runtime.language_model import LanguageModel
-from vita_edge.runtime.prompt import UserTurn, continuation, encode_prompt, opening, system_prompt
-from vita_edge.runtime.sampling import Logits
-from vita_edge.runtime.splice import splice
+from vita_edge.runtime.decoding.language_model import LanguageModel
+from vita_edge.runtime.decoding.sampling import Logits
+from vita_edge.runtime.decoding.segments import splice
+from vita_edge.runtime.text.prompt import UserTurn, continuation, encode_prompt, opening, system_prompt
 
 __all__ = ["ScriptedModel", "conversation", "rows_of"]
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from command import Result, run
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.prompts import read_prompts
 

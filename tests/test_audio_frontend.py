@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vita_edge.engines.bundle.facts import AudioFacts
 from vita_edge.engines.errors import BadInput
-from vita_edge.engines.facts import AudioFacts
-from vita_edge.runtime.audio_frontend import AudioFrontEnd
-from vita_edge.runtime.sound import Sound, read_sound
+from vita_edge.runtime.audio_io.sound import Sound, read_sound
+from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "tiny-a" / "data"
 FLOOR = math.log(2.0**-23)

@@ -20,22 +20,22 @@ from command import run
 from host_gpu import HostCuda
 from test_tensorrt_session import opened
 from vita_edge.engines.backends import BACKENDS, open_backend
-from vita_edge.engines.bundle import Bundle
-from vita_edge.engines.dialects import CONCAT, GROUP_QUERY, SCATTER, dialect_of
+from vita_edge.engines.bundle.format import Bundle
+from vita_edge.engines.cache_layout import CONCAT, GROUP_QUERY, SCATTER, dialect_of
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, Misuse, VitaEdgeError
-from vita_edge.engines.onnx_cpu import OnnxCpuSession
-from vita_edge.engines.onnx_cuda import OnnxCudaSession, check_cuda_provider
+from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
+from vita_edge.engines.onnxruntime.cuda import OnnxCudaSession, check_cuda_provider
 from vita_edge.engines.outputs import DeviceOutputs
 from vita_edge.engines.session import KvCache, Session
+from vita_edge.engines.tensorrt.buffer_layout import LANES, lane_of
 from vita_edge.engines.tensorrt.device_memory import Lane
-from vita_edge.engines.tensorrt.memory_plan import LANES, lane_of
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant
-from vita_edge.runtime.audio_frontend import AudioFrontEnd
-from vita_edge.runtime.clip_encoder import ClipEncoder
-from vita_edge.runtime.parity import verify
-from vita_edge.runtime.short_list import ShortList, logits_of, row_of
-from vita_edge.runtime.sound import read_sound
+from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
+from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
+from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
+from vita_edge.verification.parity import verify
 
 Floats = NDArray[np.float32]
 TARGETS = ("tensorrt", "tensorrt-10.3")
@@ -259,7 +259,7 @@ class HostBackend:
 
 
 def _of_capacity(session: Any, capacity: int) -> Any:
-    from vita_edge.engines.tensorrt.profiles import Profile, Range
+    from vita_edge.engines.tensorrt.build.profiles import Profile, Range
 
     def wide(limit: Range) -> Range:
         low, _, high = limit.min, limit.opt, limit.max
@@ -278,7 +278,7 @@ def test_sessions_over_plans_pass_every_stage(
 ) -> None:
     """With ONNX Runtime where TensorRT would be: all but its kernels is what runs on a GPU."""
     backend = HostBackend(bundles[target])
-    monkeypatch.setattr("vita_edge.runtime.assistant.open_backend", lambda *_, **__: backend)
+    monkeypatch.setattr("vita_edge.runtime.session.assistant.open_backend", lambda *_, **__: backend)
     checks = list(verify(bundles[target], golden, backend="tensorrt"))
     assert [check for check in checks if not check.passed] == []
     assert sum(not check.skipped for check in checks) > 130
@@ -356,7 +356,7 @@ def test_libraries_are_loaded_before_the_provider_is_used(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ort, "preload_dlls", preload)
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr("vita_edge.engines.onnx_cuda.DeviceMemory", Memory)
+    monkeypatch.setattr("vita_edge.engines.onnxruntime.cuda.DeviceMemory", Memory)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         check_cuda_provider()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from command import Result, run
 from spoil import edit_json, linked_copy, rewrite
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 
 Ask = Callable[..., Result]
 QUIET = ("--max-new-tokens", 4, "--no-speech")

@@ -12,12 +12,12 @@ import pytest
 
 from command import run
 from rehearsals import rehearsed, turns
-from vita_edge.cli.bench_text import bench_text
-from vita_edge.engines.bundle import Bundle
+from vita_edge.cli.output.bench_text import bench_text
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
 from vita_edge.runtime import Sound, read_sound, write_wav
-from vita_edge.runtime.live.rehearsal import Question, read_questions
-from vita_edge.runtime.live.rehearsed import Rehearsed
+from vita_edge.runtime.metrics.bench_result import Rehearsed
+from vita_edge.runtime.simulation.bench_run import Question, read_questions
 
 
 @pytest.fixture

@@ -23,18 +23,18 @@ from onnx import TensorProto, helper
 
 from command import run
 from spoil import flip_byte
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, Misuse
-from vita_edge.engines.tensorrt.build import build_plans
-from vita_edge.engines.tensorrt.build_one import Job, _configure
-from vita_edge.engines.tensorrt.child import run_job
+from vita_edge.engines.tensorrt.build.build import build_plans
+from vita_edge.engines.tensorrt.build.build_jobs import wanted_plans
+from vita_edge.engines.tensorrt.build.build_one import Job, _configure
+from vita_edge.engines.tensorrt.build.build_target import find_place
+from vita_edge.engines.tensorrt.build.child import run_job
+from vita_edge.engines.tensorrt.build.profiles import Limits, Profile, Range
 from vita_edge.engines.tensorrt.device import find_device
+from vita_edge.engines.tensorrt.engine_cache import PlanCache
 from vita_edge.engines.tensorrt.library import FULL, RTX, Library, find_library
-from vita_edge.engines.tensorrt.open_plan import open_plan
-from vita_edge.engines.tensorrt.place import find_place
-from vita_edge.engines.tensorrt.plan_cache import PlanCache
-from vita_edge.engines.tensorrt.profiles import Limits, Profile, Range
-from vita_edge.engines.tensorrt.wanted import wanted_plans
+from vita_edge.engines.tensorrt.open_engine import open_plan
 
 needs_rtx = pytest.mark.skipif(not importlib.util.find_spec(RTX), reason="tensorrt_rtx is not installed")
 ARGUMENTS = ("--device", "sm86", "--max-context", "512")
@@ -342,7 +342,9 @@ def test_a_job_without_its_library_says_so(tmp_path: Path) -> None:
 
 def test_a_job_is_given_up_when_its_parent_goes(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "vita_edge.engines.tensorrt.build_one"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "vita_edge.engines.tensorrt.build.build_one"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert process.stdin is not None
     job = job_of(tmp_path, helper.make_node("Tanh", ["x"], ["y"]))
@@ -403,8 +405,8 @@ def test_a_budget_that_is_too_small_for_one_component_keeps_no_other_back(
 
 
 def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_operators(bundle: Bundle) -> None:
+    from vita_edge.engines.tensorrt.build.build_target import Place
     from vita_edge.engines.tensorrt.device import Device
-    from vita_edge.engines.tensorrt.place import Place
 
     orin = Device("Orin", "sm87", "12.6", 8 << 30, shared_memory=True)
     limits = Limits.of(bundle.model)
@@ -426,7 +428,7 @@ def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_opera
 @pytest.mark.skipif(not has_gpu(), reason="there is no GPU")
 @pytest.mark.parametrize("stripped", [False, True])
 def test_a_plan_for_this_gpu_is_opened_by_its_library(bundle: Bundle, tmp_path: Path, stripped: bool) -> None:
-    from vita_edge.engines.tensorrt.refit import put_weights_in
+    from vita_edge.engines.tensorrt.build.refit import put_weights_in
 
     place = find_place()
     wanted = wanted_plans(bundle, place, Limits.of(bundle.model), components=["vision"], stripped=stripped)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vita_edge.cli.build_text import duration, progress_text
-from vita_edge.engines.tensorrt.build import Progress
-from vita_edge.engines.tensorrt.estimate import Pace, Size
-from vita_edge.engines.tensorrt.progress import Phases
+from vita_edge.cli.output.build_text import duration, progress_text
+from vita_edge.engines.tensorrt.build.build import Progress
+from vita_edge.engines.tensorrt.build.build_cost import Pace, Size
+from vita_edge.engines.tensorrt.build.progress import Phases
 
 
 def test_steps_of_a_phase_count_within_the_step_of_its_parent() -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from spoil import edit_json, flip_byte, rewrite
 from vita_edge.cli import main
-from vita_edge.engines.bundle import COMPONENTS, FORMAT_VERSION, Bundle, EmbeddingTable, sha256_of
+from vita_edge.engines.bundle.facts import AudioFacts, ModelFacts
+from vita_edge.engines.bundle.format import COMPONENTS, FORMAT_VERSION, Bundle, EmbeddingTable, sha256_of
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.facts import AudioFacts, ModelFacts
 from vita_edge.runtime import Assistant
 
 

@@ -22,16 +22,16 @@ from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Feeds
 from vita_edge.calibration.report import CalibrationReport
 from vita_edge.cli import main
-from vita_edge.engines.bundle import COMPONENTS, Bundle
+from vita_edge.engines.bundle.atomic_folder import DISK_RESERVE_BYTES
+from vita_edge.engines.bundle.format import COMPONENTS, Bundle
 from vita_edge.engines.errors import BadBundle, BadInput, Misuse, OutputFailed
-from vita_edge.engines.recording import model_identity
+from vita_edge.engines.feed_recorder import model_identity
 from vita_edge.engines.tensors import Array
-from vita_edge.engines.whole_folder import DISK_RESERVE_BYTES
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.practice import write_checkpoint
-from vita_edge.export.practice_presets import preset
+from vita_edge.export.practice.presets import preset
+from vita_edge.export.practice.write_practice import write_checkpoint
 from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
-from vita_edge.runtime.parity import verify
+from vita_edge.verification.parity import verify
 
 QUICK = Choices(method="minmax", samples=24, rows=128)
 

@@ -31,7 +31,7 @@ from vita_edge.calibration.weight_scales import (
     moments_factor,
     round_blocks,
 )
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import Misuse
 
 Floats = NDArray[np.float32]

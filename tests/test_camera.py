@@ -18,7 +18,7 @@ from PIL import Image
 
 from pulse import wait_until
 from vita_edge.engines.errors import DeviceFailed, MissingPackage
-from vita_edge.runtime.live.camera import Camera, Frame
+from vita_edge.runtime.encoders.camera import Camera, Frame
 
 
 def write_clip(path: Path, frames: int, fps: float) -> None:

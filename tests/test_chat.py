@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from pulse import SPEAKER_RATE_HZ, PulseRoom, missing, wait_until
-from vita_edge.runtime.live.journal import read_journal
+from vita_edge.runtime.metrics.turn_log import read_journal
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -33,7 +33,7 @@ VITA_EDGE = str(Path(sys.executable).with_name("vita-edge"))
 def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that talks for long."""
     from vita_edge.export.bundle import export_bundle
-    from vita_edge.export.practice import write_practice_checkpoint
+    from vita_edge.export.practice.write_practice import write_practice_checkpoint
 
     folder = tmp_path_factory.mktemp("talker")
     write_practice_checkpoint(folder / "checkpoint", "tiny", seed=LONG_TALKER)

@@ -17,12 +17,12 @@ import yaml
 from tokenizers import Tokenizer
 
 from vita_edge.engines.errors import BadCheckpoint, Misuse
-from vita_edge.export.checkpoint import Checkpoint
-from vita_edge.export.layout import expected_tensors
-from vita_edge.export.practice import write_practice_checkpoint
-from vita_edge.export.practice_files import AUDIO_FOLDER, VISION_FOLDER
-from vita_edge.export.safetensors_file import open_safetensors, write_safetensors
-from vita_edge.export.tensor import LazyTensor, StreamedTensor
+from vita_edge.export.checkpoint.layout import expected_tensors
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
+from vita_edge.export.checkpoint.safetensors_file import open_safetensors, write_safetensors
+from vita_edge.export.checkpoint.tensor import LazyTensor, StreamedTensor
+from vita_edge.export.practice.files import AUDIO_FOLDER, VISION_FOLDER
+from vita_edge.export.practice.write_practice import write_practice_checkpoint
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 CMVN = "model.audio_encoder.encoder.global_cmvn"

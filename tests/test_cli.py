@@ -16,8 +16,8 @@ from command import run
 from spoil import rewrite
 from vita_edge import __version__
 from vita_edge.cli import COMMANDS, main
-from vita_edge.cli.show import print_json, table
-from vita_edge.engines.bundle import Bundle
+from vita_edge.cli.output.show import print_json, table
+from vita_edge.engines.bundle.format import Bundle
 
 VITA_EDGE = "import sys; from vita_edge.cli import main; sys.exit(main())"
 
@@ -177,7 +177,7 @@ def test_json_of_every_command_is_one_object_and_nothing_else(
         ("export", golden / "checkpoint", "-o", bundle): {"bundle", "bytes", "precision", "parameters", "notes"},
         ("inspect", bundle): {"bundle", "components", "memory_bytes", "notice", "checksums"},
         ("inspect", bundle, "--check"): {"checksums"},
-        ("plan", bundle): {"model", "bundle", "context_tokens", "turn", "plans", "yardsticks"},
+        ("estimate", bundle): {"model", "bundle", "context_tokens", "turn", "plans", "yardsticks"},
         ("ask", bundle, "--text", "a", "--max-new-tokens", 3): {"state", "text", "token_ids", "audio", "latency_ms"},
         ("demo", "-o", tmp_path / "r.wav", "--max-new-tokens", 3): {"audio", "turns"},
     }

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
 from vita_edge.engines.session import Session
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.practice import write_checkpoint
-from vita_edge.export.practice_presets import preset
-from vita_edge.export.precision import TARGETS
-from vita_edge.runtime.audio_frontend import AudioFrontEnd
-from vita_edge.runtime.clip_encoder import ClipEncoder, piece_feeds
-from vita_edge.runtime.sound import read_sound
+from vita_edge.export.practice.presets import preset
+from vita_edge.export.practice.write_practice import write_checkpoint
+from vita_edge.export.weights.precision import TARGETS
+from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
+from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder, piece_feeds
 
 Rows = NDArray[np.float32]
 

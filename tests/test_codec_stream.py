@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from toy_codec import TINY_A, ToyCodec
-from vita_edge.engines.facts import CodecFacts
+from vita_edge.engines.bundle.facts import CodecFacts
 from vita_edge.export.receptive_field import receptive_field
-from vita_edge.runtime.codec_stream import ExactCodecStream, ReferenceCodecStream, find_cut
+from vita_edge.runtime.speech.codec_stream import ExactCodecStream, ReferenceCodecStream, find_cut
 
 DATA = Path(__file__).parents[2] / "shared" / "golden" / "tiny-a" / "data"
 golden = pytest.mark.skipif(not DATA.is_dir(), reason="the golden data are not here")

@@ -9,8 +9,8 @@ import pytest
 
 from rehearsals import rehearsed, turns
 from vita_edge.engines.errors import BadInput
-from vita_edge.runtime.live.comparison import changes, different_conditions
-from vita_edge.runtime.live.rehearsed import Rehearsed, summaries, turn_at
+from vita_edge.runtime.metrics.bench_result import Rehearsed, summaries, turn_at
+from vita_edge.runtime.metrics.compare_runs import changes, different_conditions
 
 
 def verdicts(before: object, after: object) -> dict[str, str]:

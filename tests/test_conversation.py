@@ -27,10 +27,10 @@ from vita_edge.runtime import (
     read_sound,
     sample_positions,
 )
-from vita_edge.runtime.pcm import to_pcm16, trim_leading_silence
-from vita_edge.runtime.prompt import Style
-from vita_edge.runtime.sampling import make_speech_sampler
-from vita_edge.runtime.spoken_text import ClauseCutter
+from vita_edge.runtime.audio_io.pcm import to_pcm16, trim_leading_silence
+from vita_edge.runtime.decoding.sampling import make_speech_sampler
+from vita_edge.runtime.text.clause_cutter import ClauseCutter
+from vita_edge.runtime.text.prompt import Style
 
 HELLO = Turn("Hello, how are you today?")
 AGAIN = Turn("What do you see in this image?")

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from command import run
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 
 DEMO = Path(__file__).parents[1] / "src" / "vita_edge" / "demo"
 ANSWERS = ("The circle is orange.", "The cross is green.")

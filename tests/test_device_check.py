@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pulse import PulseRoom, pulse_room
-from vita_edge.runtime.live.device_check import MicrophoneCheck, SpeakerCheck, check_microphone, check_speaker
-from vita_edge.runtime.live.room import Room
-from vita_edge.runtime.sound import Sound
+from vita_edge.runtime.audio_io.device_check import MicrophoneCheck, SpeakerCheck, check_microphone, check_speaker
+from vita_edge.runtime.audio_io.sound import Sound
+from vita_edge.runtime.simulation.room import Room
 
 __all__ = ["pulse_room"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from vita_edge.engines.device import FILE, SOURCED, DeviceFile, read_devices
 from vita_edge.engines.errors import BadInput
+from vita_edge.estimate.device_file import FILE, SOURCED, DeviceFile, read_devices
 
 
 @pytest.fixture(scope="module")

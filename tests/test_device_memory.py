@@ -9,12 +9,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from vita_edge.engines.bundle import COMPONENTS
+from vita_edge.engines.bundle.format import COMPONENTS
 from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage
 from vita_edge.engines.tensorrt import cuda, device
+from vita_edge.engines.tensorrt.buffer_layout import ALIGNMENT, LANES, lane_of, lay_out
+from vita_edge.engines.tensorrt.build.profiles import Profile, Range
 from vita_edge.engines.tensorrt.device import Device, find_device
-from vita_edge.engines.tensorrt.memory_plan import ALIGNMENT, LANES, lane_of, lay_out
-from vita_edge.engines.tensorrt.profiles import Profile, Range
 from vita_edge.engines.tensorrt.shape_choice import choose_profile, most_positions, pieces, step_profile
 
 STEP = Profile("step", {"inputs_embeds": Range((1, 1, 8), (1, 1, 8), (1, 1, 8))})

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from pulse import SPEAKER_RATE_HZ, PulseRoom, pulse_room, wait_until
 from vita_edge.engines.errors import DeviceFailed
-from vita_edge.runtime.live.audio import AudioBlock, Microphone, Speaker
-from vita_edge.runtime.live.devices import SoundMicrophone, SoundSpeaker
-from vita_edge.runtime.live.echo import EchoCanceller
-from vita_edge.runtime.live.portaudio import SoundDevice, choose, find_again, sound_devices
-from vita_edge.runtime.sound import read_sound, resample
+from vita_edge.runtime.audio_io.device_protocols import AudioBlock, Microphone, Speaker
+from vita_edge.runtime.audio_io.echo_canceller import EchoCanceller
+from vita_edge.runtime.audio_io.portaudio import SoundDevice, choose, find_again, sound_devices
+from vita_edge.runtime.audio_io.sound import read_sound, resample
+from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
 
 __all__ = ["pulse_room"]
 
@@ -238,7 +238,7 @@ def test_what_is_not_installed_is_named(spoil: str, what: str, fix: str) -> None
 import ctypes.util, sys
 {spoil}
 from vita_edge.engines.errors import MissingPackage
-from vita_edge.runtime.live.devices import SoundMicrophone
+from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone
 try:
     SoundMicrophone().__enter__()
 except MissingPackage as error:

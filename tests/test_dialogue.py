@@ -14,10 +14,17 @@ from numpy.typing import NDArray
 from scripted import rows_of
 from vita_edge.engines.errors import ContextOverflow
 from vita_edge.runtime import Assistant, Sound, Turn, read_frames, read_sound
-from vita_edge.runtime.live.dialogue import Dialogue, Order
-from vita_edge.runtime.prompt import PastTurn, UserTurn, encode_prompt, live_demo_prompt, system_prompt, user_closing
-from vita_edge.runtime.sampling import Logits
-from vita_edge.runtime.splice import splice
+from vita_edge.runtime.decoding.sampling import Logits
+from vita_edge.runtime.decoding.segments import splice
+from vita_edge.runtime.session.history import Dialogue, Order
+from vita_edge.runtime.text.prompt import (
+    PastTurn,
+    UserTurn,
+    encode_prompt,
+    live_demo_prompt,
+    system_prompt,
+    user_closing,
+)
 
 FREE = 2000 - 130
 """Positions behind the system prompt, or nearly."""

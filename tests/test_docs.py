@@ -258,8 +258,8 @@ def test_the_reference_lists_the_json_keys_of_plan(tmp_path: Path, capsys: pytes
     file = tmp_path / "devices.json"
     file.write_text(json.dumps(device))
     words = ["--model", "half", "--precision", "int4", "--devices", file, "--device", "my-board"]
-    told = documented_keys("plan")
-    assert set(printed_keys(printed(capsys, "plan", *words, "--json"), told)) == told
+    told = documented_keys("estimate")
+    assert set(printed_keys(printed(capsys, "estimate", *words, "--json"), told)) == told
 
 
 def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
@@ -284,7 +284,7 @@ def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
 
 
 def test_the_table_of_turn_taking_is_the_one_that_is_run() -> None:
-    from vita_edge.runtime.live.turn_table import TABLE
+    from vita_edge.runtime.turns.turn_table import TABLE
 
     rows = [
         f"| {', '.join(row.states)} | {row.cue.__name__} | {row.when.__doc__} "
@@ -300,7 +300,7 @@ def test_the_table_of_turn_taking_is_the_one_that_is_run() -> None:
 def test_the_reference_lists_the_happenings_of_a_talk_with_their_fields() -> None:
     import dataclasses
 
-    from vita_edge.runtime.live import happenings
+    from vita_edge.runtime.events import session_events as happenings
 
     page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", page[page.index("## Happenings") :], re.MULTILINE)
@@ -312,7 +312,7 @@ def test_the_reference_lists_the_happenings_of_a_talk_with_their_fields() -> Non
 
 def test_the_reference_lists_the_json_keys_of_bench() -> None:
     from rehearsals import rehearsed, turns
-    from vita_edge.cli.bench_text import comparison_facts
+    from vita_edge.cli.output.bench_text import comparison_facts
 
     run = rehearsed(turns(3), turns(3, on=False))
     told = documented_keys("bench")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vita_edge.runtime.live.audio import AudioBlock
-from vita_edge.runtime.live.echo import CancelsEcho, EchoCanceller, Headphones
-from vita_edge.runtime.live.room import Room
-from vita_edge.runtime.live.vad import STEP, VoiceDetector
-from vita_edge.runtime.sound import Sound, read_sound, resample
+from vita_edge.runtime.audio_io.device_protocols import AudioBlock
+from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho, EchoCanceller, Headphones
+from vita_edge.runtime.audio_io.sound import Sound, read_sound, resample
+from vita_edge.runtime.simulation.room import Room
+from vita_edge.runtime.turns.silero_vad import STEP, VoiceDetector
 
 DATA = Path(__file__).resolve().parent / "data"
 RATE, FAR_RATE = 16_000, 24_000
@@ -163,7 +163,7 @@ def test_a_missing_package_is_named() -> None:
 import sys
 sys.modules['pywebrtc_audio'] = None
 from vita_edge.engines.errors import MissingPackage
-from vita_edge.runtime.live.echo import EchoCanceller
+from vita_edge.runtime.audio_io.echo_canceller import EchoCanceller
 try:
     EchoCanceller()
 except MissingPackage as error:

@@ -15,13 +15,13 @@ import onnx
 import pytest
 
 from vita_edge.cli import main
-from vita_edge.engines.bundle import COMPONENTS, Bundle, sha256_of
+from vita_edge.engines.bundle.atomic_folder import whole_folder
+from vita_edge.engines.bundle.format import COMPONENTS, Bundle, sha256_of
 from vita_edge.engines.errors import BadCheckpoint, Misuse, OutputFailed
 from vita_edge.engines.tensors import TensorSpec
-from vita_edge.engines.whole_folder import whole_folder
 from vita_edge.export.bundle import LICENCE_NOTICE, export_bundle
-from vita_edge.export.dialects.onnx_runtime import OnnxRuntime
-from vita_edge.export.graph import GraphBuilder
+from vita_edge.export.graphs.graph_builder import GraphBuilder
+from vita_edge.export.lowerings.onnx_runtime import OnnxRuntime
 from vita_edge.export.prompts import DEFAULT_PROMPTS
 
 
@@ -291,7 +291,7 @@ def test_what_a_killed_export_has_left_is_swept_away(checkpoint: Path, tiny_bund
 
 KILLED = """
 import os, pathlib, sys
-from vita_edge.engines.whole_folder import whole_folder
+from vita_edge.engines.bundle.atomic_folder import whole_folder
 with whole_folder(pathlib.Path(sys.argv[1]), 0, what="bundle") as folder:
     (folder / "half").touch()
     os._exit(9)

@@ -10,19 +10,20 @@ import onnx
 import pytest
 
 from one_product import FORMATS, TENSORRT_FORMATS, product
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import Misuse
-from vita_edge.engines.footprint import footprint
-from vita_edge.export import formats, weights
+from vita_edge.estimate.footprint import footprint
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.formats import Blocks, Float16
-from vita_edge.export.graph import GraphBuilder
-from vita_edge.export.precision import PRECISIONS, precision_plan
-from vita_edge.export.tensor import LazyTensor, fetch_from_array
-from vita_edge.export.weights import as_is
+from vita_edge.export.checkpoint.tensor import LazyTensor, fetch_from_array
+from vita_edge.export.graphs.graph_builder import GraphBuilder
+from vita_edge.export.weights import formats
+from vita_edge.export.weights import weight as weights
+from vita_edge.export.weights.formats import Blocks, Float16
+from vita_edge.export.weights.precision import PRECISIONS, precision_plan
+from vita_edge.export.weights.weight import as_is
 from vita_edge.runtime import Assistant, Options, Turn
-from vita_edge.runtime.assistant import Opening
-from vita_edge.runtime.parity import verify
+from vita_edge.runtime.session.assistant import Opening
+from vita_edge.verification.parity import verify
 
 
 @pytest.mark.parametrize("name", [*FORMATS, *TENSORRT_FORMATS])

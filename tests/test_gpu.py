@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from vita_edge.cli import main
 from vita_edge.engines.backends import Backend, open_backend
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import VitaEdgeError
 from vita_edge.engines.session import KvCache, Session
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant, Options, Turn
-from vita_edge.runtime.audio_frontend import AudioFrontEnd
-from vita_edge.runtime.clip_encoder import ClipEncoder
-from vita_edge.runtime.parity import verify
-from vita_edge.runtime.short_list import ShortList, logits_of, row_of
-from vita_edge.runtime.sound import read_sound
+from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
+from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
+from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
+from vita_edge.verification.parity import verify
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 
@@ -39,7 +39,7 @@ def backend(request: pytest.FixtureRequest) -> str:
     try:
         find_device()
         if request.param == "cuda":
-            from vita_edge.engines.onnx_cuda import check_cuda_provider
+            from vita_edge.engines.onnxruntime.cuda import check_cuda_provider
 
             check_cuda_provider()
         else:

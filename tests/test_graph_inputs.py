@@ -8,9 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.graph_inputs import fixed_axes, graph_interface
+from vita_edge.engines.onnxruntime.graph_inputs import fixed_axes, graph_interface
 
 
 def model() -> onnx.ModelProto:

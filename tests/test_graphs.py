@@ -12,13 +12,13 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from vita_edge.engines.bundle import Bundle
-from vita_edge.export import weights
-from vita_edge.export.checkpoint import Checkpoint
-from vita_edge.export.dialects.primitives import rotary_tables
-from vita_edge.export.graph import GraphBuilder
-from vita_edge.export.tensor import LazyTensor, fetch_from_array
-from vita_edge.export.weights import (
+from vita_edge.engines.bundle.format import Bundle
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
+from vita_edge.export.checkpoint.tensor import LazyTensor, fetch_from_array
+from vita_edge.export.graphs.graph_builder import GraphBuilder
+from vita_edge.export.lowerings.primitives import rotary_tables
+from vita_edge.export.weights import weight as weights
+from vita_edge.export.weights.weight import (
     Weight,
     as_is,
     computed,

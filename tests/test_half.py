@@ -11,16 +11,16 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from vita_edge.engines.bundle import Bundle
-from vita_edge.engines.onnx_cpu import OnnxCpuSession
+from vita_edge.engines.bundle.format import Bundle
+from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.checkpoint import Checkpoint
-from vita_edge.export.dialects.onnx_runtime import OnnxRuntime
-from vita_edge.export.graph import GraphBuilder
-from vita_edge.export.half import held_by_half
-from vita_edge.export.practice import write_checkpoint
-from vita_edge.export.practice_presets import preset
-from vita_edge.export.weights import computed
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
+from vita_edge.export.graphs.graph_builder import GraphBuilder
+from vita_edge.export.lowerings.onnx_runtime import OnnxRuntime
+from vita_edge.export.practice.presets import preset
+from vita_edge.export.practice.write_practice import write_checkpoint
+from vita_edge.export.weights.half import held_by_half
+from vita_edge.export.weights.weight import computed
 
 NORMAL = np.random.default_rng(4).standard_normal((6, 4, 5)).astype(np.float32)
 LARGEST = NORMAL.max()

@@ -12,9 +12,9 @@ import pytest
 
 from happenings import CODEC, talk
 from vita_edge.engines.errors import BadInput, OutputFailed
-from vita_edge.runtime.live.journal import Journal, read_journal
-from vita_edge.runtime.live.report import TurnReports
-from vita_edge.runtime.live.turn_report import TurnReport
+from vita_edge.runtime.metrics.turn_log import Journal, read_journal
+from vita_edge.runtime.metrics.turn_metrics import TurnReports
+from vita_edge.runtime.metrics.turn_report import TurnReport
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 

@@ -14,11 +14,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.config import CheckpointConfig, SpeechConfig
-from vita_edge.export.practice import write_checkpoint
-from vita_edge.export.practice_presets import preset
+from vita_edge.export.checkpoint.config import CheckpointConfig, SpeechConfig
+from vita_edge.export.practice.presets import preset
+from vita_edge.export.practice.write_practice import write_checkpoint
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install tensorrt-rtx)")
 

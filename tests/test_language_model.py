@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import ContextOverflow
-from vita_edge.engines.onnx_cpu import OnnxCpuSession
+from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 from vita_edge.engines.session import KvCache
 from vita_edge.engines.tensors import Array
 from vita_edge.runtime import Assistant

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vita_edge.runtime.latency import TurnClock
+from vita_edge.runtime.events.turn_clock import TurnClock
 
 
 class Hand:

@@ -60,7 +60,9 @@ def test_the_device_that_talks_loads_nothing_of_export(folder: str) -> None:
 
 def test_the_packages_that_export_needs_would_have_been_seen() -> None:
     assert find_spec("onnx"), "the tests need the packages of export"
-    assert {"onnx", "ml_dtypes", "yaml"} <= imported("import vita_edge.export.bundle, vita_edge.export.practice")
+    assert {"onnx", "ml_dtypes", "yaml"} <= imported(
+        "import vita_edge.export.bundle, vita_edge.export.practice.write_practice"
+    )
 
 
 def test_export_needs_no_torch_either() -> None:
@@ -81,7 +83,7 @@ def test_help_answers_without_loading_anything_heavy(arguments: list[str]) -> No
 
 
 def product_files() -> list[Path]:
-    folders = ("engines", "export", "calibration", "runtime", "src/vita_edge")
+    folders = ("engines", "export", "calibration", "estimate", "runtime", "verification", "src/vita_edge")
     return sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
 
 
@@ -93,7 +95,11 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 def test_the_names_that_a_module_hands_out_exist() -> None:
-    names = [name for folder in ("engines", "export", "calibration", "runtime", "cli") for name in modules_of(folder)]
+    names = [
+        name
+        for folder in ("engines", "export", "calibration", "estimate", "runtime", "verification", "cli")
+        for name in modules_of(folder)
+    ]
     code = (
         "import importlib\n"
         f"for name in {names!r}:\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vita_edge.engines.mapped import forget_pages
+from vita_edge.engines.onnxruntime.mapped_pages import forget_pages
 
 SIZE = 8 << 20
 

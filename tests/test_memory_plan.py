@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from vita_edge.engines.device import Device, read_devices
-from vita_edge.engines.kept import PRECISIONS, kept
-from vita_edge.engines.memory_plan import advice, memory_plan
-from vita_edge.engines.work import ModelWork
-from vita_edge.export.practice_presets import preset
+from vita_edge.engines.bundle.work import ModelWork
+from vita_edge.estimate.device_file import Device, read_devices
+from vita_edge.estimate.memory_fit import advice, memory_plan
+from vita_edge.estimate.weight_bits import PRECISIONS, kept
+from vita_edge.export.practice.presets import preset
 from vita_edge.export.work import model_work
 
 MIB = 2**20

@@ -19,8 +19,8 @@ import torch  # noqa: TID251 - the recipe is written in it
 import generator as codec_model
 import pitch_phase
 import speech_model
-from vita_edge.export.layout import expected_tensors
-from vita_edge.export.practice_presets import preset
+from vita_edge.export.checkpoint.layout import expected_tensors
+from vita_edge.export.practice.presets import preset
 
 CONFIG = replace(preset("tiny"), speech=speech_model.CONFIG, codec=codec_model.CONFIG)
 

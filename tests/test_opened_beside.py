@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from vita_edge.engines import backends
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.background_session import OpenedBeside
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.onnx_cpu import OnnxCpuSession
-from vita_edge.engines.opened_beside import OpenedBeside
+from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 from vita_edge.engines.session import Session
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.practice import write_practice_checkpoint
+from vita_edge.export.practice.write_practice import write_practice_checkpoint
 from vita_edge.runtime import Assistant
-from vita_edge.runtime.language_model import LanguageModel
+from vita_edge.runtime.decoding.language_model import LanguageModel
 
 SECONDS = 30.0
 

@@ -17,21 +17,21 @@ import pytest
 from PIL import Image
 
 from oracle.golden import make_golden
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.config import CheckpointConfig
-from vita_edge.export.layout import CMVN
-from vita_edge.export.practice import write_checkpoint
-from vita_edge.export.practice_files import AUDIO_FOLDER, VISION_FOLDER
-from vita_edge.export.practice_presets import preset
+from vita_edge.export.checkpoint.config import CheckpointConfig
+from vita_edge.export.checkpoint.layout import CMVN
+from vita_edge.export.checkpoint.safetensors_file import open_safetensors, write_safetensors
+from vita_edge.export.checkpoint.tensor import LazyTensor, StreamedTensor
+from vita_edge.export.checkpoint.torch_file import TensorTree, open_torch_file
+from vita_edge.export.practice.files import AUDIO_FOLDER, VISION_FOLDER
+from vita_edge.export.practice.presets import preset
+from vita_edge.export.practice.torch_writer import StreamedTree, write_torch_file
+from vita_edge.export.practice.write_practice import write_checkpoint
 from vita_edge.export.prompts import DEFAULT_PROMPTS
-from vita_edge.export.safetensors_file import open_safetensors, write_safetensors
-from vita_edge.export.tensor import LazyTensor, StreamedTensor
-from vita_edge.export.torch_file import TensorTree, open_torch_file
-from vita_edge.export.torch_writer import StreamedTree, write_torch_file
 from vita_edge.runtime import Assistant, Options, Sound, read_sound
-from vita_edge.runtime.parity import verify
+from vita_edge.verification.parity import verify
 
 SAMPLE_RATES_HZ = {"zh_ask": 16_000, "stereo_44k": 44_100}
 SIZES = {"square": (150, 150), "wide": (330, 120)}

@@ -14,12 +14,12 @@ import pytest
 
 from spoil import edit_json, flip_byte, rewrite
 from vita_edge.cli import main
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.prompts import read_prompts
-from vita_edge.runtime.parity import Check, GoldenFolder, verify
-from vita_edge.runtime.parity.compare import compare_arrays, compare_equal
+from vita_edge.verification.parity import Check, GoldenFolder, verify
+from vita_edge.verification.parity.compare import compare_arrays, compare_equal
 
 Array = np.ndarray[Any, Any]
 Report = dict[str, Any]
@@ -374,7 +374,7 @@ def test_the_worst_of_a_stage_takes_most_of_its_limit_or_is_off(
     quiet = Check("codec", "quiet", False, 0.1, 0.1, 2, 0.2)
     told = [loose, tight, Check("ids", "same", True), off, Check("codec", "loud", True, 0.15, 0.15, 30, 0.2), quiet]
     told.append(Check("rows", "same", True))
-    monkeypatch.setattr("vita_edge.runtime.parity.verify", lambda *_, **__: iter(told))
+    monkeypatch.setattr("vita_edge.verification.parity.verify", lambda *_, **__: iter(told))
     assert main(["verify", str(tiny_bundle.path), "--golden", str(golden), "--json"]) == 1
     stages = json.loads(capsys.readouterr().out)["stages"]
     assert [stage["worst"] for stage in stages] == ["tight", "off", "quiet", None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vita_edge.runtime.pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
+from vita_edge.runtime.audio_io.pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
 
 
 def test_silence_is_trimmed_from_every_segment_of_the_references_first_sentence():

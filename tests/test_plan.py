@@ -1,4 +1,4 @@
-"""vita-edge plan: the table, one plan in full, devices of one's own, and predictions against measurements."""
+"""vita-edge estimate: the table, one plan in full, devices of one's own, and predictions against measurements."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pytest
 from command import run
 from rehearsals import rehearsed, turns
 from test_device_file import own
-from vita_edge.engines.bundle import Bundle
-from vita_edge.engines.device import PLANNED_FIGURES, read_devices
-from vita_edge.engines.memory_plan import memory_plan
-from vita_edge.engines.turn_estimate import estimate
+from vita_edge.engines.bundle.format import Bundle
+from vita_edge.estimate.device_file import PLANNED_FIGURES, read_devices
+from vita_edge.estimate.memory_fit import memory_plan
+from vita_edge.estimate.turn_estimate import estimate
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.practice_presets import preset
+from vita_edge.export.practice.presets import preset
 from vita_edge.export.work import model_work
 
 
 def plan(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
-    result = run(capsys, "plan", *words, "--json")
+    result = run(capsys, "estimate", *words, "--json")
     assert result.code == 0, result.err
     return result.json
 
 
 def test_all_devices_and_precisions_are_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    out = run(capsys, "plan", "--model", "full").out
+    out = run(capsys, "estimate", "--model", "full").out
     for key in read_devices().devices:
         assert f"\n{key} " in out
     assert out.count("does not fit") >= 8  # no 7 B model in half precision on 8 GB
@@ -36,7 +36,7 @@ def test_all_devices_and_precisions_are_in_the_table(capsys: pytest.CaptureFixtu
 
 
 def test_the_table_and_the_json_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    out = run(capsys, "plan", "--model", "full", "--precision", "int4").out
+    out = run(capsys, "estimate", "--model", "full", "--precision", "int4").out
     for one in plan(capsys, "--model", "full", "--precision", "int4")["plans"]:
         row = next(line for line in out.splitlines() if line.startswith(f"{one['device']} "))
         assert f"{one['memory_bytes']['needed'] / 2**20:,.0f} MiB" in row
@@ -47,13 +47,13 @@ def test_an_honest_no_has_no_speed_and_says_what_would_fit(capsys: pytest.Captur
     facts = plan(capsys, "--model", "full", "--device", "orin-nano-8", "--precision", "fp16")
     (one,) = facts["plans"]
     assert (one["verdict"], one["latency"], one["advice"]) == ("no", None, "at int4 it would fit")
-    out = run(capsys, "plan", "--model", "full", "--device", "orin-nano-8", "--precision", "fp16").out
+    out = run(capsys, "estimate", "--model", "full", "--device", "orin-nano-8", "--precision", "fp16").out
     assert "does not fit" in out and "at int4 it would fit" in out and "tok/s" not in out.split("predictions")[0]
 
 
 def test_one_plan_says_where_memory_and_time_go(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--model", "full", "--device", "orin-nx-16", "--precision", "int4", "--context", 2048]
-    out = run(capsys, "plan", *words).out
+    out = run(capsys, "estimate", *words).out
     (one,) = plan(capsys, *words)["plans"]
     for told in ("JetPack 7.2", "TensorRT 10.16", "kv cache", "first clause", "assumed efficiencies", "0.43"):
         assert told in out
@@ -99,7 +99,7 @@ def test_measured_figures_of_a_device_are_compared(capsys: pytest.CaptureFixture
     predicted = one["latency"]["decode_tokens_per_s"]["expected"]
     assert compared["measured"] == 4
     assert compared["error"] == pytest.approx(predicted / 4 - 1, abs=2e-3)
-    assert f"{compared['error']:+.0%}" in run(capsys, "plan", *words).out
+    assert f"{compared['error']:+.0%}" in run(capsys, "estimate", *words).out
 
 
 def test_a_result_of_bench_is_compared_turn_for_turn(
@@ -115,7 +115,7 @@ def test_a_result_of_bench_is_compared_turn_for_turn(
     assert compared["first_audio_ms"]["measured"] == pytest.approx(summary["engine_ms"]["p50"], abs=1e-3)
     assert compared["codec_rtf"]["measured"] == pytest.approx(summary["codec_rtf"]["p50"], abs=1e-3)
     assert facts["turn"]["rest_tokens"] == summary["positions_after_speech"]["p50"]
-    assert "first sound, engine clock" in run(capsys, "plan", tiny_bundle.path, *words).out
+    assert "first sound, engine clock" in run(capsys, "estimate", tiny_bundle.path, *words).out
 
 
 def whose(bundle: Bundle, **changes: str) -> dict[str, str]:
@@ -130,7 +130,7 @@ def test_a_result_of_something_else_is_refused(
     result.write_text(json.dumps(replace(rehearsed(turns(2)), bundle=whose(tiny_bundle, **changed)).to_json()))
     words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
     ((name, value),) = changed.items()
-    told = run(capsys, "plan", tiny_bundle.path, *words)
+    told = run(capsys, "estimate", tiny_bundle.path, *words)
     told.assert_explains(f"was measured with another {name}", code=2)
     assert f"It was {value}; planned is {whose(tiny_bundle)[name]}." in told.err
 
@@ -141,7 +141,7 @@ def test_a_result_without_turns_is_refused(
     result = tmp_path / "bench.json"
     result.write_text(json.dumps(rehearsed([]).to_json()))
     words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
-    run(capsys, "plan", tiny_bundle.path, *words).assert_explains("has no turn to compare with")
+    run(capsys, "estimate", tiny_bundle.path, *words).assert_explains("has no turn to compare with")
 
 
 def test_a_result_is_compared_with_the_plan_of_its_precision(
@@ -158,7 +158,7 @@ def test_a_result_is_compared_with_the_plan_of_its_precision(
 
 
 def test_everything_that_is_predicted_can_be_in_a_device_file() -> None:
-    from vita_edge.cli.plan_facts import _predicted
+    from vita_edge.estimate.estimate_report import _predicted
 
     device, work = read_devices().devices["rtx-4090"], model_work(preset("full"))
     memory = memory_plan(work, device, "int4", 4096)
@@ -180,7 +180,7 @@ def test_where_nothing_is_heard_before_the_end_all_of_it_is_told(
     facts = plan(capsys, *words)
     rest = facts["turn"]["rest_tokens"]
     assert rest > 20
-    assert f"{rest} positions unread at its end" in run(capsys, "plan", *words).out
+    assert f"{rest} positions unread at its end" in run(capsys, "estimate", *words).out
     (one,) = facts["plans"]
     told = {each["what"]: each["predicted"] for each in one["compared"]}
     ms = one["latency"]["stages_ms"]["prefill_rest"]
@@ -194,8 +194,11 @@ def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
     newer, older = (plan(capsys, *words, "--target", target)["plans"][0] for target in ("tensorrt", "tensorrt-10.3"))
     assert (newer["verdict"], older["verdict"]) == ("tight", "no")
     assert older["memory_bytes"]["kv_cache"] == 2 * newer["memory_bytes"]["kv_cache"]
-    assert "planned for the export target tensorrt-10.3" in run(capsys, "plan", *words, "--target", "tensorrt-10.3").out
-    table = run(capsys, "plan", "--model", "full", "--precision", "int4").out
+    assert (
+        "planned for the export target tensorrt-10.3"
+        in run(capsys, "estimate", *words, "--target", "tensorrt-10.3").out
+    )
+    table = run(capsys, "estimate", "--model", "full", "--precision", "int4").out
     assert "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3" in table
     export_bundle(golden / "checkpoint", tmp_path / "bundle", precision="int4", target="tensorrt-10.3")
     plans = plan(capsys, tmp_path / "bundle", "--devices", cpu(tmp_path))["plans"]
@@ -235,7 +238,7 @@ def test_the_context_is_that_of_the_plans_that_are_built(capsys: pytest.CaptureF
 def test_what_does_not_fit_together_is_explained(
     capsys: pytest.CaptureFixture[str], words: list[str], what: str
 ) -> None:
-    run(capsys, "plan", *words).assert_explains(what, code=2)
+    run(capsys, "estimate", *words).assert_explains(what, code=2)
 
 
 def test_a_bundle_that_does_not_say_its_work_is_refused(capsys: pytest.CaptureFixture[str], bundle_copy: Path) -> None:
@@ -244,7 +247,7 @@ def test_a_bundle_that_does_not_say_its_work_is_refused(capsys: pytest.CaptureFi
     del manifest["work"]
     file.unlink()  # it may be a link to that of other tests
     file.write_text(json.dumps(manifest))
-    run(capsys, "plan", bundle_copy).assert_explains("does not say how much its graphs have to do")
+    run(capsys, "estimate", bundle_copy).assert_explains("does not say how much its graphs have to do")
     assert run(capsys, "inspect", bundle_copy).code == 0
 
 
@@ -254,19 +257,19 @@ def test_a_bundle_whose_work_is_damaged_is_refused(capsys: pytest.CaptureFixture
     manifest["work"]["hidden_size"] = "wide"
     file.unlink()
     file.write_text(json.dumps(manifest))
-    run(capsys, "plan", bundle_copy).assert_explains("cannot be understood")
+    run(capsys, "estimate", bundle_copy).assert_explains("cannot be understood")
 
 
 def test_this_machine_is_measured_into_a_file_that_keeps_what_it_had(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vita_edge.export import machine_peaks
+    from vita_edge.estimate import machine_peaks
 
     for name, value in {"WIDTH": 128, "INNER": 256, "ROWS": 16, "PAIRS": 1, "SAMPLES": 600, "ROUNDS": 2}.items():
         monkeypatch.setattr(machine_peaks, name, value)  # the same kernels, small
     file = tmp_path / "devices.json"
     file.write_text(json.dumps(own()))
-    facts = run(capsys, "plan", "--measure-this-machine", "--devices", file, "--json").json
+    facts = run(capsys, "estimate", "--measure-this-machine", "--devices", file, "--json").json
     assert set(facts["peaks"]) == {"read", "blocks4", "fp32", "int8", "convolution"}
     assert all(0 < peak["least"] <= peak["median"] <= peak["most"] for peak in facts["peaks"].values())
     devices = read_devices(file).devices
@@ -274,4 +277,4 @@ def test_this_machine_is_measured_into_a_file_that_keeps_what_it_had(
     assert devices["this-machine"].bandwidth_gb_s == pytest.approx(facts["peaks"]["read"]["median"], abs=0.1)
     words = ["--model", "tiny", "--devices", file, "--device", "this-machine"]
     assert {one["verdict"] for one in plan(capsys, *words)["plans"]} == {"fits"}
-    assert "GB/s" in run(capsys, "plan", "--measure-this-machine", "--devices", file).out
+    assert "GB/s" in run(capsys, "estimate", "--measure-this-machine", "--devices", file).out

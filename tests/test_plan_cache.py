@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 from spoil import edit_json, flip_byte, rewrite
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, OutputFailed
+from vita_edge.engines.tensorrt.build.engine_writer import PlanWriter
+from vita_edge.engines.tensorrt.build.profiles import Profile, Range
 from vita_edge.engines.tensorrt.device import Device, host
+from vita_edge.engines.tensorrt.engine_cache import PlanCache, default_cache
+from vita_edge.engines.tensorrt.engine_file import HEADER, PLAN, BadPlan, Built, Plan
+from vita_edge.engines.tensorrt.engine_key import PlanKey, differences
 from vita_edge.engines.tensorrt.library import Library
-from vita_edge.engines.tensorrt.open_plan import open_plan
-from vita_edge.engines.tensorrt.plan import HEADER, PLAN, BadPlan, Built, Plan
-from vita_edge.engines.tensorrt.plan_cache import PlanCache, default_cache
-from vita_edge.engines.tensorrt.plan_key import PlanKey, differences
-from vita_edge.engines.tensorrt.plan_writer import PlanWriter
-from vita_edge.engines.tensorrt.profiles import Profile, Range
+from vita_edge.engines.tensorrt.open_engine import open_plan
 from vita_edge.engines.tensors import TensorSpec
 
 ORIN = Device("Orin", "sm87", "12.6", 64 << 30, shared_memory=True)

@@ -14,15 +14,15 @@ import pytest
 from tokenizers import Tokenizer
 
 from vita_edge.engines.errors import Misuse, OutputFailed
-from vita_edge.export.checkpoint import Checkpoint
-from vita_edge.export.config import CheckpointConfig
-from vita_edge.export.layout import expected_tensors
-from vita_edge.export.practice import write_checkpoint, write_practice_checkpoint
-from vita_edge.export.practice_files import AUDIO_FOLDER
-from vita_edge.export.practice_presets import preset
-from vita_edge.export.practice_tokenizer import practice_tokenizer
-from vita_edge.export.practice_weights import BLOCK, practice_tensor
-from vita_edge.export.torch_file import open_torch_file
+from vita_edge.export.checkpoint.config import CheckpointConfig
+from vita_edge.export.checkpoint.layout import expected_tensors
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
+from vita_edge.export.checkpoint.torch_file import open_torch_file
+from vita_edge.export.practice.files import AUDIO_FOLDER
+from vita_edge.export.practice.presets import preset
+from vita_edge.export.practice.tokenizer import practice_tokenizer
+from vita_edge.export.practice.weights import BLOCK, practice_tensor
+from vita_edge.export.practice.write_practice import write_checkpoint, write_practice_checkpoint
 
 TINY = preset("tiny")
 

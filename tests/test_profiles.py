@@ -6,8 +6,7 @@ import dataclasses
 
 import pytest
 
-from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, Misuse
-from vita_edge.engines.facts import (
+from vita_edge.engines.bundle.facts import (
     AudioFacts,
     CodecFacts,
     LlmFacts,
@@ -16,7 +15,15 @@ from vita_edge.engines.facts import (
     TokenFacts,
     VisionFacts,
 )
-from vita_edge.engines.tensorrt.profiles import Limits, Profile, Range, axis_lengths, component_profiles, fixed_lengths
+from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, Misuse
+from vita_edge.engines.tensorrt.build.profiles import (
+    Limits,
+    Profile,
+    Range,
+    axis_lengths,
+    component_profiles,
+    fixed_lengths,
+)
 from vita_edge.engines.tensorrt.shape_choice import choose_profile
 from vita_edge.engines.tensors import TensorSpec
 

@@ -10,7 +10,7 @@ import pytest
 
 from toy_tokenizer import IM_END, IM_START, toy_tokenizer
 from vita_edge.engines.errors import BadBundle
-from vita_edge.runtime.prompt import (
+from vita_edge.runtime.text.prompt import (
     AUDIO,
     IMAGE,
     Mark,
@@ -26,7 +26,7 @@ from vita_edge.runtime.prompt import (
     system_turn,
     user_turn,
 )
-from vita_edge.runtime.tokenizer import Tokenizer
+from vita_edge.runtime.text.tokenizer import Tokenizer
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 DATA = GOLDEN / "tiny-a" / "data"

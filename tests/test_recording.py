@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from vita_edge.cli import main
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.atomic_folder import DISK_RESERVE_BYTES
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import Misuse, OutputFailed
-from vita_edge.engines.recording import FeedRecorder, Limits
+from vita_edge.engines.feed_recorder import FeedRecorder, Limits
 from vita_edge.engines.tensors import Array
-from vita_edge.engines.whole_folder import DISK_RESERVE_BYTES
 from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import pytest
 
 from happenings import CODEC, answered, barge_in, dry_run, noise, opening, resumed, talk
-from vita_edge.runtime.live.happenings import FirstSound, Happening, Span, TurnForgotten
-from vita_edge.runtime.live.report import TurnReports
-from vita_edge.runtime.live.turn_report import Interruption, Stretch, TurnReport
+from vita_edge.runtime.events.session_events import FirstSound, Happening, Span, TurnForgotten
+from vita_edge.runtime.metrics.turn_metrics import TurnReports
+from vita_edge.runtime.metrics.turn_report import Interruption, Stretch, TurnReport
 
 
 def reports(happenings: Iterable[Happening]) -> list[TurnReport]:

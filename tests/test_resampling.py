@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vita_edge.runtime.live.resampling import StreamResampler
-from vita_edge.runtime.live.sample_clock import SampleClock
+from vita_edge.runtime.audio_io.sample_clock import SampleClock
+from vita_edge.runtime.audio_io.stream_resampler import StreamResampler
 
 RATES = [(48_000, 16_000), (44_100, 16_000), (8_000, 16_000), (24_000, 48_000), (24_000, 44_100), (16_000, 16_000)]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vita_edge.runtime.live.audio import BLOCK, BLOCK_S, AudioBlock, Microphone, Speaker
-from vita_edge.runtime.live.room import Room
-from vita_edge.runtime.sound import Sound, read_sound
+from vita_edge.runtime.audio_io.device_protocols import BLOCK, BLOCK_S, AudioBlock, Microphone, Speaker
+from vita_edge.runtime.audio_io.sound import Sound, read_sound
+from vita_edge.runtime.simulation.room import Room
 
 RATE = 24_000
 

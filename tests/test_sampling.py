@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vita_edge.engines.bundle.facts import SpeechFacts
 from vita_edge.engines.errors import Misuse, VitaEdgeError
-from vita_edge.engines.facts import SpeechFacts
-from vita_edge.runtime import sampling
-from vita_edge.runtime.sampling import make_sampler, make_speech_sampler, repetition_penalty, speech_penalty
+from vita_edge.runtime.decoding import sampling
+from vita_edge.runtime.decoding.sampling import make_sampler, make_speech_sampler, repetition_penalty, speech_penalty
 
 DATA = Path(__file__).parents[2] / "shared" / "golden" / "tiny-a" / "data"
 golden = pytest.mark.skipif(not DATA.is_dir(), reason="the golden data are not here")

@@ -12,10 +12,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from happenings import CODEC, answered, barge_in, dry_run, noise, resumed, talk
-from vita_edge.cli.plain_lines import PlainLines
-from vita_edge.cli.rich_screen import Screen
-from vita_edge.cli.screen import TalkView, open_view
-from vita_edge.runtime.live.happenings import (
+from vita_edge.cli.output.plain_lines import PlainLines
+from vita_edge.cli.output.rich_screen import Screen
+from vita_edge.cli.output.screen import TalkView, open_view
+from vita_edge.runtime.events.session_events import (
     BufferChosen,
     ClauseHeard,
     DeviceChanged,
@@ -25,7 +25,7 @@ from vita_edge.runtime.live.happenings import (
     Trouble,
     TurnEnded,
 )
-from vita_edge.runtime.live.report import TurnReports
+from vita_edge.runtime.metrics.turn_metrics import TurnReports
 
 
 def show(view: TalkView, happenings: Iterable[Happening]) -> None:
@@ -228,7 +228,7 @@ def test_plain_lines_where_there_is_no_terminal_or_no_rich(monkeypatch: pytest.M
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(open_view(latency=False), Screen)
     assert isinstance(open_view(latency=False, plain=True), PlainLines)
-    monkeypatch.setitem(sys.modules, "vita_edge.cli.rich_screen", None)
+    monkeypatch.setitem(sys.modules, "vita_edge.cli.output.rich_screen", None)
     assert isinstance(open_view(latency=False), PlainLines)
     monkeypatch.setenv("TERM", "dumb")
     assert isinstance(open_view(latency=False), PlainLines)

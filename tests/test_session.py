@@ -10,16 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from test_mapped import resident
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import ContextOverflow
-from vita_edge.engines.onnx_cpu import OnnxCpuSession
+from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 from vita_edge.engines.session import KvCache, Session
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.formats import Blocks
-from vita_edge.export.graph import GraphBuilder, table
+from vita_edge.export.graphs.graph_builder import GraphBuilder, table
+from vita_edge.export.weights.formats import Blocks
 from vita_edge.runtime import Assistant
-from vita_edge.runtime.clip_encoder import piece_feeds
-from vita_edge.runtime.language_model import LanguageModel
+from vita_edge.runtime.decoding.language_model import LanguageModel
+from vita_edge.runtime.encoders.streaming_audio_encoder import piece_feeds
 
 Floats = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.errors import VitaEdgeError
 from vita_edge.engines.outputs import DeviceOutputs
-from vita_edge.runtime.sampling import make_sampler, repetition_penalty
-from vita_edge.runtime.short_list import ShortList, logits_of, row_of
+from vita_edge.runtime.decoding.sampling import make_sampler, repetition_penalty
+from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
 
 Row = NDArray[np.float32]
 

@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import BadInput, OutputFailed
-from vita_edge.runtime.sound import Sound, read_sound, resample, write_wav
+from vita_edge.runtime.audio_io.sound import Sound, read_sound, resample, write_wav
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "tiny-a" / "data"
 RAMP = np.arange(-32768, 32768, 7, dtype=np.int16)

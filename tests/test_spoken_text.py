@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vita_edge.runtime.spoken_text import FIRST_SENTENCE_MARK, Clause, ClauseCutter, basic_split, speakable
+from vita_edge.runtime.text.clause_cutter import FIRST_SENTENCE_MARK, Clause, ClauseCutter, basic_split, speakable
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden data are not here")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vita_edge.runtime.live.statistics import Summary, difference, summary
+from vita_edge.runtime.metrics.statistics import Summary, difference, summary
 
 
 def series(seed: int, n: int, middle: float = 700.0, spread: float = 30.0) -> list[float]:

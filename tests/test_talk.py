@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from vita_edge.runtime import Assistant, Sound, read_sound
-from vita_edge.runtime.live.cues import TurnTimes
-from vita_edge.runtime.live.happenings import (
+from vita_edge.runtime.events.session_events import (
     ClauseHeard,
     EndpointReached,
     FirstPcm,
@@ -24,7 +23,8 @@ from vita_edge.runtime.live.happenings import (
     TurnEnded,
     TurnForgotten,
 )
-from vita_edge.runtime.live.options import LiveOptions
+from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.turns.turn_events import TurnTimes
 from watched_talk import WatchedTalk, told_what_to_say
 
 GREEDY = LiveOptions(max_new_tokens=400, speech_top_k=1)

@@ -11,15 +11,15 @@ import pytest
 from one_product import TENSORRT_FORMATS, product
 from run_graphs import decoded, opened, outputs_of, signal_to_noise_db
 from vita_edge.cli import main
-from vita_edge.engines.bundle import COMPONENTS, Bundle
+from vita_edge.engines.bundle.format import COMPONENTS, Bundle
 from vita_edge.engines.errors import BadCheckpoint, Misuse
-from vita_edge.export import weight_only
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.dialects.tensorrt import TensorRt
-from vita_edge.export.graph import GraphBuilder
-from vita_edge.export.precision import PRECISIONS, precision_plan
-from vita_edge.export.weight_only import Int4Blocks, Plain
-from vita_edge.export.weights import computed
+from vita_edge.export.graphs.graph_builder import GraphBuilder
+from vita_edge.export.lowerings.tensorrt import TensorRt
+from vita_edge.export.weights import weight_only
+from vita_edge.export.weights.precision import PRECISIONS, precision_plan
+from vita_edge.export.weights.weight import computed
+from vita_edge.export.weights.weight_only import Int4Blocks, Plain
 
 TARGETS = {"tensorrt": 24, "tensorrt-10.3": 19}
 LEAST_DB = {

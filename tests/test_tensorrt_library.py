@@ -11,20 +11,20 @@ import pytest
 
 from host_gpu import TRT, HostCuda, HostEngine
 from vita_edge.cli import main
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, VitaEdgeError
-from vita_edge.engines.graph_inputs import fixed_axes
+from vita_edge.engines.onnxruntime.graph_inputs import fixed_axes
 from vita_edge.engines.tensorrt.context import Context, Engine
 from vita_edge.engines.tensorrt.device import Device
 from vita_edge.engines.tensorrt.device_memory import Lane
+from vita_edge.engines.tensorrt.engine_file import Plan
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
 from vita_edge.engines.tensorrt.library import Library, find_library
-from vita_edge.engines.tensorrt.open_plan import open_plan
+from vita_edge.engines.tensorrt.open_engine import open_plan
 from vita_edge.engines.tensorrt.open_session import _logger_of, open_session
-from vita_edge.engines.tensorrt.plan import Plan
 from vita_edge.engines.tensorrt.session import TensorRtSession
 from vita_edge.export.bundle import export_bundle
-from vita_edge.runtime.short_list import logits_of, row_of
+from vita_edge.runtime.decoding.top_k_logits import logits_of, row_of
 
 pytest.importorskip("tensorrt_rtx")
 GPU = Device("a GPU", "sm86", "13.0", 1 << 34, False)

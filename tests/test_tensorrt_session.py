@@ -13,17 +13,17 @@ import pytest
 from numpy.typing import NDArray
 
 from host_gpu import GARBAGE, RTX, TRT, HostCuda, HostEngine
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, InferenceFailed
 from vita_edge.engines.session import KvCache, Session
+from vita_edge.engines.tensorrt.build.profiles import Profile, Range
 from vita_edge.engines.tensorrt.context import Engine
 from vita_edge.engines.tensorrt.device_memory import Block, Lane
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
-from vita_edge.engines.tensorrt.profiles import Profile, Range
 from vita_edge.engines.tensorrt.session import TensorRtSession
 from vita_edge.engines.tensors import Array
 from vita_edge.export.bundle import export_bundle
-from vita_edge.runtime.short_list import ShortList, logits_of, row_of
+from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
 
 Floats = NDArray[np.float32]
 CAPACITY = 48

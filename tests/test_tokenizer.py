@@ -11,7 +11,7 @@ from tokenizers import decoders
 
 from toy_tokenizer import IM_END, TOOL_CALL, library_tokenizer, toy_tokenizer
 from vita_edge.engines.errors import BadBundle
-from vita_edge.runtime.tokenizer import StreamDecoder, Tokenizer
+from vita_edge.runtime.text.tokenizer import StreamDecoder, Tokenizer
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "tiny-a"
 golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden data are not here")

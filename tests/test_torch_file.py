@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from vita_edge.engines.errors import BadCheckpoint
-from vita_edge.export.tensor import STORED_AS, LazyTensor, StreamedTensor
-from vita_edge.export.torch_file import open_torch_file
-from vita_edge.export.torch_writer import write_torch_file
+from vita_edge.export.checkpoint.tensor import STORED_AS, LazyTensor, StreamedTensor
+from vita_edge.export.checkpoint.torch_file import open_torch_file
+from vita_edge.export.practice.torch_writer import write_torch_file
 
 WHOLE = np.arange(12, dtype=np.float32).reshape(3, 4)
 

@@ -14,9 +14,9 @@ import pytest
 
 from happenings import answered, talk
 from vita_edge.engines.errors import OutputFailed
-from vita_edge.runtime.live import trace as trace_module
-from vita_edge.runtime.live.happenings import Happening, TurnEnded
-from vita_edge.runtime.live.trace import Trace
+from vita_edge.runtime.events.session_events import Happening, TurnEnded
+from vita_edge.runtime.metrics import perfetto_trace as trace_module
+from vita_edge.runtime.metrics.perfetto_trace import Trace
 
 
 def written(happenings: Iterable[Happening], folder: Path) -> list[dict[str, Any]]:

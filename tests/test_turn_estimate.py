@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
-from vita_edge.engines.calls import Calls
-from vita_edge.engines.device import Device, Share, read_devices
-from vita_edge.engines.kept import kept
-from vita_edge.engines.roofline import Call, time_of
-from vita_edge.engines.turn_estimate import SpokenTurn, estimate, yardstick_estimate
-from vita_edge.engines.work import ModelWork
-from vita_edge.export.practice_presets import preset
+from vita_edge.engines.bundle.work import ModelWork
+from vita_edge.estimate.device_file import Device, Share, read_devices
+from vita_edge.estimate.graph_calls import Calls
+from vita_edge.estimate.roofline import Call, time_of
+from vita_edge.estimate.turn_estimate import SpokenTurn, estimate, yardstick_estimate
+from vita_edge.estimate.weight_bits import kept
+from vita_edge.export.practice.presets import preset
 from vita_edge.export.work import model_work
 
 HALF = Share(0.5, 0.25, 1.0, "for a test")

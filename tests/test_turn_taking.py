@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vita_edge.runtime.live.cues import (
+from vita_edge.runtime.turns.turn_events import (
     Abandon,
     Action,
     Begin,
@@ -30,8 +30,8 @@ from vita_edge.runtime.live.cues import (
     Unduck,
     Voice,
 )
-from vita_edge.runtime.live.turn_table import TABLE
-from vita_edge.runtime.live.turn_taking import TurnTaking
+from vita_edge.runtime.turns.turn_table import TABLE
+from vita_edge.runtime.turns.turn_taking import TurnTaking
 
 STEP_S = 0.032
 SPEECH = "v" * 10

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vita_edge.runtime.live.vad import STEP, VoiceDetector
-from vita_edge.runtime.sound import read_sound, resample
+from vita_edge.runtime.audio_io.sound import read_sound, resample
+from vita_edge.runtime.turns.silero_vad import STEP, VoiceDetector
 
 DATA = Path(__file__).resolve().parent / "data"
 RATE = 16_000

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vita_edge.engines.errors import BadInput, MissingPackage
-from vita_edge.runtime.video import live_positions, read_frames, sample_positions
+from vita_edge.runtime.encoders.video import live_positions, read_frames, sample_positions
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="no golden data here")

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from vita_edge.engines.bundle.facts import VisionFacts
 from vita_edge.engines.errors import BadInput, Misuse
-from vita_edge.engines.facts import VisionFacts
-from vita_edge.runtime.video import live_positions, read_frames, sample_positions
-from vita_edge.runtime.vision_frontend import VisionFrontEnd, command_line_facts, read_image
+from vita_edge.runtime.encoders.video import live_positions, read_frames, sample_positions
+from vita_edge.runtime.encoders.vision_frontend import VisionFrontEnd, command_line_facts, read_image
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="no golden data here")

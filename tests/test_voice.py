@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.errors import BadBundle
 from vita_edge.runtime import Assistant
-from vita_edge.runtime.latency import TurnClock
-from vita_edge.runtime.sampling import make_speech_sampler
-from vita_edge.runtime.speech import SpeechDecoder
-from vita_edge.runtime.spoken_text import Clause, ClauseCutter
-from vita_edge.runtime.voice import Streaming, Voice
+from vita_edge.runtime.decoding.sampling import make_speech_sampler
+from vita_edge.runtime.events.turn_clock import TurnClock
+from vita_edge.runtime.speech.clause_synthesis import Streaming, Voice
+from vita_edge.runtime.speech.speech_decoder import SpeechDecoder
+from vita_edge.runtime.text.clause_cutter import Clause, ClauseCutter
 
 
 def clause(text: str) -> Clause:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from happenings import CODEC, answered, dry_run, talk
-from vita_edge.runtime.live.happenings import Happening
-from vita_edge.runtime.live.report import TurnReports
-from vita_edge.runtime.live.turn_report import Stretch, TurnReport
-from vita_edge.runtime.live.wait import CAUSES, largest_saving, wait_parts, wait_sums
+from vita_edge.runtime.events.session_events import Happening
+from vita_edge.runtime.metrics.latency_breakdown import CAUSES, largest_saving, wait_parts, wait_sums
+from vita_edge.runtime.metrics.turn_metrics import TurnReports
+from vita_edge.runtime.metrics.turn_report import Stretch, TurnReport
 
 
 def reports(happenings: list[Happening]) -> list[TurnReport]:

@@ -13,11 +13,11 @@ from PIL import Image
 
 from rehearsals import rehearsed, turns
 from vita_edge.engines.errors import MissingPackage
-from vita_edge.runtime.live.colours import COLOURS
-from vita_edge.runtime.live.wait import CAUSES
-from vita_edge.runtime.live.waterfall import Waterfall, waterfall
-from vita_edge.runtime.live.waterfall_html import waterfall_html
-from vita_edge.runtime.live.waterfall_png import waterfall_png
+from vita_edge.runtime.metrics.colours import COLOURS
+from vita_edge.runtime.metrics.latency_breakdown import CAUSES
+from vita_edge.runtime.metrics.waterfall import Waterfall, waterfall
+from vita_edge.runtime.metrics.waterfall_html import waterfall_html
+from vita_edge.runtime.metrics.waterfall_png import waterfall_png
 
 RUN = rehearsed(turns(9), turns(9, on=False))
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from vita_edge.engines.bundle import Bundle
-from vita_edge.engines.work import DecoderShape, ModelWork
+from vita_edge.engines.bundle.format import Bundle
+from vita_edge.engines.bundle.work import DecoderShape, ModelWork
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.config import CheckpointConfig
-from vita_edge.export.practice import write_checkpoint
-from vita_edge.export.practice_presets import PRESETS, preset
+from vita_edge.export.checkpoint.config import CheckpointConfig
+from vita_edge.export.practice.presets import PRESETS, preset
+from vita_edge.export.practice.write_practice import write_checkpoint
 from vita_edge.export.work import model_work
-from vita_edge.runtime.speech import MAX_CODES
+from vita_edge.runtime.speech.speech_decoder import MAX_CODES
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from vita_edge.runtime.tokenizer import Tokenizer
+from vita_edge.runtime.text.tokenizer import Tokenizer
 
 IM_START, IM_END, TOOL_CALL = 256, 257, 258
 

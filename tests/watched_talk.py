@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant
-from vita_edge.runtime.language_model import LanguageModel
-from vita_edge.runtime.live.happenings import Happening
-from vita_edge.runtime.live.lockstep import Lockstep
-from vita_edge.runtime.live.options import LiveOptions
-from vita_edge.runtime.live.room import Room
-from vita_edge.runtime.live.talk import LiveTalk
-from vita_edge.runtime.sampling import Logits
+from vita_edge.runtime.decoding.language_model import LanguageModel
+from vita_edge.runtime.decoding.sampling import Logits
+from vita_edge.runtime.events.session_events import Happening
+from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.session.live_session import LiveTalk
+from vita_edge.runtime.simulation.lockstep import Lockstep
+from vita_edge.runtime.simulation.room import Room
 
 __all__ = ["ToldModel", "WatchedTalk", "told_what_to_say"]
 

@@ -1,1 +1,1 @@
-"""What a bundle is held to: a readable reference of the model, and comparisons with it."""
+"""Is a bundle right: recorded arrays, the reference implementation, task scores."""

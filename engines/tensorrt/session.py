@@ -8,16 +8,16 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from vita_edge.engines.dialects import dialect_of
 from vita_edge.engines.errors import EngineUnavailable
 from vita_edge.engines.kv_length import PAST, present
 from vita_edge.engines.session import GPU_ROWS, KvCache
 from vita_edge.engines.tensors import Array, TensorSpec, check_feeds
 
+from ..cache_layout import dialect_of
+from .buffer_layout import lay_out
 from .context import Context, Engine
 from .device_memory import DeviceTensor, Lane, Scratch, TensorRtOutputs
 from .kv_cache import GrowingTensorRtKvCache, TensorRtKvCache
-from .memory_plan import lay_out
 from .shape_choice import ProfileShapes, choose_profile, most_positions, pieces, step_profile
 from .step import StepRun
 

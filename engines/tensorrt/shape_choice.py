@@ -21,7 +21,7 @@ class ShapeRange(Protocol):
 
 
 class ProfileShapes(Protocol):
-    """Smallest and largest shape of the inputs that vary (:class:`~vita_edge.engines.tensorrt.profiles.Profile`)."""
+    """Smallest and largest shape of the inputs that vary (:class:`.build.profiles.Profile`)."""
 
     @property
     def ranges(self) -> Mapping[str, ShapeRange]: ...

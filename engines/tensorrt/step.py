@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from vita_edge.engines.dialects import Dialect
 from vita_edge.engines.errors import VitaEdgeError
 from vita_edge.engines.kv_length import present
 from vita_edge.engines.tensors import Array, TensorSpec
 
+from ..cache_layout import Dialect
+from .buffer_layout import lay_out
 from .context import Context, Engine
 from .device_memory import Block, DeviceTensor, Lane, Mirror, TensorRtOutputs
 from .kv_cache import TensorRtKvCache
-from .memory_plan import lay_out
 
 __all__ = ["StepRun"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..checkpoint import Checkpoint
-from ..dialect import Dialect, EncoderHeads
-from ..formats import LinearFormat
-from ..graph import GraphBuilder, table
-from ..layout import AUDIO, CMVN
-from ..weights import as_is, computed
+from ..checkpoint.layout import AUDIO, CMVN
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import Dialect, EncoderHeads
+from ..weights.formats import LinearFormat
+from ..weights.weight import as_is, computed
 from .audio_piece import AudioPiece
+from .graph_builder import GraphBuilder, table
 
 __all__ = ["audio_graph"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import Checkpoint
-from ..dialect import Dialect
-from ..graph import GraphBuilder
-from ..weights import Weight, as_is, computed
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import Dialect
+from ..weights.weight import Weight, as_is, computed
+from .graph_builder import GraphBuilder
 
 __all__ = ["codec_graph"]
 

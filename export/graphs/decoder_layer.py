@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..graph import GraphBuilder
-from ..tensor import LazyTensor
-from ..weights import Weight, as_is, head_padded, head_padded_columns, joined_rows
+from ..checkpoint.tensor import LazyTensor
+from ..weights.weight import Weight, as_is, head_padded, head_padded_columns, joined_rows
+from .graph_builder import GraphBuilder
 
 __all__ = ["after_attention", "hand_out", "packed_heads"]
 

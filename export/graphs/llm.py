@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..checkpoint import Checkpoint
-from ..dialect import DecoderHeads, Dialect
-from ..formats import LinearFormat
-from ..graph import GraphBuilder
-from ..weights import as_is, first_rows
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import DecoderHeads, Dialect
+from ..weights.formats import LinearFormat
+from ..weights.weight import as_is, first_rows
 from .decoder_layer import after_attention, hand_out, packed_heads
+from .graph_builder import GraphBuilder
 
 __all__ = ["llm_graph", "llm_prefill_graph"]
 

@@ -6,14 +6,14 @@ codes are decoded one by one.
 
 from __future__ import annotations
 
-from ..checkpoint import Checkpoint
-from ..config import CheckpointConfig
-from ..dialect import DecoderHeads, Dialect, EncoderHeads
-from ..dialects.primitives import heads_first, rotary_weights
-from ..formats import LinearFormat
-from ..graph import GraphBuilder
-from ..weights import as_is, computed, padded_head_dim
+from ..checkpoint.config import CheckpointConfig
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import DecoderHeads, Dialect, EncoderHeads
+from ..lowerings.primitives import heads_first, rotary_weights
+from ..weights.formats import LinearFormat
+from ..weights.weight import as_is, computed, padded_head_dim
 from .decoder_layer import after_attention, hand_out, packed_heads
+from .graph_builder import GraphBuilder
 
 __all__ = ["speech_decoder_graph", "speech_prefill_graph"]
 

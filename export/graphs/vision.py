@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import Checkpoint
-from ..dialect import Dialect, EncoderHeads
-from ..formats import LinearFormat
-from ..graph import GraphBuilder
-from ..layout import VISION
-from ..weights import Weight, as_is, computed
+from ..checkpoint.layout import VISION
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import Dialect, EncoderHeads
+from ..weights.formats import LinearFormat
+from ..weights.weight import Weight, as_is, computed
+from .graph_builder import GraphBuilder
 
 __all__ = ["vision_graph"]
 

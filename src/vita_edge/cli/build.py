@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from vita_edge.engines.errors import Misuse
 
-from .build_text import BuildLine, facts, print_outcomes
-from .show import print_json
+from .output.build_text import BuildLine, facts, print_outcomes
+from .output.show import print_json
 
 if TYPE_CHECKING:
-    from vita_edge.engines.tensorrt.build import Outcome
+    from vita_edge.engines.tensorrt.build.build import Outcome
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from vita_edge.engines.bundle import Bundle
-    from vita_edge.engines.tensorrt.build import build_plans
-    from vita_edge.engines.tensorrt.place import find_place
-    from vita_edge.engines.tensorrt.plan_cache import PlanCache
-    from vita_edge.engines.tensorrt.profiles import Limits
-    from vita_edge.engines.tensorrt.wanted import check_bundle, wanted_plans
+    from vita_edge.engines.bundle.format import Bundle
+    from vita_edge.engines.tensorrt.build.build import build_plans
+    from vita_edge.engines.tensorrt.build.build_jobs import check_bundle, wanted_plans
+    from vita_edge.engines.tensorrt.build.build_target import find_place
+    from vita_edge.engines.tensorrt.build.profiles import Limits
+    from vita_edge.engines.tensorrt.engine_cache import PlanCache
 
     bundle = Bundle.open(arguments.bundle)
     check_bundle(bundle, arguments.precision)

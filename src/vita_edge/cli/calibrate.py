@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .show import mib, optional_module, print_json, progress_bar, table
+from .output.show import mib, optional_module, print_json, progress_bar, table
 
 if TYPE_CHECKING:
     from vita_edge.calibration.report import CalibrationReport

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 
 from .ask import add_engine_options, add_recording, engine_options
-from .show import print_json
+from .output.show import print_json
 
 if TYPE_CHECKING:
-    from vita_edge.runtime.live.camera import Camera
-    from vita_edge.runtime.live.echo import CancelsEcho
-    from vita_edge.runtime.live.options import LiveOptions
-    from vita_edge.runtime.live.talk import LiveTalk
-    from vita_edge.runtime.live.turn_report import TurnReport
+    from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho
+    from vita_edge.runtime.encoders.camera import Camera
+    from vita_edge.runtime.metrics.turn_report import TurnReport
+    from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.session.live_session import LiveTalk
 
 __all__ = ["add_arguments", "add_live_options", "live_options", "run"]
 
@@ -77,8 +77,8 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
-    from vita_edge.runtime.live.cues import TurnTimes
-    from vita_edge.runtime.live.options import LiveOptions
+    from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.turns.turn_events import TurnTimes
 
     return LiveOptions(
         times=TurnTimes(
@@ -99,12 +99,12 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
 
 def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
-    from vita_edge.runtime.live.devices import SoundMicrophone, SoundSpeaker
-    from vita_edge.runtime.live.journal import Journal
-    from vita_edge.runtime.live.portaudio import choose
-    from vita_edge.runtime.live.report import TurnReports
-    from vita_edge.runtime.live.talk import LiveTalk
-    from vita_edge.runtime.live.trace import Trace
+    from vita_edge.runtime.audio_io.portaudio import choose
+    from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.metrics.perfetto_trace import Trace
+    from vita_edge.runtime.metrics.turn_log import Journal
+    from vita_edge.runtime.metrics.turn_metrics import TurnReports
+    from vita_edge.runtime.session.live_session import LiveTalk
 
     if arguments.push_to_talk and not sys.stdin.isatty():
         raise Misuse(
@@ -159,8 +159,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _view(arguments: argparse.Namespace, stack: ExitStack) -> Any:
-    from .plain_lines import PlainLines
-    from .screen import open_view
+    from .output.plain_lines import PlainLines
+    from .output.screen import open_view
 
     if arguments.json:  # standard output belongs to the object
         return PlainLines(latency=arguments.latency, out=sys.stderr)
@@ -168,13 +168,13 @@ def _view(arguments: argparse.Namespace, stack: ExitStack) -> Any:
 
 
 def _canceller(echo: str) -> CancelsEcho:
-    from vita_edge.runtime.live.echo import EchoCanceller, Headphones
+    from vita_edge.runtime.audio_io.echo_canceller import EchoCanceller, Headphones
 
     return EchoCanceller() if echo == "cancel" else Headphones()
 
 
 def _camera(wanted: str) -> Camera:
-    from vita_edge.runtime.live.camera import Camera
+    from vita_edge.runtime.encoders.camera import Camera
 
     return Camera(wanted)
 
