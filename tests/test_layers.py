@@ -103,7 +103,11 @@ def test_the_names_that_a_module_hands_out_exist() -> None:
     code = (
         "import importlib\n"
         f"for name in {names!r}:\n"
-        "    module = importlib.import_module(name)\n"
+        "    try:\n"
+        "        module = importlib.import_module(name)\n"
+        "    except ModuleNotFoundError as missing:\n"
+        "        assert missing.name == 'torch' and 'verification' in name, name\n"
+        "        continue\n"
         "    for public in getattr(module, '__all__', ()):\n"
         "        assert hasattr(module, public), f'{name} has no {public}'\n"
     )

@@ -1,6 +1,6 @@
-"""Checkpoints with other options than the release: what an independent numpy program computes, the bundle computes.
+"""Checkpoints with other options than the release: what the PyTorch reference computes, the bundle computes.
 
-The weights are random, the golden data are made on the spot by `oracle`, and `verify` compares every stage.
+The weights are random, the reference records its arrays on the spot, and `verify` compares every stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oracle.golden import make_golden
+from reference_plans import SHORT_PLAN
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
 from vita_edge.export.bundle import export_bundle
@@ -32,6 +32,11 @@ from vita_edge.export.practice.write_practice import write_checkpoint
 from vita_edge.export.prompts import DEFAULT_PROMPTS
 from vita_edge.runtime import Assistant, Options, Sound, read_sound
 from vita_edge.verification.parity import verify
+
+pytest.importorskip("torch", reason="the reference needs PyTorch")
+
+from vita_edge.verification.recorder.record_reference import ReferenceRecorder
+from vita_edge.verification.reference import Reference
 
 SAMPLE_RATES_HZ = {"zh_ask": 16_000, "stereo_44k": 44_100}
 SIZES = {"square": (150, 150), "wide": (330, 120)}
@@ -82,7 +87,7 @@ def cmvn_in_statistics_only(folder: Path) -> None:
 
 
 def end_sentences_soon(folder: Path, advantage: float) -> None:
-    """Raise the logit of the end, so that the oracle need not speak for long."""
+    """Raise the logit of the end, so that the reference need not speak for long."""
     file = folder / "vita_tts_ckpt" / "decoder" / "final.pt"
     tree = open_torch_file(file)
     flat = tree.get("model", tree)
@@ -117,7 +122,7 @@ class Variant:
     shard_bytes: int = 200_000
     changes: tuple[Callable[[Path], None], ...] = ()
     seed: int = 11
-    """Such that a sentence of the oracle has some dozens of codes."""
+    """Such that a sentence of the reference has some dozens of codes."""
     end_advantage: float = 0.0
 
 
@@ -172,7 +177,7 @@ VARIANTS = {
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sounds, pictures and a video with the names that the oracle asks for: made up, and short."""
+    """Sounds, pictures and a video with the names that the plan asks for: made up, and short."""
     import soundfile
 
     folder = tmp_path_factory.mktemp("inputs")
@@ -201,7 +206,7 @@ def picture(random: np.random.Generator, width: int, height: int) -> Image.Image
 def exported(
     request: pytest.FixtureRequest, inputs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Variant]:
-    """A folder with the checkpoint of a variant, its bundle, and the golden data of the oracle."""
+    """A folder with the checkpoint of a variant, its bundle, and the arrays of the reference."""
     variant, folder = VARIANTS[request.param], tmp_path_factory.mktemp("variant")
     checkpoint = folder / "checkpoint"
     write_checkpoint(
@@ -216,12 +221,14 @@ def exported(
         change(checkpoint)
     end_sentences_soon(checkpoint, variant.end_advantage)
     export_bundle(checkpoint, folder / "bundle")
-    make_golden(checkpoint, folder / "golden" / "data", inputs, DEFAULT_PROMPTS)
+    recorder = ReferenceRecorder(Reference(checkpoint, "float64"), inputs, DEFAULT_PROMPTS, SHORT_PLAN)
+    recorder.record()
+    recorder.write(folder / "golden" / "data")
     (folder / "golden" / "prompts.json").write_text(json.dumps(DEFAULT_PROMPTS))
     return folder, variant
 
 
-def test_every_stage_of_the_bundle_is_what_the_oracle_computes(exported: tuple[Path, Variant]) -> None:
+def test_every_stage_of_the_bundle_is_what_the_reference_computes(exported: tuple[Path, Variant]) -> None:
     folder, _ = exported
     checks = list(verify(Bundle.open(folder / "bundle"), folder / "golden"))
     assert [check for check in checks if not check.passed] == []

@@ -56,7 +56,8 @@ class RecordedArrays:
         """Write ``*.npz``, ``manifest.json`` and the documents, by their names without ``.json``."""
         folder.mkdir(parents=True, exist_ok=True)
         for file, arrays in self.files.items():
-            np.savez_compressed(folder / f"{file}.npz", **arrays)
+            named: dict[str, Any] = dict(arrays)
+            np.savez_compressed(folder / f"{file}.npz", **named)
         for name, content in {"manifest": self.manifest(), **documents}.items():
             (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
 

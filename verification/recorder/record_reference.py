@@ -136,10 +136,9 @@ class ReferenceRecorder:
         return {stage: torch.cat([stages[stage] for stages in each]) for stage in each[0]}
 
     def _picture(self, name: str) -> tuple[tuple[int, int], NDArray[np.uint8]]:
-        picture, vision = read_picture(self.inputs / name), self._config.vision
+        picture, size = read_picture(self.inputs / name), self._config.vision.image_size
         height, width = picture.shape[:2]
-        grid = tile_grid(width, height, vision.image_size, MIN_TILES, MAX_TILES)
-        return grid, picture_tiles(picture, vision, MIN_TILES, MAX_TILES)
+        return tile_grid(width, height, size, MIN_TILES, MAX_TILES), picture_tiles(picture, size, MIN_TILES, MAX_TILES)
 
     def _sampled(self, name: str, *, pad: bool) -> tuple[list[int], Tensor]:
         clip, vision = read_clip(self.inputs / name), self._config.vision
@@ -150,7 +149,7 @@ class ReferenceRecorder:
         """Each frame stretched to one tile."""
         clip, vision = read_clip(self.inputs / name), self._config.vision
         positions = live_positions(len(clip.frames))
-        tiles = [picture_tiles(clip.frames[i], vision, 1, 1) for i in positions]
+        tiles = [picture_tiles(clip.frames[i], vision.image_size, 1, 1) for i in positions]
         return positions, normalised(np.concatenate(tiles), vision)
 
     # --- conversations
@@ -200,7 +199,7 @@ class ReferenceRecorder:
         told = self.plan.conversations[name]
         stop = set(self.reference.stop_tokens)
         if not told.live:
-            stop.add(self.reference.tokenizer.token_to_id("<|im_start|>"))
+            stop.add(self.reference.token_id("<|im_start|>"))
         tokens = answer.tokens[: self.plan.max_reply_tokens]
         end = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
         if told.spoken:

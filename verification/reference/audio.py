@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vita_edge.export.config import AudioConfig
+from vita_edge.export.checkpoint.config import AudioConfig
 
 from .layers import joined_heads, split_heads, wide, wide_dtype
 from .weights import Layers, Weights

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vita_edge.export.config import CodecConfig
-from vita_edge.export.layout import CODEC_WIDTH, GLOBAL_WIDTH
+from vita_edge.export.checkpoint.config import CodecConfig
+from vita_edge.export.checkpoint.layout import CODEC_WIDTH, GLOBAL_WIDTH
 
 from .weights import Weights
 

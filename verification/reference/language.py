@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vita_edge.export.config import LlmConfig
+from vita_edge.export.checkpoint.config import LlmConfig
 
 from .layers import DecoderLayer, DecoderShape, KvCache, RmsNorm
 from .weights import Layers, Table, Weights
@@ -66,6 +66,8 @@ class LanguageModel:
         seen = sorted(set(past))
         scores = logits.clone()
         scores[seen] = torch.where(
-            scores[seen] < 0, scores[seen] * self.config.repetition_penalty, scores[seen] / self.config.repetition_penalty
+            scores[seen] < 0,
+            scores[seen] * self.config.repetition_penalty,
+            scores[seen] / self.config.repetition_penalty,
         )
         return int(scores.argmax())

@@ -10,9 +10,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from vita_edge.engines.errors import Misuse
-from vita_edge.export.checkpoint import Checkpoint
-from vita_edge.export.layout import AUDIO as AUDIO_TENSORS
+from vita_edge.engines.errors import BadCheckpoint, Misuse
+from vita_edge.export.checkpoint.layout import AUDIO as AUDIO_TENSORS
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
 
 from .audio import AudioEncoder
 from .codec import Codec
@@ -69,7 +69,18 @@ class Reference:
     @property
     def stop_tokens(self) -> set[int]:
         """Ids that end a reply."""
-        return {self.tokenizer.token_to_id("<|im_end|>"), *self.config.llm.eos_token_ids}
+        return {self.token_id("<|im_end|>"), *self.config.llm.eos_token_ids}
+
+    def token_id(self, token: str) -> int:
+        """The id of a special token."""
+        found = self.tokenizer.token_to_id(token)
+        if found is None:
+            raise BadCheckpoint(
+                f"The tokenizer of {self.checkpoint.path} does not know {token}.",
+                why="Prompts and the ends of replies are written with it.",
+                fix="Download tokenizer.json of the release again.",
+            )
+        return int(found)
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vita_edge.export.config import VisionConfig
+from vita_edge.export.checkpoint.config import VisionConfig
 
 __all__ = ["Clip", "Pixels", "frame_tile", "live_positions", "normalised", "picture_tiles", "read_clip", "read_picture"]
 __all__ += ["sampled_positions", "tile_grid"]
@@ -71,13 +71,12 @@ def tile_grid(width: int, height: int, size: int, min_tiles: int, max_tiles: int
     return found
 
 
-def picture_tiles(picture: Pixels, c: VisionConfig, min_tiles: int, max_tiles: int) -> NDArray[np.uint8]:
+def picture_tiles(picture: Pixels, size: int, min_tiles: int, max_tiles: int) -> NDArray[np.uint8]:
     """[tiles, S, S, 3], row by row; the whole picture comes last when there are several tiles."""
-    size = c.image_size
     columns, rows = tile_grid(picture.shape[1], picture.shape[0], size, min_tiles, max_tiles)
     whole = _resized(picture, columns * size, rows * size)
     tiles = list(whole.reshape(rows, size, columns, size, 3).swapaxes(1, 2).reshape(-1, size, size, 3))
-    if len(tiles) > 1 and c.use_thumbnail:
+    if len(tiles) > 1:
         tiles.append(_resized(picture, size, size))
     return np.stack(tiles)
 
@@ -137,7 +136,7 @@ def _resized_rows(x: NDArray[Any], count: int) -> NDArray[Any]:
     return out
 
 
-def _bicubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _bicubic(x: NDArray[Any]) -> NDArray[Any]:
     x = np.abs(x)
     near, far = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))

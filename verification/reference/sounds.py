@@ -9,7 +9,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from vita_edge.export.config import AudioConfig
+from vita_edge.export.checkpoint.config import AudioConfig
 
 __all__ = ["SAMPLE_RATE_HZ", "fbank", "read_wave", "resample"]
 

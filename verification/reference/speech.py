@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from vita_edge.export.config import SpeechConfig
+from vita_edge.export.checkpoint.config import SpeechConfig
 
 from .layers import DecoderLayer, DecoderShape, KvCache, RmsNorm
 from .weights import Weights

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vita_edge.export.config import VisionConfig
-from vita_edge.export.layout import VISION
+from vita_edge.export.checkpoint.config import VisionConfig
+from vita_edge.export.checkpoint.layout import VISION
 
 from .layers import RmsNorm, joined_heads, split_heads, wide
 from .weights import Layers, Weights

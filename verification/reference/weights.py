@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vita_edge.export.tensor import LazyTensor
+from vita_edge.export.checkpoint.tensor import LazyTensor
 
 __all__ = ["Layers", "Table", "Weights"]
 
