@@ -39,7 +39,7 @@ def product(folder: Path, form: LinearFormat, weight: NDArray[Any], x: Floats) -
     folder.mkdir(exist_ok=True)
     rows, width = weight.shape
     for_tensorrt = form in [known for known, _ in TENSORRT_FORMATS.values()]
-    g = GraphBuilder("one", form, dialect=TensorRt() if for_tensorrt else None)
+    g = GraphBuilder("one", form, lowering=TensorRt() if for_tensorrt else None)
     x_in = g.inner(g.input("x", "float32", [1, "n", width]))
     g.result(g.linear(x_in, computed(weight.shape, lambda: weight), None, "w"), "y", [1, "n", rows])
     g.save(folder)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from happenings import CODEC, answered
-from vita_edge.runtime.metrics.bench_result import Rehearsed, RehearsedTurn
+from vita_edge.runtime.metrics.bench_result import BenchResult, BenchTurn
 from vita_edge.runtime.metrics.turn_metrics import TurnReports
 from vita_edge.runtime.metrics.turn_report import TurnReport
 
-__all__ = ["rehearsed", "turns"]
+__all__ = ["bench_result", "turns"]
 
 
-def turns(n: int, *, slower: float = 1.5, scatter: float = 0.02, seed: int = 0, on: bool = True) -> list[RehearsedTurn]:
+def turns(n: int, *, slower: float = 1.5, scatter: float = 0.02, seed: int = 0, on: bool = True) -> list[BenchTurn]:
     """``n`` answers to three questions in turn; the longer the question, the slower. Devices take 40 ms."""
     random, reports = np.random.default_rng(seed), list[TurnReport]()
     observer = TurnReports(CODEC, reports.append)
@@ -23,11 +23,11 @@ def turns(n: int, *, slower: float = 1.5, scatter: float = 0.02, seed: int = 0, 
         for happening in answered(i + 1, 10.0 * i, speech_s=1.0 + i % 3, speculative=on, slower=float(pace)):
             observer(happening)
     heard = [replace(one, acoustic_ms=(one.server_ms or 0.0) + 48.0, late_ms=8.0) for one in reports]
-    return [RehearsedTurn(f"question-{i % 3}.wav", on, 60 + 40 * i, report) for i, report in enumerate(heard)]
+    return [BenchTurn(f"question-{i % 3}.wav", on, 60 + 40 * i, report) for i, report in enumerate(heard)]
 
 
-def rehearsed(*groups: list[RehearsedTurn], threads: int = 2) -> Rehearsed:
-    return Rehearsed(
+def bench_result(*groups: list[BenchTurn], threads: int = 2) -> BenchResult:
+    return BenchResult(
         time="2026-11-24T12:00:00+00:00",
         bundle={"path": "BUNDLE", "model": "tiny", "precision": "fp32", "backend": "onnxruntime-cpu"},
         machine={"cpu": "A CPU", "cores": 2, "versions": {"onnxruntime": "1.23.0"}},

@@ -48,7 +48,7 @@ def conversation(
     model.script, model.prompt_logits = list(script), []
     bundle = assistant.bundle
     talk = Conversation(
-        model, assistant.senses, assistant.voice, assistant.tokenizer, bundle.model, bundle.prompts, options
+        model, assistant.encoders, assistant.voice, assistant.tokenizer, bundle.model, bundle.prompts, options
     )
     return talk, model
 
@@ -61,8 +61,8 @@ def rows_of(
     pictures: list[NDArray[np.float32]] = []
     clips: list[NDArray[np.float32]] = []
     for number, (each, reply) in enumerate([*past, (turn, ())]):
-        tiles = [rows for image in each.images for rows in assistant.senses.see(image, style)]
-        frames = assistant.senses.watch(each.frames, style) if each.frames else []
+        tiles = [rows for image in each.images for rows in assistant.encoders.see(image, style)]
+        frames = assistant.encoders.watch(each.frames, style) if each.frames else []
         user = UserTurn(each.text, len(tiles), len(frames), len(each.sounds))
         if number:
             segments = continuation(user, style)
@@ -70,5 +70,5 @@ def rows_of(
             segments = opening(system_prompt(assistant.bundle.prompts, style, user), user, style)
         ids += [*encode_prompt(segments, assistant.tokenizer), *reply]
         pictures += [*tiles, *frames]
-        clips += [assistant.senses.hear(sound) for sound in each.sounds]
+        clips += [assistant.encoders.hear(sound) for sound in each.sounds]
     return splice(ids, assistant.embeddings.rows, pictures, clips)

@@ -21,7 +21,7 @@ from host_gpu import HostCuda
 from test_tensorrt_session import opened
 from vita_edge.engines.backends import BACKENDS, open_backend
 from vita_edge.engines.bundle.format import Bundle
-from vita_edge.engines.cache_layout import CONCAT, GROUP_QUERY, SCATTER, dialect_of
+from vita_edge.engines.cache_layout import CONCAT, GROUP_QUERY, SCATTER, cache_layout_of
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, Misuse, VitaEdgeError
 from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 from vita_edge.engines.onnxruntime.cuda import OnnxCudaSession, check_cuda_provider
@@ -73,17 +73,20 @@ def close(got: Floats, want: Floats) -> bool:
 
 
 def test_a_graph_shows_its_dialect_by_its_inputs() -> None:
-    assert dialect_of(["inputs_embeds", "seqlens_k", "total_sequence_length"]) is GROUP_QUERY
-    assert dialect_of(["code", "past_length", "seen", "past_key_values.0.key"]) is SCATTER
-    assert dialect_of(["code", "past_key_values.0.key"]) is CONCAT
-    older = dialect_of(["code", "past_length", "past_key_values.0.key"])  # it sees all there is
+    assert cache_layout_of(["inputs_embeds", "seqlens_k", "total_sequence_length"]) is GROUP_QUERY
+    assert cache_layout_of(["code", "past_length", "seen", "past_key_values.0.key"]) is SCATTER
+    assert cache_layout_of(["code", "past_key_values.0.key"]) is CONCAT
+    older = cache_layout_of(["code", "past_length", "past_key_values.0.key"])  # it sees all there is
     assert older.in_place and older.inputs == {"past_length"}
 
 
 def test_lengths_by_hand() -> None:
-    for dialect, want in ((GROUP_QUERY, {"seqlens_k": 11, "total_sequence_length": 12}), (SCATTER, {"past_length": 7})):
-        arrays = dialect.length_arrays()
-        dialect.tell(arrays, past=7, tokens=5)
+    for cache_layout, want in (
+        (GROUP_QUERY, {"seqlens_k": 11, "total_sequence_length": 12}),
+        (SCATTER, {"past_length": 7}),
+    ):
+        arrays = cache_layout.length_arrays()
+        cache_layout.tell(arrays, past=7, tokens=5)
         assert {name: int(array[0]) for name, array in arrays.items()} == want
 
 
@@ -242,7 +245,7 @@ class HostBackend:
 
     def session(self, component: str, **options: Any) -> Session:
         session, engine = opened(self.bundle, component, self.cuda, lane=self.lanes[lane_of(component)], most=64)
-        if session.most_tokens:  # the tests of the session have a small one
+        if session.max_tokens:  # the tests of the session have a small one
             capacity = self.bundle.model.llm.context_tokens if component == "llm" else 1200
             session._capacity, session._profiles = capacity, _of_capacity(session, capacity)
             engine.profiles = session._profiles  # type: ignore[assignment]

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from command import run
-from rehearsals import rehearsed, turns
+from rehearsals import bench_result, turns
 from vita_edge.cli.output.bench_text import bench_text
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
 from vita_edge.runtime import Sound, read_sound, write_wav
-from vita_edge.runtime.metrics.bench_result import Rehearsed
+from vita_edge.runtime.metrics.bench_result import BenchResult
 from vita_edge.runtime.simulation.bench_run import Question, read_questions
 
 
@@ -37,7 +37,7 @@ def test_a_question_is_asked_in_real_time_and_three_clocks_are_read(
     asked = ("--questions", question, "--turns", 1, "--max-new-tokens", 12)
     done = run(capsys, "bench", tiny_bundle.path, *asked, "-o", result, "--waterfall", page, "--trace", trace, "--json")
     assert (done.code, done.err) == (0, "")
-    (turn,) = Rehearsed.read(result).turns
+    (turn,) = BenchResult.read(result).turns
     report = turn.report
     assert done.json["turns"] == json.loads(result.read_text("utf-8"))["turns"]
     assert (turn.question, turn.speculation, report.speculative) == ("short.wav", True, True)
@@ -120,23 +120,25 @@ def test_a_picture_without_matplotlib_is_refused_before_the_measurement(
 
 
 def test_the_summary_of_a_run_reads_like_this() -> None:
-    assert bench_text(rehearsed(turns(3, scatter=0), turns(3, scatter=0, on=False))) == (
+    assert bench_text(bench_result(turns(3, scatter=0), turns(3, scatter=0, on=False))) == (
         Path(__file__).parent / "bench_summary.txt"
     ).read_text("utf-8").rstrip("\n")
 
 
 def test_waits_are_told_against_the_length_of_the_question_or_of_the_history() -> None:
-    rows = [line.split("  ") for line in bench_text(rehearsed(turns(12, scatter=0))).splitlines() if ".wav, " in line]
+    rows = [
+        line.split("  ") for line in bench_text(bench_result(turns(12, scatter=0))).splitlines() if ".wav, " in line
+    ]
     assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
         ["speculation on", f"question-{i}.wav, {1.0 + i:.1f} s", acoustic, engine, "38", "4"]
         for i, (acoustic, engine) in enumerate([("1,008", "780"), ("1,242", "1,014"), ("1,476", "1,248")])
     ]
-    held = rehearsed(turns(12, scatter=0))
+    held = bench_result(turns(12, scatter=0))
     text = bench_text(replace(held, settings={**held.settings, "history": True}))
     assert "60 to 180" in text and "380 to 500" in text and "question-0.wav, 1.0 s" not in text
 
 
-def write(path: Path, result: Rehearsed) -> Path:
+def write(path: Path, result: BenchResult) -> Path:
     path.write_text(json.dumps(result.to_json()), "utf-8")
     return path
 
@@ -144,8 +146,8 @@ def write(path: Path, result: Rehearsed) -> Path:
 def test_comparing_says_what_got_worse_and_what_was_different(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = write(tmp_path / "a.json", rehearsed(turns(30)))
-    after = write(tmp_path / "b.json", rehearsed(turns(30, slower=1.6, seed=1), threads=1))
+    before = write(tmp_path / "a.json", bench_result(turns(30)))
+    after = write(tmp_path / "b.json", bench_result(turns(30, slower=1.6, seed=1), threads=1))
     lines = run(capsys, "bench", "--compare", before, after).out.splitlines()
     assert "not the same: settings.threads, 2 → 1" in lines
     assert "speculation on, compared turn by turn" in lines
@@ -157,7 +159,7 @@ def test_comparing_says_what_got_worse_and_what_was_different(
 
 
 def test_comparing_a_run_with_itself_finds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "a.json", rehearsed(turns(30)))
+    path = write(tmp_path / "a.json", bench_result(turns(30)))
     result = run(capsys, "bench", "--compare", path, path)
     assert result.code == 0 and result.out.splitlines()[-1] == "no change beyond noise"
     facts = run(capsys, "bench", "--compare", path, path, "--json").json
@@ -166,6 +168,9 @@ def test_comparing_a_run_with_itself_finds_nothing(tmp_path: Path, capsys: pytes
 
 
 def test_runs_without_a_common_setting_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    on, off = write(tmp_path / "a.json", rehearsed(turns(3))), write(tmp_path / "b.json", rehearsed(turns(3, on=False)))
+    on, off = (
+        write(tmp_path / "a.json", bench_result(turns(3))),
+        write(tmp_path / "b.json", bench_result(turns(3, on=False))),
+    )
     run(capsys, "bench", "--compare", on, off).assert_explains("nothing in common", code=2)
     run(capsys, "bench", "--compare", on, tmp_path / "none").assert_explains("Cannot read")

@@ -26,7 +26,7 @@ from spoil import flip_byte
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, Misuse
 from vita_edge.engines.tensorrt.build.build import build_plans
-from vita_edge.engines.tensorrt.build.build_jobs import wanted_plans
+from vita_edge.engines.tensorrt.build.build_jobs import build_jobs
 from vita_edge.engines.tensorrt.build.build_one import Job, _configure
 from vita_edge.engines.tensorrt.build.build_target import find_place
 from vita_edge.engines.tensorrt.build.child import run_job
@@ -411,9 +411,9 @@ def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_opera
     orin = Device("Orin", "sm87", "12.6", 8 << 30, shared_memory=True)
     limits = Limits.of(bundle.model)
     with pytest.raises(Misuse) as caught:
-        wanted_plans(bundle, Place(Library(None, FULL, "10.3.0"), "sm87", orin), limits)
+        build_jobs(bundle, Place(Library(None, FULL, "10.3.0"), "sm87", orin), limits)
     assert "--target tensorrt-10.3" in caught.value.fix
-    wanted = wanted_plans(bundle, Place(Library(None, FULL, "10.16.0"), "sm87", orin), limits)
+    wanted = build_jobs(bundle, Place(Library(None, FULL, "10.16.0"), "sm87", orin), limits)
     assert {plan.key.gpu for plan in wanted} == {"Orin"}
     assert [plan.size.seconds for plan in wanted] == sorted(plan.size.seconds for plan in wanted)
     timings = PlanCache(Path("plans")).timings(Library(None, FULL, "10.16.0"), orin)
@@ -431,7 +431,7 @@ def test_a_plan_for_this_gpu_is_opened_by_its_library(bundle: Bundle, tmp_path: 
     from vita_edge.engines.tensorrt.build.refit import put_weights_in
 
     place = find_place()
-    wanted = wanted_plans(bundle, place, Limits.of(bundle.model), components=["vision"], stripped=stripped)
+    wanted = build_jobs(bundle, place, Limits.of(bundle.model), components=["vision"], stripped=stripped)
     (outcome,) = build_plans(wanted, place, PlanCache(tmp_path))
     assert outcome.plan, outcome.error
     plan = open_plan(bundle, "vision", cache=tmp_path)
@@ -449,7 +449,7 @@ def test_timings_are_kept_for_the_next_build(bundle: Bundle, tmp_path: Path) -> 
     place = find_place()
     if not place.library.keeps_timings:
         pytest.skip("this library keeps none")
-    wanted = wanted_plans(bundle, place, Limits.of(bundle.model), components=["vision"])
+    wanted = build_jobs(bundle, place, Limits.of(bundle.model), components=["vision"])
     (first,) = build_plans(wanted, place, PlanCache(tmp_path))
     timings = PlanCache(tmp_path).timings(place.library, place.device)
     assert timings is not None and timings.stat().st_size > 0

@@ -215,7 +215,7 @@ def test_damage_is_not_written_on_with_a_new_checksum(bundle_copy: Path, feeds: 
 def test_a_bundle_of_which_nothing_was_rounded_says_so(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
     choices = replace(QUICK, keep_below_db=190)
     report = calibrate(tiny_bundle.path, feeds, tmp_path / "out", choices, components=["vision"])
-    assert {layer.kept_as for layer in report.layers} == {"float32"}
+    assert {layer.stored_as for layer in report.layers} == {"float32"}
     bundle = Bundle.open(tmp_path / "out")
     assert (bundle.precision, bundle.components["vision"].precision) == ("fp32", "fp32")
 
@@ -315,7 +315,7 @@ def test_layers_that_were_fed_zeros_are_named(
     printed = capsys.readouterr()
     assert "note: vision: as wide as before" in printed.err and "embeddings/patch" in printed.err
     told = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
-    assert told["layers"][0]["snr_db"] is None and told["layers"][0]["kept_as"] == "float32"
+    assert told["layers"][0]["snr_db"] is None and told["layers"][0]["stored_as"] == "float32"
 
 
 def test_what_is_not_reached_is_said(

@@ -184,7 +184,7 @@ def test_a_layer_that_rounding_ruins_stays_as_it_is(tmp_path: Path) -> None:
     x = normal(1, 50, 16)
     x[..., 3] = 5000
     graph, one, stage = calibrated(file, [{"x": x}], Choices(method="minmax"))
-    assert {layer.name: layer.kept_as for layer in one.layers} == {"bad": "float32", "good": "int8"}
+    assert {layer.name: layer.stored_as for layer in one.layers} == {"bad": "float32", "good": "int8"}
     assert one.layers[0].snr_db < 20 < one.layers[1].snr_db
     assert kinds(graph) == ["MatMul", "QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "MatMul"]
     assert np.array_equal(graph.array("bad.weight"), first)
@@ -202,7 +202,7 @@ def test_what_a_layer_hands_out_is_seen_by_the_layer_that_reads_it_too(tmp_path:
     file = graph_file(tmp_path, nodes, weights, 30)
     _, one, _ = calibrated(file, [{"x": normal(1, 4, 30)}], Choices(), target="onnxruntime")
     assert {layer.name: layer.values for layer in one.layers} == {"one": 4 * 30, "two": 6 * 30, "three": 5 * 28}
-    assert {layer.kept_as for layer in one.layers} == {"int8"}
+    assert {layer.stored_as for layer in one.layers} == {"int8"}
 
 
 def test_the_cpu_rounds_the_output_of_a_convolution_but_not_of_a_transposed_one(tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_a_layer_that_was_fed_zeros_stays_as_it_is(tmp_path: Path, name: str, ta
     file = graph_file(tmp_path, nodes, weights, 16)
     graph, one, stage = calibrated(file, [{"x": normal(1, 50, 16)}], Choices(), name=name, target=target)
     silent, loud = sorted(one.layers, key=lambda layer: layer.name, reverse=True)
-    assert (silent.kept_as, silent.snr_db, stage.wider) == ("float32", None, 1)
-    assert loud.kept_as.startswith("int8")
+    assert (silent.stored_as, silent.snr_db, stage.wider) == ("float32", None, 1)
+    assert loud.stored_as.startswith("int8")
     assert np.array_equal(graph.array("silent.weight"), weights["silent.weight"])
 
 
@@ -263,8 +263,8 @@ def test_a_layer_that_read_what_is_no_number_stays_as_it_is(tmp_path: Path, name
     file = graph_file(tmp_path, nodes, {**weights, "divisor": np.full(1, divided_by, np.float32)}, 16)
     _, one, _ = calibrated(file, [{"x": normal(1, 50, 16)}], Choices(), name=name)
     good, bad = one.layers
-    assert (bad.kept_as, bad.snr_db, bad.amax) == ("float32", None, None)
-    assert good.kept_as.startswith("int8")
+    assert (bad.stored_as, bad.snr_db, bad.amax) == ("float32", None, None)
+    assert good.stored_as.startswith("int8")
 
 
 def test_the_output_of_a_convolution_that_gave_zeros_is_not_cut_off(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_convolutions_have_a_scale_for_every_output(tmp_path: Path) -> None:
         each.output[0]: helper.get_node_attr_value(each, "axis") for each in graph.nodes if "weight" in each.input[0]
     }
     assert axes == {"conv.weight.dequantized": 0, "up.weight.dequantized": 1}
-    assert [layer.kept_as for layer in one.layers] == ["int8", "int8"] and stage.snr_db > 30
+    assert [layer.stored_as for layer in one.layers] == ["int8", "int8"] and stage.snr_db > 30
 
 
 def test_a_percentile_leaves_a_tail_out_and_entropy_too() -> None:
@@ -341,7 +341,7 @@ def test_weights_alone_keep_the_activations(tmp_path: Path) -> None:
     graph, one, stage = calibrated(file, [{"x": normal(1, 20, 32)}], Choices(), name="llm")
     assert kinds(graph) == ["DequantizeLinear", "MatMul", "Mul"]
     assert graph.array("layers.1/out.weight.scale").shape == ()  # what TensorRT fuses for a single row
-    assert one.layers[0].kept_as == "int8 weight" and stage.snr_db > 38
+    assert one.layers[0].stored_as == "int8 weight" and stage.snr_db > 38
 
 
 @pytest.mark.parametrize("target", ["tensorrt", "onnxruntime"])
@@ -355,7 +355,7 @@ def test_blocks_of_four_bits_run_on_either_backend(tmp_path: Path, target: str, 
     choices = Choices(precision="int4", weights=weights, block=32, keep_below_db=0)
     file = graph_file(tmp_path, nodes, matrices, 96)
     graph, one, stage = calibrated(file, [{"x": normal(1, 64, 96)}], choices, name="llm", target=target)
-    assert {layer.name: layer.kept_as for layer in one.layers} == {
+    assert {layer.name: layer.stored_as for layer in one.layers} == {
         "layers.1/a": "int4 weight",
         "layers.2/head": "int8 weight",
     }
@@ -401,16 +401,16 @@ def test_a_matrix_that_is_turned_before_its_product_is_rounded_like_any_other(
     (want, one, _), (got, other, _) = (
         calibrated(file, [{"x": x}], choices, name=name, target=target) for file in (plain, turned)
     )
-    assert [layer.kept_as for layer in other.layers] == [layer.kept_as for layer in one.layers]
+    assert [layer.stored_as for layer in other.layers] == [layer.stored_as for layer in one.layers]
     for initializer in want.initializers:
         array = want.array(initializer)
         kept_lying = initializer in lying  # in floats
         assert np.array_equal(got.array(initializer), array.T if kept_lying else array), initializer
     assert set(got.initializers) == set(want.initializers)
     if name == "vision":
-        assert [layer.kept_as for layer in one.layers] == ["int8", "float32"]
+        assert [layer.stored_as for layer in one.layers] == ["int8", "float32"]
         assert not np.array_equal(want.array("layers.2/b.weight"), weights["layers.2/b.weight"])
-    assert kinds(got).count("Transpose") == sum(layer.kept_as == "float32" for layer in other.layers)
+    assert kinds(got).count("Transpose") == sum(layer.stored_as == "float32" for layer in other.layers)
 
 
 def chain(folder: Path) -> Path:
@@ -438,13 +438,13 @@ def test_weights_alone_get_more_bits_until_the_target_is_reached(tmp_path: Path,
             threads=1,
             progress=lambda done, total: None,
         )
-        return one[0], [layer.kept_as for layer in one[1]]
+        return one[0], [layer.stored_as for layer in one[1]]
 
     freely, kept = levels(tmp_path / "freely", None)
     assert freely.wider == 0
     assert kept == ["int4 weight"] * 4 and freely.reached and freely.target_db is None and freely.snr_db < 17
     better, kept = levels(tmp_path / "better", freely.snr_db + 1)
-    assert better.reached and "int8 weight" in kept and "int4 weight" in kept and better.least_db is not None
+    assert better.reached and "int8 weight" in kept and "int4 weight" in kept and better.min_db is not None
     assert better.wider == kept.count("int8 weight")
     missed, _ = levels(tmp_path / "missed", 150)
     assert not missed.reached and missed.snr_db > better.snr_db
@@ -460,7 +460,7 @@ def test_a_layer_that_is_too_bad_stays_wide_when_others_are_given_back(tmp_path:
         "llm", ComponentGraph(file), [{"x": x}], Choices("int4"), "tensorrt", tmp_path / "out", 9.0
     )
     one.run([], threads=1, progress=lambda done, total: None)
-    assert 9 < (one.layers[0].snr_db or 0) < 20 and one.layers[0].kept_as == "float32"
+    assert 9 < (one.layers[0].snr_db or 0) < 20 and one.layers[0].stored_as == "float32"
 
 
 def test_gptq_makes_up_for_rounding_where_inputs_are_correlated() -> None:
@@ -535,7 +535,7 @@ def test_layers_that_read_one_tensor_share_its_moments(tmp_path: Path, monkeypat
     monkeypatch.setattr("vita_edge.calibration.trial.COLUMNS", 16)  # a wide matrix is rounded in parts
     choices = Choices(precision="int4", weights="gptq", block=32, keep_below_db=0)
     _, one, _ = calibrated(graph_file(tmp_path, nodes, weights, 64), [{"x": normal(1, 80, 64)}], choices, name="llm")
-    assert [layer.kept_as for layer in one.layers][:2] == ["int4 weight"] * 2
+    assert [layer.stored_as for layer in one.layers][:2] == ["int4 weight"] * 2
     assert computed == [80]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from pulse import SPEAKER_RATE_HZ, PulseRoom, missing, wait_until
-from vita_edge.runtime.metrics.turn_log import read_journal
+from vita_edge.runtime.metrics.turn_log import read_turn_log
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -128,7 +128,7 @@ def test_a_question_is_heard_and_the_reply_comes_out_of_the_speaker(
     assert turn["state"] == "speech" and turn["text"]
     assert 500 <= turn["server_ms"] < 2000
     assert took_s < 2.0
-    (logged,) = read_journal(log)
+    (logged,) = read_turn_log(log)
     assert logged.text == turn["text"]
     assert {event["ph"] for event in json.loads(trace.read_text())["traceEvents"]} >= {"M", "X"}
     said = [line[6:].strip() for line in chat.lines if line.startswith("vita  ")]

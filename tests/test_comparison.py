@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rehearsals import rehearsed, turns
+from rehearsals import bench_result, turns
 from vita_edge.engines.errors import BadInput
-from vita_edge.runtime.metrics.bench_result import Rehearsed, summaries, turn_at
+from vita_edge.runtime.metrics.bench_result import BenchResult, summaries, turn_at
 from vita_edge.runtime.metrics.compare_runs import changes, different_conditions
 
 
@@ -18,16 +18,16 @@ def verdicts(before: object, after: object) -> dict[str, str]:
 
 
 def test_what_was_written_is_read_as_it_was(tmp_path: Path) -> None:
-    run = rehearsed(turns(6), turns(6, on=False))
+    run = bench_result(turns(6), turns(6, on=False))
     (tmp_path / "run.json").write_text(json.dumps(run.to_json()))
-    assert Rehearsed.read(tmp_path / "run.json") == run
+    assert BenchResult.read(tmp_path / "run.json") == run
 
 
 def test_summaries_and_savings_are_written_by_group() -> None:
-    written = rehearsed(turns(6), turns(4, on=False)).to_json()
+    written = bench_result(turns(6), turns(4, on=False)).to_json()
     assert {name: group["acoustic_ms"]["n"] for name, group in written["summary"].items()} == {"on": 6, "off": 4}
     assert written["largest_saving"]["off"]["cause"] == "endpoint"
-    assert "off" not in rehearsed(turns(6)).to_json()["summary"]
+    assert "off" not in bench_result(turns(6)).to_json()["summary"]
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: str, why: str) ->
     path = tmp_path / "run.json"
     path.write_text(content)
     with pytest.raises(BadInput, match=why):
-        Rehearsed.read(path)
+        BenchResult.read(path)
     with pytest.raises(BadInput, match="Cannot read"):
-        Rehearsed.read(tmp_path / "none.json")
+        BenchResult.read(tmp_path / "none.json")
 
 
 def test_the_turn_in_the_middle_is_a_turn_that_was_held() -> None:
@@ -87,5 +87,7 @@ def test_three_turns_are_too_few_to_tell() -> None:
 
 
 def test_other_conditions_are_named() -> None:
-    assert different_conditions(rehearsed(turns(2)), rehearsed(turns(2), threads=1)) == [("settings.threads", 2, 1)]
-    assert different_conditions(rehearsed(turns(2)), rehearsed(turns(4))) == []
+    assert different_conditions(bench_result(turns(2)), bench_result(turns(2), threads=1)) == [
+        ("settings.threads", 2, 1)
+    ]
+    assert different_conditions(bench_result(turns(2)), bench_result(turns(4))) == []

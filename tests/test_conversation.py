@@ -389,7 +389,7 @@ def test_what_does_not_fit_is_refused_before_it_is_looked_at(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("encoded in vain")
 
-    monkeypatch.setattr(assistant.senses, "see", never)
+    monkeypatch.setattr(assistant.encoders, "see", never)
     with pytest.raises(ContextOverflow):
         assistant.conversation(SILENT).ask(Turn("Which?", images=[picture] * 400))
     with pytest.raises(ContextOverflow, match="left of the context"):

@@ -15,7 +15,7 @@ from vita_edge.engines.tensorrt import cuda, device
 from vita_edge.engines.tensorrt.buffer_layout import ALIGNMENT, LANES, lane_of, lay_out
 from vita_edge.engines.tensorrt.build.profiles import Profile, Range
 from vita_edge.engines.tensorrt.device import Device, find_device
-from vita_edge.engines.tensorrt.shape_choice import choose_profile, most_positions, pieces, step_profile
+from vita_edge.engines.tensorrt.shape_choice import choose_profile, max_positions, pieces, step_profile
 
 STEP = Profile("step", {"inputs_embeds": Range((1, 1, 8), (1, 1, 8), (1, 1, 8))})
 PREFILL = Profile("prefill", {"inputs_embeds": Range((1, 1, 8), (1, 512, 8), (1, 512, 8))})
@@ -48,8 +48,8 @@ def test_steps_have_a_profile_of_exactly_one_position() -> None:
     assert step_profile([PREFILL, STEP], "inputs_embeds") == 1
     assert step_profile([PREFILL], "inputs_embeds") is None
     assert step_profile([STEP], "code") is None
-    assert most_positions([STEP, PREFILL], "inputs_embeds") == 512
-    assert most_positions([STEP], "inputs_embeds") == 1
+    assert max_positions([STEP, PREFILL], "inputs_embeds") == 512
+    assert max_positions([STEP], "inputs_embeds") == 1
 
 
 def test_a_long_prompt_is_cut_into_pieces_that_a_plan_takes() -> None:

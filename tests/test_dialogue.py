@@ -50,7 +50,7 @@ def dialogue(
     made = Dialogue(
         assistant.language_model(capacity),
         lambda: assistant.language_model(capacity),
-        assistant.senses,
+        assistant.encoders,
         assistant.tokenizer,
         assistant.bundle.model,
         assistant.bundle.prompts,
@@ -86,14 +86,14 @@ def assert_same(assistant: Assistant, logits: Logits, rows: NDArray[np.float32])
 
 
 def test_rows_of_a_growing_clip_are_settled_when_it_is_said(assistant: Assistant, clip: NDArray[np.float32]) -> None:
-    whole = assistant.senses.hear(sound(clip))
+    whole = assistant.encoders.hear(sound(clip))
     facts = assistant.bundle.model.audio
-    front_end = assistant.senses.audio_front_end
+    front_end = assistant.encoders.audio_front_end
     seen = set()
     for samples in range(4000, len(clip), 2711):
         settled = facts.settled_positions(front_end.frames(samples))
         seen.add(settled)
-        part = assistant.senses.hear(sound(clip[:samples]))
+        part = assistant.encoders.hear(sound(clip[:samples]))
         assert 0 <= settled < len(part)
         np.testing.assert_allclose(part[:settled], whole[:settled], atol=1e-4 * np.abs(whole).max())
     assert len(seen) > 8 and max(seen) > 20
@@ -102,12 +102,12 @@ def test_rows_of_a_growing_clip_are_settled_when_it_is_said(assistant: Assistant
 
 def test_the_row_behind_the_settled_ones_is_not_settled(assistant: Assistant, clip: NDArray[np.float32]) -> None:
     """Else the rule would be wasteful: some length changes the very next row by what follows it."""
-    whole = assistant.senses.hear(sound(clip))
-    facts, front_end = assistant.bundle.model.audio, assistant.senses.audio_front_end
+    whole = assistant.encoders.hear(sound(clip))
+    facts, front_end = assistant.bundle.model.audio, assistant.encoders.audio_front_end
     moved = []
     for samples in range(8000, len(clip) - 4000, 1601):
         settled = facts.settled_positions(front_end.frames(samples))
-        part = assistant.senses.hear(sound(clip[:samples]))
+        part = assistant.encoders.hear(sound(clip[:samples]))
         moved.append(np.abs(part[settled] - whole[settled]).max() > 1e-3 * np.abs(whole).max())
     assert np.mean(moved) > 0.5
 
@@ -117,7 +117,7 @@ def test_what_was_read_ahead_gives_what_one_prompt_gives(
 ) -> None:
     talk = dialogue(assistant, sees=True)
     for frame in frames[:2]:
-        talk.see(assistant.senses.watch([frame], "live"))
+        talk.see(assistant.encoders.watch([frame], "live"))
     for samples in range(8000, len(clip), 9000):
         talk.hear(clip[:samples], ended=False)
         talk.listen()
@@ -126,7 +126,7 @@ def test_what_was_read_ahead_gives_what_one_prompt_gives(
     logits = asked(talk, clip)
     turn = Turn(sounds=[sound(clip)], frames=frames[:2])
     assert_same(assistant, logits, rows_of(assistant, [], turn, "live"))
-    rows, closing = len(assistant.senses.hear(sound(clip))), len(encode_prompt(user_closing(), assistant.tokenizer))
+    rows, closing = len(assistant.encoders.hear(sound(clip))), len(encode_prompt(user_closing(), assistant.tokenizer))
     assert talk.timeline.tokens_read - before == rows - talk.listened + closing < 20
 
 
@@ -175,7 +175,7 @@ def test_frames_come_before_the_sound(
     talk.hear(clip, ended=False)
     talk.listen()
     with pytest.raises(ValueError, match="before the sound"):
-        talk.see(assistant.senses.watch(frames[:1], "live"))
+        talk.see(assistant.encoders.watch(frames[:1], "live"))
 
 
 def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_first(
@@ -223,7 +223,7 @@ def test_noise_leaves_no_trace(
     for talk in (disturbed, calm):
         say(talk, asked(talk, clip))
         talk.settle(REPLY, len(REPLY))
-    disturbed.see(assistant.senses.watch(frames[:1], "live"))
+    disturbed.see(assistant.encoders.watch(frames[:1], "live"))
     disturbed.hear(clip[:30000], ended=False)
     disturbed.listen()
     say(disturbed, asked(disturbed, clip[:30000]), [70])
@@ -278,10 +278,10 @@ def test_when_old_turns_leave_the_talk_stands_where_a_fresh_one_stands_that_was_
     talk = dialogue(assistant, sees=True)
     clips = [clip[3000 * i :] for i in range(5)]
     for number, each in enumerate(clips):
-        talk.see(assistant.senses.watch([frames[number]], "live"))
+        talk.see(assistant.encoders.watch([frames[number]], "live"))
         say(talk, asked(talk, each))
         talk.settle(REPLY[: number + 1], number + 1)
-    talk.see(assistant.senses.watch([frames[0]], "live"))
+    talk.see(assistant.encoders.watch([frames[0]], "live"))
     before = talk.timeline.position
     assert talk.remember_less(160 / FREE)
     while talk.recollecting:
@@ -375,7 +375,7 @@ def test_a_question_that_does_not_fit_any_more_is_answered_without_the_past(
     while talk.timeline.room > 100:
         say(talk, asked(talk, clip))
         talk.settle(REPLY, len(REPLY))
-    talk.see(assistant.senses.watch([frames[0]], "live"))
+    talk.see(assistant.encoders.watch([frames[0]], "live"))
     talk.hear(clip[:30000], ended=False)
     talk.listen()
     assert talk.turns > 0
@@ -398,13 +398,13 @@ def test_the_demo_order_is_the_prompt_of_the_live_demo(
     say(talk, asked(talk, clip))
     talk.settle(REPLY, 5)
     for frame in frames[:2]:
-        talk.see(assistant.senses.watch([frame], "live"))
+        talk.see(assistant.encoders.watch([frame], "live"))
     logits = asked(talk, clip[9000:])
 
     first, second = UserTurn(clips=1), UserTurn(frames=2, clips=1)
     past = PastTurn(first, assistant.tokenizer.decode(REPLY[:5]))
     system = system_prompt(assistant.bundle.prompts, "live", second)
     ids = encode_prompt(live_demo_prompt(system, second, past), assistant.tokenizer)
-    pictures = assistant.senses.watch(frames[:2], "live")
-    clips = [assistant.senses.hear(sound(each)) for each in (clip, clip[9000:])]
+    pictures = assistant.encoders.watch(frames[:2], "live")
+    clips = [assistant.encoders.hear(sound(each)) for each in (clip, clip[9000:])]
     assert_same(assistant, logits, splice(ids, assistant.embeddings.rows, pictures, clips))

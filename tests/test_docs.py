@@ -311,13 +311,13 @@ def test_the_reference_lists_the_happenings_of_a_talk_with_their_fields() -> Non
 
 
 def test_the_reference_lists_the_json_keys_of_bench() -> None:
-    from rehearsals import rehearsed, turns
+    from rehearsals import bench_result, turns
     from vita_edge.cli.output.bench_text import comparison_facts
 
-    run = rehearsed(turns(3), turns(3, on=False))
+    run = bench_result(turns(3), turns(3, on=False))
     told = documented_keys("bench")
     assert set(printed_keys(run.to_json(), told)) == told
     table = section("bench").split("| JSON key of a comparison |")[1]
     told = {key for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`([^`]+)`", row)}
-    compared = comparison_facts(run, rehearsed(turns(3), turns(3, on=False), threads=1))
+    compared = comparison_facts(run, bench_result(turns(3), turns(3, on=False), threads=1))
     assert set(printed_keys(compared, told)) | {"changes.NAME"} == told

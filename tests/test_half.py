@@ -48,7 +48,7 @@ def test_a_convolution_is_as_exact_as_its_weight(tmp_path: Path, name: str) -> N
     x = np.random.default_rng(5).standard_normal((1, 4, 12)).astype(np.float32)
     made = {}
     for stored in ("float32", "float16"):
-        g = GraphBuilder(stored, dialect=OnnxRuntime(stored=stored))
+        g = GraphBuilder(stored, lowering=OnnxRuntime(stored=stored))
         weight = g.convolution("w.weight", computed(values.shape, lambda: values.astype(np.float32)))
         g.result(g.op("Conv", g.input("x", "float32", [1, 4, "n"]), weight), "y", [1, 6, "m"])
         g.save(tmp_path)

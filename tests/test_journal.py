@@ -12,7 +12,7 @@ import pytest
 
 from happenings import CODEC, talk
 from vita_edge.engines.errors import BadInput, OutputFailed
-from vita_edge.runtime.metrics.turn_log import Journal, read_journal
+from vita_edge.runtime.metrics.turn_log import TurnLog, read_turn_log
 from vita_edge.runtime.metrics.turn_metrics import TurnReports
 from vita_edge.runtime.metrics.turn_report import TurnReport
 
@@ -30,15 +30,15 @@ def reports() -> list[TurnReport]:
 
 def write(path: Path, reports: list[TurnReport]) -> list[OutputFailed]:
     complaints: list[OutputFailed] = []
-    with Journal(path, complaints.append, now=lambda: NOON) as journal:
+    with TurnLog(path, complaints.append, now=lambda: NOON) as turn_log:
         for report in reports:
-            journal(report)
+            turn_log(report)
     return complaints
 
 
 def test_reports_come_back_as_they_were(tmp_path: Path, reports: list[TurnReport]) -> None:
     assert write(tmp_path / "talk.jsonl", reports) == []
-    assert list(read_journal(tmp_path / "talk.jsonl")) == reports
+    assert list(read_turn_log(tmp_path / "talk.jsonl")) == reports
     lines = (tmp_path / "talk.jsonl").read_text("utf-8").splitlines()
     assert {json.loads(line)["time"] for line in lines} == {"2026-11-24T12:00:00.000+00:00"}
 
@@ -46,7 +46,7 @@ def test_reports_come_back_as_they_were(tmp_path: Path, reports: list[TurnReport
 def test_a_second_talk_is_appended(tmp_path: Path, reports: list[TurnReport]) -> None:
     write(tmp_path / "talk.jsonl", reports[:1])
     write(tmp_path / "talk.jsonl", reports[1:])
-    assert list(read_journal(tmp_path / "talk.jsonl")) == reports
+    assert list(read_turn_log(tmp_path / "talk.jsonl")) == reports
 
 
 @pytest.mark.parametrize("left", [1, 40, -1])
@@ -58,7 +58,7 @@ def test_a_line_that_was_cut_off_costs_itself_and_nothing_else(
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + second[:-1][:left])
     write(path, reports[2:])
-    assert list(read_journal(path)) == [reports[0], *reports[2:]]
+    assert list(read_turn_log(path)) == [reports[0], *reports[2:]]
 
 
 def test_a_full_disk_is_told_once_and_the_journal_goes_on(
@@ -81,19 +81,19 @@ def test_a_full_disk_is_told_once_and_the_journal_goes_on(
     assert [str(complaint).splitlines()[:2] for complaint in complaints] == [
         [f"Cannot write {path}.", "No space left on device."]
     ]
-    assert list(read_journal(path)) == [reports[0], reports[3]]
+    assert list(read_turn_log(path)) == [reports[0], reports[3]]
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_talk(tmp_path: Path) -> None:
     with pytest.raises(OutputFailed, match="Create the folder first"):
-        Journal(tmp_path / "none" / "talk.jsonl", print)
+        TurnLog(tmp_path / "none" / "talk.jsonl", print)
 
 
 def test_what_is_no_journal_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "talk.jsonl"
     with pytest.raises(BadInput, match="Cannot read the journal"):
-        list(read_journal(path))
+        list(read_turn_log(path))
     for content in ("[1]\n", '{"turn": 1}\n'):
         path.write_text(content)
         with pytest.raises(BadInput, match=r"Line 1 of .* is no turn"):
-            list(read_journal(path))
+            list(read_turn_log(path))

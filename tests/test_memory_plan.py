@@ -10,7 +10,7 @@ import pytest
 from vita_edge.engines.bundle.work import ModelWork
 from vita_edge.estimate.device_file import Device, read_devices
 from vita_edge.estimate.memory_fit import advice, memory_plan
-from vita_edge.estimate.weight_bits import PRECISIONS, kept
+from vita_edge.estimate.weight_bits import PRECISIONS, weight_bits
 from vita_edge.export.practice.presets import preset
 from vita_edge.export.work import model_work
 
@@ -121,5 +121,5 @@ def test_where_nothing_helps_it_is_said(full: ModelWork, board: Device) -> None:
 @pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime-cpu"])
 def test_weights_are_never_fewer_than_their_bits(full: ModelWork, backend: str, precision: str) -> None:
     bits = {"fp32": 32, "fp16": 16, "int8": 8, "int4": 4}[precision]
-    held = sum(kept(backend, precision).weights(full).values())
+    held = sum(weight_bits(backend, precision).weights(full).values())
     assert held > (full.weights - full.parts.embedding.weights) * bits / 8

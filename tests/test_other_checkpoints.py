@@ -233,10 +233,10 @@ def test_every_stage_of_the_bundle_is_what_the_oracle_computes(exported: tuple[P
 def test_a_clip_in_pieces_is_the_whole_clip(exported: tuple[Path, Variant], inputs: Path) -> None:
     clip = read_sound(inputs / "zh_ask.wav").first_channel
     with Assistant(exported[0] / "bundle") as assistant:
-        encoder = assistant.senses.new_clip()
+        encoder = assistant.encoders.new_clip()
         parts = [encoder.step(clip[:end]) for end in range(0, len(clip), 1500)]
         got = np.concatenate([*parts, encoder.finish(clip)])
-        whole = assistant.senses.hear(Sound(clip, 16000))
+        whole = assistant.encoders.hear(Sound(clip, 16000))
     assert np.abs(got - whole).max() < 1e-5 * np.abs(whole).max()
     assert any(map(len, parts)) == (assistant.bundle.model.audio.chunk_size > 0)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from command import run
-from rehearsals import rehearsed, turns
+from rehearsals import bench_result, turns
 from test_device_file import own
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.estimate.device_file import PLANNED_FIGURES, read_devices
@@ -106,7 +106,7 @@ def test_a_result_of_bench_is_compared_turn_for_turn(
     capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     result = tmp_path / "bench.json"
-    run_of = replace(rehearsed(turns(5)), bundle=whose(tiny_bundle))
+    run_of = replace(bench_result(turns(5)), bundle=whose(tiny_bundle))
     result.write_text(json.dumps(run_of.to_json()))
     summary = json.loads(result.read_text())["summary"]["on"]
     words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
@@ -127,7 +127,7 @@ def test_a_result_of_something_else_is_refused(
     capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, tmp_path: Path, changed: dict[str, str]
 ) -> None:
     result = tmp_path / "bench.json"
-    result.write_text(json.dumps(replace(rehearsed(turns(2)), bundle=whose(tiny_bundle, **changed)).to_json()))
+    result.write_text(json.dumps(replace(bench_result(turns(2)), bundle=whose(tiny_bundle, **changed)).to_json()))
     words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
     ((name, value),) = changed.items()
     told = run(capsys, "estimate", tiny_bundle.path, *words)
@@ -139,7 +139,7 @@ def test_a_result_without_turns_is_refused(
     capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     result = tmp_path / "bench.json"
-    result.write_text(json.dumps(rehearsed([]).to_json()))
+    result.write_text(json.dumps(bench_result([]).to_json()))
     words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
     run(capsys, "estimate", tiny_bundle.path, *words).assert_explains("has no turn to compare with")
 
@@ -150,7 +150,7 @@ def test_a_result_is_compared_with_the_plan_of_its_precision(
     name = plan(capsys, "--model", "tiny", "--precision", "int4", "--device", "rtx-4090")["model"]
     result = tmp_path / "bench.json"
     of = whose(tiny_bundle, model=name, precision="int4")
-    result.write_text(json.dumps(replace(rehearsed(turns(2)), bundle=of).to_json()))
+    result.write_text(json.dumps(replace(bench_result(turns(2)), bundle=of).to_json()))
     words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
     plans = plan(capsys, "--model", "tiny", *words)["plans"]
     assert [one["precision"] for one in plans if one["compared"]] == ["int4"]
@@ -170,12 +170,12 @@ def test_where_nothing_is_heard_before_the_end_all_of_it_is_told(
 ) -> None:
     file = bundle_copy / "manifest.json"
     manifest = json.loads(file.read_text("utf-8"))
-    manifest["work"]["hears_ahead"] = False
+    manifest["work"]["streams_audio"] = False
     file.unlink()
     file.write_text(json.dumps(manifest))
     result = tmp_path / "bench.json"
     bundle = Bundle.open(bundle_copy)
-    result.write_text(json.dumps(replace(rehearsed(turns(3)), bundle=whose(bundle)).to_json()))
+    result.write_text(json.dumps(replace(bench_result(turns(3)), bundle=whose(bundle)).to_json()))
     words = [bundle_copy, "--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
     facts = plan(capsys, *words)
     rest = facts["turn"]["rest_tokens"]

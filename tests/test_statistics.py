@@ -58,8 +58,8 @@ def test_the_same_numbers_have_the_same_verdict() -> None:
 
 
 def test_so_few_numbers_cannot_tell() -> None:
-    assert difference([1, 2, 3], [11, 12, 13], paired=True).least_chance == 0.25
-    assert difference([1, 2, 3], [11, 12, 13], paired=False).least_chance == 0.1
+    assert difference([1, 2, 3], [11, 12, 13], paired=True).min_chance == 0.25
+    assert difference([1, 2, 3], [11, 12, 13], paired=False).min_chance == 0.1
 
 
 @pytest.mark.parametrize(("first", "second"), [([], [1.0]), ([1.0], [1.0, 2.0])])

@@ -100,11 +100,11 @@ def test_a_pause_inside_a_question_is_not_its_end(demo: Assistant, question: Sou
     assert talk.told(FirstSound)[0].turn == last.turn
 
 
-@pytest.mark.parametrize("listen_ahead", [False, True])
+@pytest.mark.parametrize("stream_audio", [False, True])
 def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_first(
-    demo: Assistant, stop: Sound, words: list[str], listen_ahead: bool
+    demo: Assistant, stop: Sound, words: list[str], stream_audio: bool
 ) -> None:
-    with WatchedTalk(demo, replace(GREEDY, listen_ahead=listen_ahead)) as talk:
+    with WatchedTalk(demo, replace(GREEDY, stream_audio=stream_audio)) as talk:
         for _ in range(20):
             talk.say(stop)
             talk.next(TurnEnded)

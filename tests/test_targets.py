@@ -182,7 +182,7 @@ def test_rows_of_very_different_size_and_of_zeros_keep_their_digits(tmp_path: Pa
 def test_four_bits_are_packed_low_half_first_with_blocks_along_the_input(tmp_path: Path) -> None:
     steps = np.arange(-8, 8, dtype=np.float32)  # each of the sixteen values
     weight = np.stack([np.r_[steps, 2 * steps], np.r_[-steps - 1, np.roll(steps, 3)]])
-    g = GraphBuilder("one", Int4Blocks(16), dialect=TensorRt())
+    g = GraphBuilder("one", Int4Blocks(16), lowering=TensorRt())
     x = g.inner(g.input("x", "float32", [1, "n", 32]))
     g.result(g.linear(x, computed(weight.shape, lambda: weight), None, "w"), "y", [1, "n", 2])
     g.save(tmp_path)
@@ -195,7 +195,7 @@ def test_four_bits_are_packed_low_half_first_with_blocks_along_the_input(tmp_pat
 
 
 def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
-    g = GraphBuilder("one", Plain(), dialect=TensorRt())
+    g = GraphBuilder("one", Plain(), lowering=TensorRt())
     x = g.inner(g.input("x", "float32", [1, "n", 4]))
     weight = np.full((2, 4), 70_000, np.float32)
     g.result(g.linear(x, computed(weight.shape, lambda: weight), None, "w"), "y", [1, "n", 2])

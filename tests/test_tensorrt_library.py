@@ -66,7 +66,7 @@ def test_a_session_takes_a_plan_as_its_header_describes_it(plan: Plan, bundle: B
     )
     assert list(session.inputs) == ["inputs_embeds"]
     assert set(session.outputs) == {"logits", "top_values", "top_ids"}
-    assert session.most_tokens == 64
+    assert session.max_tokens == 64
     rows = np.random.default_rng(0).standard_normal((ROWS, bundle.model.llm.hidden_size)).astype(np.float32)
     ours = session.new_cache(64)
     with bundle.session("llm") as judge:

@@ -417,7 +417,7 @@ def test_a_prefix_goes_into_the_cache_without_leaving_the_device(bundle: Bundle,
 
 def test_a_cache_tells_what_it_cannot_hold(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
     session, _ = opened(bundle, "llm", cuda)
-    assert session.most_tokens == CAPACITY
+    assert session.max_tokens == CAPACITY
     with pytest.raises(ContextOverflow, match="49 positions is more than the plan has"):
         session.new_cache(CAPACITY + 1)
     cache = session.new_cache(30)  # fewer than the plan's tensors have

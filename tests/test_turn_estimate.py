@@ -11,7 +11,7 @@ from vita_edge.estimate.device_file import Device, Share, read_devices
 from vita_edge.estimate.graph_calls import Calls
 from vita_edge.estimate.roofline import Call, time_of
 from vita_edge.estimate.turn_estimate import SpokenTurn, estimate, yardstick_estimate
-from vita_edge.estimate.weight_bits import kept
+from vita_edge.estimate.weight_bits import weight_bits
 from vita_edge.export.practice.presets import preset
 from vita_edge.export.work import model_work
 
@@ -53,12 +53,12 @@ def round_numbers(orin: Device) -> Device:
     ],
 )
 def test_a_call_takes_the_longest_of_its_three_times(round_numbers: Device, call: Call, ms: float, bound: str) -> None:
-    timed = time_of(call, round_numbers, kept("tensorrt", "fp16"))
+    timed = time_of(call, round_numbers, weight_bits("tensorrt", "fp16"))
     assert (timed.ms, timed.bound) == (pytest.approx(ms), bound)
 
 
 def test_slow_and_fast_take_the_bounds_of_the_efficiencies(round_numbers: Device) -> None:
-    form, call = kept("tensorrt", "fp16"), Call(bytes_read=50e6)
+    form, call = weight_bits("tensorrt", "fp16"), Call(bytes_read=50e6)
     assert [time_of(call, round_numbers, form, case).ms for case in ("slow", "expected", "fast")] == [2.0, 1.0, 0.5]
 
 
@@ -67,7 +67,7 @@ def test_more_units_read_the_weights_once() -> None:
 
 
 def test_a_decode_step_reads_weights_and_cache(full: ModelWork) -> None:
-    form = kept("tensorrt", "int4")
+    form = weight_bits("tensorrt", "int4")
     call = Calls(full, form, "tensorrt", 4096).llm(1, 100)
     # a step reads the whole capacity, 28 layers of 28 heads of 128, twice
     assert call.bytes_read == pytest.approx(form.weights(full)["llm"] + 4096 * 57_344, rel=1e-6)
@@ -75,7 +75,7 @@ def test_a_decode_step_reads_weights_and_cache(full: ModelWork) -> None:
 
 
 def test_a_prompt_copies_what_it_sees_of_the_cache_and_reads_the_copy(full: ModelWork) -> None:
-    form = kept("tensorrt", "int4")
+    form = weight_bits("tensorrt", "int4")
     calls = Calls(full, form, "tensorrt", 4096)
     call = calls.llm(20, 300)  # 320 positions are held: two steps of 256 are seen
     assert call.bytes_read == pytest.approx(form.weights(full)["llm"] + 3 * 512 * 57_344, rel=1e-6)
@@ -84,7 +84,7 @@ def test_a_prompt_copies_what_it_sees_of_the_cache_and_reads_the_copy(full: Mode
 
 
 def test_before_10_15_every_call_copies_what_is_held(full: ModelWork) -> None:
-    form = kept("tensorrt", "int4")
+    form = weight_bits("tensorrt", "int4")
     calls = Calls(full, form, "tensorrt-10.3", 8192)
     for rows, head in ((1, 1), (20, 20)):
         call = calls.llm(rows, 300)
@@ -94,13 +94,13 @@ def test_before_10_15_every_call_copies_what_is_held(full: ModelWork) -> None:
 
 
 def test_a_step_of_the_voice_reads_the_cache_that_a_plan_is_built_with(full: ModelWork) -> None:
-    form = kept("tensorrt", "int4")
+    form = weight_bits("tensorrt", "int4")
     position = full.speech.kv_values() * 2
     # 256 tokens of 4 vectors, 1000 codes and 2, in steps of 256
     assert full.vectors_per_token == 4
     step = Calls(full, form, "tensorrt", 4096).speech_step(46)
     assert step.bytes_read == pytest.approx(form.weights(full)["speech_decoder"] + 2048 * position, rel=1e-6)
-    cpu = kept("onnxruntime-cpu", "int4")
+    cpu = weight_bits("onnxruntime-cpu", "int4")
     step = Calls(full, cpu, "onnxruntime", 4096).speech_step(46)
     held = 47 * full.speech.kv_values() * 4
     assert step.bytes_read == pytest.approx(cpu.weights(full)["speech_decoder"] + held, rel=1e-6)
@@ -108,7 +108,7 @@ def test_a_step_of_the_voice_reads_the_cache_that_a_plan_is_built_with(full: Mod
 
 def test_an_encoder_with_full_attention_hears_everything_after_the_end(full: ModelWork, orin: Device) -> None:
     usual = estimate(full, orin, "int4", 4096)
-    late = estimate(dataclasses.replace(full, hears_ahead=False), orin, "int4", 4096)
+    late = estimate(dataclasses.replace(full, streams_audio=False), orin, "int4", 4096)
     assert late.first_audio_ms == pytest.approx(late.heard_at_once_ms)
     # 3.7 s are 46 positions, and 10 of the template
     assert (late.turn.rest_tokens, late.turn.rest_steps, usual.turn) == (56, 92, SpokenTurn())
@@ -116,11 +116,11 @@ def test_an_encoder_with_full_attention_hears_everything_after_the_end(full: Mod
     tiny = preset("tiny")
     for change, ahead in (({"chunk_size": 0}, False), ({"adapter_kernel": 1}, False), ({"chunk_size": 1}, True)):
         changed = dataclasses.replace(tiny, audio=dataclasses.replace(tiny.audio, **change))
-        assert model_work(changed).hears_ahead is ahead
+        assert model_work(changed).streams_audio is ahead
 
 
 def test_the_cpu_reads_what_is_held_and_prompts_with_the_second_graph(full: ModelWork) -> None:
-    form = kept("onnxruntime-cpu", "int4")
+    form = weight_bits("onnxruntime-cpu", "int4")
     calls, weights = Calls(full, form, "onnxruntime", 4096), form.weights(full)
     assert calls.llm(1, 99).bytes_read == pytest.approx(weights["llm"] + 100 * 2 * 57_344, rel=1e-6)
     assert calls.llm(7, 0).bytes_read < weights["llm_prefill"]
@@ -129,7 +129,7 @@ def test_the_cpu_reads_what_is_held_and_prompts_with_the_second_graph(full: Mode
 
 
 def test_decode_speed_by_hand(full: ModelWork, orin: Device) -> None:
-    read = kept("tensorrt", "int4").weights(full)["llm"] + 4096 * 57_344
+    read = weight_bits("tensorrt", "int4").weights(full)["llm"] + 4096 * 57_344
     assert estimate(full, orin, "int4", 4096).decode_tokens_per_s == pytest.approx(102e9 * 0.75 / read, rel=1e-3)
 
 

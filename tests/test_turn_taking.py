@@ -7,28 +7,28 @@ from dataclasses import replace
 import pytest
 
 from vita_edge.runtime.turns.turn_events import (
-    Abandon,
     Action,
-    Begin,
-    Close,
-    Confirm,
-    Cue,
-    Dismiss,
+    AddresseeDecided,
+    CancelPrefill,
+    CancelResponse,
+    CommitTurn,
+    DropInterrupted,
     Duck,
-    Ended,
-    Failed,
-    Forget,
+    EndTurn,
     Interrupt,
-    Judged,
-    Prepare,
+    PlaybackDone,
+    PlaybackStarted,
     Press,
     Release,
+    ResponseFailed,
     Resume,
-    Silence,
-    Sounding,
+    SilenceFrame,
+    SpeechFrame,
+    StartPrefill,
+    StartResponse,
+    TurnEvent,
     TurnTimes,
     Unduck,
-    Voice,
 )
 from vita_edge.runtime.turns.turn_table import TABLE
 from vita_edge.runtime.turns.turn_taking import TurnTaking
@@ -59,17 +59,17 @@ class Script:
         for letter in letters:
             begin_s = self.now_s
             self.steps += 1
-            actions += self.machine.step((Voice if letter == "v" else Silence)(begin_s, self.now_s))
+            actions += self.machine.step((SpeechFrame if letter == "v" else SilenceFrame)(begin_s, self.now_s))
         return actions
 
-    def told(self, cue: Cue) -> list[Action]:
+    def told(self, cue: TurnEvent) -> list[Action]:
         return self.machine.step(cue)
 
     def speak_until_heard(self) -> int:
         """A whole question, answered aloud; returns its turn."""
-        begin = next(action for action in self.hear(SPEECH + END) if isinstance(action, Begin))
-        self.told(Judged(begin.turn, True))
-        self.told(Sounding(begin.turn))
+        begin = next(action for action in self.hear(SPEECH + END) if isinstance(action, StartResponse))
+        self.told(AddresseeDecided(begin.turn, True))
+        self.told(PlaybackStarted(begin.turn))
         assert self.state == "speaking"
         return begin.turn
 
@@ -83,59 +83,65 @@ def kinds(actions: list[Action]) -> list[str]:
 
 def test_a_question_is_prepared_begun_at_the_pause_and_confirmed_at_the_endpoint() -> None:
     script = Script()
-    assert script.hear("--v") == [Prepare()]
+    assert script.hear("--v") == [StartPrefill()]
     assert script.state == "hearing"
     script.hear("v" * 9)
     assert script.hear("----") == []
-    assert script.hear("-") == [Begin(1, pytest.approx(2 * STEP_S), pytest.approx(12 * STEP_S), True)]  # type: ignore[arg-type]
+    assert script.hear("-") == [StartResponse(1, pytest.approx(2 * STEP_S), pytest.approx(12 * STEP_S), True)]  # type: ignore[arg-type]
     assert script.state == "pausing"
     assert script.hear("-" * 10) == []
-    assert script.hear("-") == [Confirm(1)]
+    assert script.hear("-") == [CommitTurn(1)]
     assert script.state == "thinking"
-    script.told(Sounding(1))
+    script.told(PlaybackStarted(1))
     assert script.state == "speaking"
-    assert script.told(Ended(1)) == [Close(1)]
+    assert script.told(PlaybackDone(1)) == [EndTurn(1)]
     assert script.state == "listening"
 
 
 def test_a_sentence_that_goes_on_forgets_what_was_begun_and_keeps_its_beginning() -> None:
     script = Script()
     script.hear(SPEECH + PAUSE)
-    assert script.hear("v") == [Forget(1, "resumed")]
+    assert script.hear("v") == [CancelResponse(1, "resumed")]
     assert script.state == "hearing"
     (begin,) = script.hear("v" * 5 + PAUSE)
-    assert isinstance(begin, Begin)
+    assert isinstance(begin, StartResponse)
     assert (begin.turn, begin.speech_begin_s, begin.speech_end_s) == (2, 0.0, pytest.approx(21 * STEP_S))
 
 
 def test_without_speculation_nothing_is_begun_before_the_endpoint_and_the_clip_is_the_same() -> None:
     hopeful, patient = Script(), Script(TurnTimes(speculate=False))
     (begun,) = hopeful.hear(SPEECH + PAUSE)[1:]
-    assert kinds(patient.hear(SPEECH + PAUSE)) == ["Prepare"]
+    assert kinds(patient.hear(SPEECH + PAUSE)) == ["StartPrefill"]
     assert patient.state == "pausing"
     begin, confirm = patient.hear("-" * 11)
     assert begin == replace(begun, speculative=False)  # type: ignore[type-var]
-    assert confirm == Confirm(1)
+    assert confirm == CommitTurn(1)
 
 
 def test_after_some_attempts_in_vain_the_endpoint_is_waited_for() -> None:
     script = Script(TurnTimes(attempts=2))
-    assert kinds(script.hear((SPEECH + PAUSE) * 4)) == ["Prepare", "Begin", "Forget", "Begin", "Forget"]
-    assert kinds(script.hear("-" * 11)) == ["Begin", "Confirm"]
-    script.told(Ended(3))
-    assert kinds(script.hear(SPEECH + PAUSE)) == ["Prepare", "Begin"]  # the next question may hope again
+    assert kinds(script.hear((SPEECH + PAUSE) * 4)) == [
+        "StartPrefill",
+        "Begin",
+        "CancelResponse",
+        "Begin",
+        "CancelResponse",
+    ]
+    assert kinds(script.hear("-" * 11)) == ["Begin", "CommitTurn"]
+    script.told(PlaybackDone(3))
+    assert kinds(script.hear(SPEECH + PAUSE)) == ["StartPrefill", "Begin"]  # the next question may hope again
 
 
 def test_a_click_is_dismissed_and_a_yes_is_not() -> None:
     script = Script()
-    assert script.hear("vv" + PAUSE) == [Prepare(), Dismiss()]
+    assert script.hear("vv" + PAUSE) == [StartPrefill(), CancelPrefill()]
     assert script.state == "listening"
-    assert kinds(script.hear("vvv" + PAUSE)) == ["Prepare", "Begin"]
+    assert kinds(script.hear("vvv" + PAUSE)) == ["StartPrefill", "Begin"]
 
 
 def test_speech_that_does_not_end_is_answered_at_the_longest_time() -> None:
-    script = Script(TurnTimes(longest_ms=320))
-    assert kinds(script.hear("v" * 10)) == ["Prepare", "Begin", "Confirm"]
+    script = Script(TurnTimes(max_utterance_ms=320))
+    assert kinds(script.hear("v" * 10)) == ["StartPrefill", "Begin", "CommitTurn"]
     assert script.state == "thinking"
 
 
@@ -143,15 +149,15 @@ def test_speech_after_the_endpoint_and_before_the_first_sound_belongs_to_the_que
     script = Script()
     script.hear(SPEECH + END)
     assert script.hear("v" * 6) == []
-    assert script.hear("v") == [Forget(1, "resumed")]  # 224 ms are not a click
+    assert script.hear("v") == [CancelResponse(1, "resumed")]  # 224 ms are not a click
     begin = script.hear(PAUSE)[-1]
-    assert isinstance(begin, Begin) and begin.speech_begin_s == 0.0
+    assert isinstance(begin, StartResponse) and begin.speech_begin_s == 0.0
 
 
 def test_an_answer_without_a_sound_ends_the_turn() -> None:
     script = Script()
     script.hear(SPEECH + END)
-    assert script.told(Ended(1)) == [Close(1)]
+    assert script.told(PlaybackDone(1)) == [EndTurn(1)]
     assert script.state == "listening"
 
 
@@ -161,24 +167,24 @@ def test_an_answer_without_a_sound_ends_the_turn() -> None:
 def test_noise_is_forgotten_at_the_endpoint_when_the_model_has_said_so_before() -> None:
     script = Script()
     script.hear(SPEECH + PAUSE)
-    assert script.told(Judged(1, False)) == []
-    assert script.hear("-" * 11) == [Forget(1, "noise")]
+    assert script.told(AddresseeDecided(1, False)) == []
+    assert script.hear("-" * 11) == [CancelResponse(1, "noise")]
     assert script.state == "listening"
 
 
 def test_noise_is_forgotten_at_once_when_the_endpoint_is_past() -> None:
     script = Script()
     script.hear(SPEECH + END)
-    assert script.told(Judged(1, False)) == [Forget(1, "noise")]
+    assert script.told(AddresseeDecided(1, False)) == [CancelResponse(1, "noise")]
     assert script.state == "listening"
 
 
 def test_what_the_model_took_for_noise_may_become_a_question_when_the_user_goes_on() -> None:
     script = Script()
     script.hear(SPEECH + PAUSE)
-    script.told(Judged(1, False))
-    assert script.hear("v") == [Forget(1, "resumed")]
-    assert kinds(script.hear("v" + END)) == ["Begin", "Confirm"]
+    script.told(AddresseeDecided(1, False))
+    assert script.hear("v") == [CancelResponse(1, "resumed")]
+    assert kinds(script.hear("v" + END)) == ["Begin", "CommitTurn"]
 
 
 # --- interruption
@@ -190,14 +196,14 @@ def test_a_voice_over_the_reply_ducks_it_and_interrupts_it_when_it_lasts() -> No
     assert script.hear("v") == [Duck()]
     assert script.state == "ducking"
     assert script.hear("vvvvv") == []
-    assert script.hear("v") == [Interrupt(turn), Prepare()]
+    assert script.hear("v") == [Interrupt(turn), StartPrefill()]
     assert script.state == "interrupted"
     begin = script.hear("vvv" + PAUSE)[-1]
-    assert isinstance(begin, Begin)
+    assert isinstance(begin, StartResponse)
     assert begin.speech_begin_s == pytest.approx(26 * STEP_S)  # where the voice began, not where it was believed
     script.hear("-" * 11)
-    assert script.told(Judged(begin.turn, True)) == [Abandon(turn)]
-    assert script.told(Sounding(begin.turn)) == []
+    assert script.told(AddresseeDecided(begin.turn, True)) == [DropInterrupted(turn)]
+    assert script.told(PlaybackStarted(begin.turn)) == []
     assert script.state == "speaking"
 
 
@@ -217,57 +223,57 @@ def test_noise_over_a_reply_lets_it_go_on(judged_before_the_endpoint: bool) -> N
     script.hear(SPEECH + PAUSE)
     actions: list[Action] = []
     if judged_before_the_endpoint:
-        script.told(Judged(turn + 1, False))
+        script.told(AddresseeDecided(turn + 1, False))
         actions = script.hear("-" * 11)
     else:
         script.hear("-" * 11)
-        actions = script.told(Judged(turn + 1, False))
-    assert actions == [Forget(turn + 1, "noise"), Resume(turn)]
+        actions = script.told(AddresseeDecided(turn + 1, False))
+    assert actions == [CancelResponse(turn + 1, "noise"), Resume(turn)]
     assert script.state == "speaking"
-    assert script.told(Ended(turn)) == [Close(turn)]
+    assert script.told(PlaybackDone(turn)) == [EndTurn(turn)]
 
 
 def test_an_interruption_that_goes_on_after_a_pause_is_still_one() -> None:
     script = Script()
     turn = script.speak_until_heard()
     script.hear(SPEECH + PAUSE)
-    assert script.hear("v") == [Forget(turn + 1, "resumed")]
+    assert script.hear("v") == [CancelResponse(turn + 1, "resumed")]
     assert script.state == "interrupted"
     script.hear(SPEECH + END)
-    assert script.told(Judged(turn + 2, True)) == [Abandon(turn)]
+    assert script.told(AddresseeDecided(turn + 2, True)) == [DropInterrupted(turn)]
 
 
 def test_an_answer_to_an_interruption_that_was_judged_before_the_endpoint_abandons_the_reply_there() -> None:
     script = Script()
     turn = script.speak_until_heard()
     script.hear(SPEECH + PAUSE)
-    assert script.told(Judged(turn + 1, True)) == []  # the user may still go on
-    assert script.hear("-" * 11) == [Confirm(turn + 1), Abandon(turn)]
+    assert script.told(AddresseeDecided(turn + 1, True)) == []  # the user may still go on
+    assert script.hear("-" * 11) == [CommitTurn(turn + 1), DropInterrupted(turn)]
 
 
 def test_a_voice_that_lasts_beyond_the_end_of_a_reply_is_the_next_question() -> None:
     script = Script()
     turn = script.speak_until_heard()
     script.hear("vv")
-    assert kinds(script.told(Ended(turn))) == ["Close", "Unduck", "Prepare"]
+    assert kinds(script.told(PlaybackDone(turn))) == ["Close", "Unduck", "StartPrefill"]
     assert script.state == "hearing"
     begin = script.hear("vv" + PAUSE)[-1]
-    assert isinstance(begin, Begin) and begin.speech_begin_s == pytest.approx(26 * STEP_S)
+    assert isinstance(begin, StartResponse) and begin.speech_begin_s == pytest.approx(26 * STEP_S)
 
 
 def test_a_voice_at_the_moment_of_the_first_sound_ducks_it() -> None:
     script = Script()
     script.hear(SPEECH + END + "vv")
-    assert script.told(Sounding(1)) == [Duck()]
-    assert kinds(script.hear("vvvvv")) == ["Interrupt", "Prepare"]
+    assert script.told(PlaybackStarted(1)) == [Duck()]
+    assert kinds(script.hear("vvvvv")) == ["Interrupt", "StartPrefill"]
 
 
 def test_half_duplex_hears_nothing_while_it_speaks() -> None:
-    script = Script(TurnTimes(hears_over_speech=False))
+    script = Script(TurnTimes(full_duplex=False))
     turn = script.speak_until_heard()
     assert script.hear("v" * 50) == []
-    script.told(Ended(turn))
-    assert script.hear("v") == [Prepare()]
+    script.told(PlaybackDone(turn))
+    assert script.hear("v") == [StartPrefill()]
 
 
 # --- a button
@@ -275,20 +281,20 @@ def test_half_duplex_hears_nothing_while_it_speaks() -> None:
 
 def test_with_a_button_the_speech_is_what_lies_between_press_and_release() -> None:
     script = Script()
-    assert script.told(Press(1.0)) == [Prepare()]
-    assert script.told(Release(2.5)) == [Begin(1, 1.0, 2.5, False), Confirm(1)]
-    script.told(Sounding(1))
-    assert script.told(Press(4.0)) == [Interrupt(1), Prepare()]
-    assert kinds(script.told(Release(5.0))) == ["Begin", "Confirm"]
+    assert script.told(Press(1.0)) == [StartPrefill()]
+    assert script.told(Release(2.5)) == [StartResponse(1, 1.0, 2.5, False), CommitTurn(1)]
+    script.told(PlaybackStarted(1))
+    assert script.told(Press(4.0)) == [Interrupt(1), StartPrefill()]
+    assert kinds(script.told(Release(5.0))) == ["Begin", "CommitTurn"]
 
 
 def test_a_tap_on_the_button_stops_the_reply() -> None:
     script = Script()
     script.told(Press(1.0))
     script.told(Release(2.0))
-    script.told(Sounding(1))
+    script.told(PlaybackStarted(1))
     script.told(Press(3.0))
-    assert script.told(Release(3.05)) == [Abandon(1), Dismiss()]
+    assert script.told(Release(3.05)) == [DropInterrupted(1), CancelPrefill()]
     assert script.state == "listening"
 
 
@@ -298,7 +304,7 @@ def test_a_tap_on_the_button_stops_the_reply() -> None:
 def test_what_a_forgotten_attempt_tells_is_not_heard() -> None:
     script = Script()
     script.hear(SPEECH + PAUSE + "v" + PAUSE)
-    for late in (Judged(1, False), Sounding(1), Ended(1), Failed(1)):
+    for late in (AddresseeDecided(1, False), PlaybackStarted(1), PlaybackDone(1), ResponseFailed(1)):
         assert script.told(late) == []
     assert script.state == "pausing"
 
@@ -306,11 +312,11 @@ def test_what_a_forgotten_attempt_tells_is_not_heard() -> None:
 def test_a_failed_answer_is_over_and_a_suspended_reply_goes_on() -> None:
     script = Script()
     script.hear(SPEECH + END)
-    script.told(Failed(1))
+    script.told(ResponseFailed(1))
     assert script.state == "listening"
     turn = script.speak_until_heard()
     script.hear(SPEECH + END)
-    assert script.told(Failed(turn + 1)) == [Resume(turn)]
+    assert script.told(ResponseFailed(turn + 1)) == [Resume(turn)]
     assert script.state == "speaking"
 
 
@@ -320,25 +326,40 @@ def test_whatever_comes_in_whatever_order_the_machine_never_trips() -> None:
 
     random.seed(7)
     for trial in range(300):
-        script = Script(TurnTimes(speculate=trial % 3 > 0, attempts=2, longest_ms=1500))
+        script = Script(TurnTimes(speculate=trial % 3 > 0, attempts=2, max_utterance_ms=1500))
         last = 0
         live: set[int] = set()
         for _ in range(200):
-            cue = random.choice(["v", "v", "v", "-", "-", "-", "-----", "-" * 12, Judged, Sounding, Ended, Failed])
+            cue = random.choice(
+                [
+                    "v",
+                    "v",
+                    "v",
+                    "-",
+                    "-",
+                    "-",
+                    "-----",
+                    "-" * 12,
+                    AddresseeDecided,
+                    PlaybackStarted,
+                    PlaybackDone,
+                    ResponseFailed,
+                ]
+            )
             if isinstance(cue, str):
                 actions = script.hear(cue)
-            elif cue is Judged:
-                actions = script.told(Judged(last, random.random() < 0.5))
+            elif cue is AddresseeDecided:
+                actions = script.told(AddresseeDecided(last, random.random() < 0.5))
             else:
                 actions = script.told(cue(last))
-                if cue is Failed and script.state == "listening":
+                if cue is ResponseFailed and script.state == "listening":
                     live.discard(last)
             for action in actions:
-                if isinstance(action, Begin):
+                if isinstance(action, StartResponse):
                     last = action.turn
                     live.add(last)
                     assert len(live) <= 2  # at most one besides a suspended one
-                elif isinstance(action, (Close, Forget, Abandon)):
+                elif isinstance(action, (EndTurn, CancelResponse, DropInterrupted)):
                     live.remove(action.turn)
                 elif isinstance(action, Resume):
                     live.discard(last)

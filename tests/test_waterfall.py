@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from rehearsals import rehearsed, turns
+from rehearsals import bench_result, turns
 from vita_edge.engines.errors import MissingPackage
 from vita_edge.runtime.metrics.colours import COLOURS
 from vita_edge.runtime.metrics.latency_breakdown import CAUSES
@@ -19,7 +19,7 @@ from vita_edge.runtime.metrics.waterfall import Waterfall, waterfall
 from vita_edge.runtime.metrics.waterfall_html import waterfall_html
 from vita_edge.runtime.metrics.waterfall_png import waterfall_png
 
-RUN = rehearsed(turns(9), turns(9, on=False))
+RUN = bench_result(turns(9), turns(9, on=False))
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_headline_names_the_largest_saving(chart: Waterfall) -> None:
 
 def test_without_a_sound_there_is_no_waterfall() -> None:
     silent = [replace(turn, report=replace(turn.report, server_ms=None)) for turn in turns(3)]
-    assert waterfall(rehearsed(silent)) is None
+    assert waterfall(bench_result(silent)) is None
 
 
 def test_every_cause_has_a_colour_of_its_own() -> None:
@@ -82,7 +82,7 @@ def test_the_page_is_whole_and_takes_nothing_from_elsewhere(chart: Waterfall) ->
 
 def test_the_page_shows_names_as_they_are_written() -> None:
     odd = [replace(turn, question="<b>&.wav") for turn in turns(3)]
-    drawn = waterfall(rehearsed(odd))
+    drawn = waterfall(bench_result(odd))
     assert drawn is not None
     assert "&lt;b&gt;&amp;.wav" in waterfall_html(drawn, RUN)
 

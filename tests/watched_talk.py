@@ -76,7 +76,7 @@ class WatchedTalk(Lockstep):
             room, LiveTalk(assistant, room.microphone, room.speaker, options=options, observers=observers, **more)
         )
 
-    def next(self, kind: type[T], most_s: float = 20.0) -> T:
+    def next(self, kind: type[T], max_s: float = 20.0) -> T:
         """Let time go on until something of this kind happens; returns it."""
         seen = len(self.happenings)
         found: list[T] = []
@@ -85,7 +85,7 @@ class WatchedTalk(Lockstep):
             found.extend(each for each in self.happenings[seen:] if isinstance(each, kind))
             return bool(found)
 
-        assert self.until(happened, most_s), f"no {kind.__name__} within {most_s} s: {self.happenings[-9:]}"
+        assert self.until(happened, max_s), f"no {kind.__name__} within {max_s} s: {self.happenings[-9:]}"
         return found[0]
 
     def told(self, kind: type[T]) -> list[T]:
