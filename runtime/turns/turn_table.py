@@ -178,13 +178,13 @@ def drop_burst(s: Situation, cue: TurnEvent) -> None:
 
 
 def dismiss(s: Situation, cue: TurnEvent) -> None:
-    """Dismiss what was prepared"""
+    """CancelPrefill"""
     s.actions.append(CancelPrefill())
     s.voiced_s = 0.0
 
 
 def prepare(s: Situation, cue: TurnEvent) -> None:
-    """Prepare"""
+    """StartPrefill"""
     s.actions.append(StartPrefill())
 
 
@@ -195,12 +195,12 @@ def _begin(s: Situation, cue: TurnEvent, speculative: bool) -> None:
 
 
 def start_speculation(s: Situation, cue: TurnEvent) -> None:
-    """Begin, speculatively"""
+    """StartResponse, speculatively"""
     _begin(s, cue, speculative=True)
 
 
 def begin(s: Situation, cue: TurnEvent) -> None:
-    """Begin, unless it is begun"""
+    """StartResponse, unless it has started"""
     if s.turn is None:
         _begin(s, cue, speculative=False)
 
@@ -211,7 +211,7 @@ def end_speech(s: Situation, cue: TurnEvent) -> None:
 
 
 def confirm(s: Situation, cue: TurnEvent) -> None:
-    """Confirm"""
+    """CommitTurn"""
     assert s.turn is not None
     s.actions.append(CommitTurn(s.turn))
     s.voiced_s = 0.0
@@ -226,7 +226,7 @@ def note_judgement(s: Situation, cue: TurnEvent) -> None:
 
 
 def abandon(s: Situation, cue: TurnEvent) -> None:
-    """Abandon the suspended reply, if there is one"""
+    """DropInterrupted, if a reply is suspended"""
     if s.suspended is not None:
         s.actions.append(DropInterrupted(s.suspended))
         s.suspended = None
@@ -239,12 +239,12 @@ def _forget(s: Situation, why: Literal["resumed", "noise"]) -> None:
 
 
 def forget_resumed(s: Situation, cue: TurnEvent) -> None:
-    """Forget the answer: the user goes on"""
+    """CancelResponse: the user goes on"""
     _forget(s, "resumed")
 
 
 def forget_noise(s: Situation, cue: TurnEvent) -> None:
-    """Forget the answer: it was noise"""
+    """CancelResponse: it was noise"""
     _forget(s, "noise")
     s.voiced_s = 0.0
 
@@ -260,7 +260,7 @@ def unduck(s: Situation, cue: TurnEvent) -> None:
 
 
 def interrupt(s: Situation, cue: TurnEvent) -> None:
-    """Interrupt the reply, which is then suspended; Prepare"""
+    """Interrupt the reply, which is then suspended; StartPrefill"""
     assert s.turn is not None
     s.actions += [Interrupt(s.turn), StartPrefill()]
     s.suspended, s.turn, s.attempts = s.turn, None, 0
@@ -274,7 +274,7 @@ def resume(s: Situation, cue: TurnEvent) -> None:
 
 
 def close(s: Situation, cue: TurnEvent) -> None:
-    """Close the turn"""
+    """EndTurn"""
     assert s.turn is not None
     s.actions.append(EndTurn(s.turn))
     s.turn = None

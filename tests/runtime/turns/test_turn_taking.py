@@ -122,26 +122,26 @@ def test_after_some_attempts_in_vain_the_endpoint_is_waited_for() -> None:
     script = Script(TurnTimes(attempts=2))
     assert kinds(script.hear((SPEECH + PAUSE) * 4)) == [
         "StartPrefill",
-        "Begin",
+        "StartResponse",
         "CancelResponse",
-        "Begin",
+        "StartResponse",
         "CancelResponse",
     ]
-    assert kinds(script.hear("-" * 11)) == ["Begin", "CommitTurn"]
+    assert kinds(script.hear("-" * 11)) == ["StartResponse", "CommitTurn"]
     script.told(PlaybackDone(3))
-    assert kinds(script.hear(SPEECH + PAUSE)) == ["StartPrefill", "Begin"]  # the next question may hope again
+    assert kinds(script.hear(SPEECH + PAUSE)) == ["StartPrefill", "StartResponse"]  # the next question may hope again
 
 
 def test_a_click_is_dismissed_and_a_yes_is_not() -> None:
     script = Script()
     assert script.hear("vv" + PAUSE) == [StartPrefill(), CancelPrefill()]
     assert script.state == "listening"
-    assert kinds(script.hear("vvv" + PAUSE)) == ["StartPrefill", "Begin"]
+    assert kinds(script.hear("vvv" + PAUSE)) == ["StartPrefill", "StartResponse"]
 
 
 def test_speech_that_does_not_end_is_answered_at_the_longest_time() -> None:
     script = Script(TurnTimes(max_utterance_ms=320))
-    assert kinds(script.hear("v" * 10)) == ["StartPrefill", "Begin", "CommitTurn"]
+    assert kinds(script.hear("v" * 10)) == ["StartPrefill", "StartResponse", "CommitTurn"]
     assert script.state == "thinking"
 
 
@@ -184,7 +184,7 @@ def test_what_the_model_took_for_noise_may_become_a_question_when_the_user_goes_
     script.hear(SPEECH + PAUSE)
     script.told(AddresseeDecided(1, False))
     assert script.hear("v") == [CancelResponse(1, "resumed")]
-    assert kinds(script.hear("v" + END)) == ["Begin", "CommitTurn"]
+    assert kinds(script.hear("v" + END)) == ["StartResponse", "CommitTurn"]
 
 
 # --- interruption
@@ -255,7 +255,7 @@ def test_a_voice_that_lasts_beyond_the_end_of_a_reply_is_the_next_question() -> 
     script = Script()
     turn = script.speak_until_heard()
     script.hear("vv")
-    assert kinds(script.told(PlaybackDone(turn))) == ["Close", "Unduck", "StartPrefill"]
+    assert kinds(script.told(PlaybackDone(turn))) == ["EndTurn", "Unduck", "StartPrefill"]
     assert script.state == "hearing"
     begin = script.hear("vv" + PAUSE)[-1]
     assert isinstance(begin, StartResponse) and begin.speech_begin_s == pytest.approx(26 * STEP_S)
@@ -285,7 +285,7 @@ def test_with_a_button_the_speech_is_what_lies_between_press_and_release() -> No
     assert script.told(Release(2.5)) == [StartResponse(1, 1.0, 2.5, False), CommitTurn(1)]
     script.told(PlaybackStarted(1))
     assert script.told(Press(4.0)) == [Interrupt(1), StartPrefill()]
-    assert kinds(script.told(Release(5.0))) == ["Begin", "CommitTurn"]
+    assert kinds(script.told(Release(5.0))) == ["StartResponse", "CommitTurn"]
 
 
 def test_a_tap_on_the_button_stops_the_reply() -> None:
