@@ -23,7 +23,7 @@ from vita_edge.estimate.device_file import Device, read_devices
 from vita_edge.estimate.graph_calls import Calls
 from vita_edge.estimate.roofline import Call, time_of
 from vita_edge.estimate.turn_estimate import FIRST_PIECE
-from vita_edge.estimate.weight_bits import kept
+from vita_edge.estimate.weight_bits import weight_bits
 from vita_edge.runtime import Assistant
 from vita_edge.runtime.encoders.streaming_audio_encoder import piece_feeds
 
@@ -73,7 +73,7 @@ def predictions(assistant: Assistant, device: Device) -> list[tuple[float, str]]
     bundle = assistant.bundle
     if bundle.work is None:
         raise SystemExit("export the checkpoint again: this bundle does not say its work")
-    form = kept("onnxruntime-cpu", bundle.precision)
+    form = weight_bits("onnxruntime-cpu", bundle.precision)
     calls = Calls(bundle.work, form, device.target, CONTEXT)
     prefix = TOKENS * bundle.work.vectors_per_token + 1
     first = FIRST_PIECE + bundle.work.codec_right

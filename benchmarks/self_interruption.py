@@ -86,7 +86,7 @@ def false_interruptions(
     After an interruption the talk goes on as it would: what was heard is answered, with the next seconds of speech.
     """
     canceller: CancelsEcho = EchoCanceller() if mode == "cancel" else Headphones()
-    options = LiveOptions(max_new_tokens=4, times=TurnTimes(hears_over_speech=mode != "half-duplex"))
+    options = LiveOptions(max_new_tokens=4, times=TurnTimes(full_duplex=mode != "half-duplex"))
     watch, room = Watch(), Room(echo_db=echo_db, noise_dbfs=-65.0, start_s=0.0)
     voice, reader = assistant.voice, ReadAloud(speech, assistant.bundle.model.codec.samples_per_code)
     assistant.voice = reader  # type: ignore[assignment]

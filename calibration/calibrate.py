@@ -211,7 +211,7 @@ def _write_manifest(
 ) -> None:
     """What is true of the bundle now; ``known`` are bytes and checksums of files that were copied."""
     for name in names:
-        kept = {layer.kept_as.split()[0] for layer in report.layers if layer.component == name}
+        kept = {layer.stored_as.split()[0] for layer in report.layers if layer.component == name}
         if narrow := [precision for precision in NARROW if precision in kept]:
             manifest["components"][name]["precision"] = narrow[0]
     everywhere = {part["precision"] for part in manifest["components"].values()}

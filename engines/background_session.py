@@ -49,8 +49,8 @@ class OpenedBeside:
         return self._opened.result().outputs
 
     @property
-    def most_tokens(self) -> int | None:
-        return self._opened.result().most_tokens
+    def max_tokens(self) -> int | None:
+        return self._opened.result().max_tokens
 
     @property
     def rows_at_once(self) -> int:

@@ -20,14 +20,14 @@ import numpy as np
 
 from .tensors import Array
 
-__all__ = ["CONCAT", "GROUP_QUERY", "SCATTER", "SEEN_STEP", "Dialect", "dialect_of"]
+__all__ = ["CONCAT", "GROUP_QUERY", "SCATTER", "SEEN_STEP", "CacheLayout", "cache_layout_of"]
 
 SEEN_STEP = 256
 """Positions."""
 
 
 @dataclass(frozen=True)
-class Dialect:
+class CacheLayout:
     """One way to run a graph over a cache."""
 
     name: str
@@ -59,7 +59,7 @@ class Dialect:
         return min(-(-tokens // SEEN_STEP) * SEEN_STEP, capacity_tokens)
 
 
-GROUP_QUERY = Dialect(
+GROUP_QUERY = CacheLayout(
     "GroupQueryAttention",
     in_place=True,
     lengths={
@@ -67,14 +67,16 @@ GROUP_QUERY = Dialect(
         "total_sequence_length": ("int32", lambda past, tokens: past + tokens),
     },
 )
-SCATTER = Dialect(
+SCATTER = CacheLayout(
     "TensorScatter", in_place=True, lengths={"past_length": ("int64", lambda past, tokens: past)}, seen="seen"
 )
-CONCAT = Dialect("Concat", in_place=False, lengths={})
+CONCAT = CacheLayout("Concat", in_place=False, lengths={})
 
 
-def dialect_of(inputs: Iterable[str]) -> Dialect:
+def cache_layout_of(inputs: Iterable[str]) -> CacheLayout:
     """The dialect of a graph with the inputs of these names."""
     names = set(inputs)
-    found = next((dialect for dialect in (GROUP_QUERY, SCATTER) if names >= set(dialect.lengths)), CONCAT)
+    found = next(
+        (cache_layout for cache_layout in (GROUP_QUERY, SCATTER) if names >= set(cache_layout.lengths)), CONCAT
+    )
     return found if not found.seen or found.seen in names else replace(found, seen="")  # a bundle from before it

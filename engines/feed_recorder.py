@@ -330,8 +330,8 @@ class _Watched:
         return self._session.outputs
 
     @property
-    def most_tokens(self) -> int | None:
-        return self._session.most_tokens
+    def max_tokens(self) -> int | None:
+        return self._session.max_tokens
 
     @property
     def rows_at_once(self) -> int:

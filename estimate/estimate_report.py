@@ -130,9 +130,9 @@ def read_bench(path: Path) -> Bench:
     Raises:
         BadInput: it cannot be read, is something else, or has no turn.
     """
-    from vita_edge.runtime.metrics.bench_result import Rehearsed
+    from vita_edge.runtime.metrics.bench_result import BenchResult
 
-    run = Rehearsed.read(path)
+    run = BenchResult.read(path)
     turns = run.group(True) or run.group(False)
     if not turns:
         raise BadInput(
@@ -162,7 +162,7 @@ def read_bench(path: Path) -> Bench:
         held_tokens=round(statistics.median(turn.history_tokens for turn in turns)) or SpokenTurn.held_tokens,
         rest_tokens=round(statistics.median(report.positions_after_speech for report in reports)),
         clause_tokens=max(round(statistics.median(report.tokens for report in reports)), 1),
-        pause_ms=float(run.settings.get("pause_ms", SpokenTurn.pause_ms)),
+        speculation_delay_ms=float(run.settings.get("speculation_delay_ms", SpokenTurn.speculation_delay_ms)),
         endpoint_ms=float(run.settings.get("endpoint_ms", SpokenTurn.endpoint_ms)),
     )
     model, precision, backend = (str(run.bundle.get(name, "")) for name in ("model", "precision", "backend"))

@@ -8,11 +8,11 @@ from vita_edge.engines.tensorrt.build.profiles import speech_capacity
 
 from .device_file import Yardstick
 from .roofline import Call
-from .weight_bits import Kept
+from .weight_bits import WeightBits
 
 __all__ = ["Calls", "yardstick_call"]
 
-FEWEST_ROWS = 8
+MIN_ROWS = 8
 """Below, prompts are not read by the second graph (:mod:`runtime.language_model`)."""
 
 
@@ -24,7 +24,7 @@ class Calls:
         capacity_tokens: positions of the language model's cache.
     """
 
-    def __init__(self, work: ModelWork, form: Kept, target: str, capacity_tokens: int) -> None:
+    def __init__(self, work: ModelWork, form: WeightBits, target: str, capacity_tokens: int) -> None:
         self._work, self._form, self._target = work, form, target
         self._capacity = capacity_tokens
         self._speech_capacity = speech_capacity(work.vectors_per_token, work.speech_context_tokens)
@@ -33,7 +33,7 @@ class Calls:
 
     def llm(self, rows: int, past: int) -> Call:
         """``rows`` positions over ``past`` held ones; the last one gets logits."""
-        if not self._form.llm_prefill or rows < FEWEST_ROWS:
+        if not self._form.llm_prefill or rows < MIN_ROWS:
             return self._llm("llm", rows, past) + self._head()
         return self._llm("llm_prefill", rows - 1, past) + self._llm("llm", 1, past + rows - 1) + self._head()
 

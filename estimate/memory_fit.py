@@ -12,7 +12,7 @@ from vita_edge.engines.tensorrt.build.build_cost import building_bytes
 from vita_edge.engines.tensorrt.build.profiles import speech_capacity
 
 from .device_file import Device
-from .weight_bits import PRECISIONS, Kept, kept
+from .weight_bits import PRECISIONS, WeightBits, weight_bits
 
 __all__ = ["MemoryPlan", "Verdict", "advice", "memory_plan"]
 
@@ -81,7 +81,7 @@ def memory_plan(
         context_tokens: positions of the language model's KV cache.
         weights: resident bytes of each component where files say them; else they are counted.
     """
-    form, position = kept(device.backend, precision), _cache_bytes(device, precision)
+    form, position = weight_bits(device.backend, precision), _cache_bytes(device, precision)
     return MemoryPlan(
         weights=weights or form.weights(work),
         kv_cache=context_tokens * work.llm.kv_values() * position,
@@ -96,7 +96,7 @@ def memory_plan(
 
 def _cache_bytes(device: Device, precision: str) -> int:
     """Of a number in a KV cache: where it grows by a copy, it is held twice."""
-    return kept(device.backend, precision).cache_bytes * (2 if device.target == "tensorrt-10.3" else 1)
+    return weight_bits(device.backend, precision).cache_bytes * (2 if device.target == "tensorrt-10.3" else 1)
 
 
 def _speech_positions(work: ModelWork, device: Device) -> int:
@@ -106,7 +106,7 @@ def _speech_positions(work: ModelWork, device: Device) -> int:
     return work.speech_context_tokens
 
 
-def _activations(work: ModelWork, form: Kept, rows: int) -> int:
+def _activations(work: ModelWork, form: WeightBits, rows: int) -> int:
     """Of all components together, as if none shared. Prompts are read ``rows`` at once."""
     parts = work.parts
     values = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from .device_file import Device, Share
-from .weight_bits import Kept
+from .weight_bits import WeightBits
 
 __all__ = ["Bound", "Call", "Case", "Timed", "time_of"]
 
@@ -49,7 +49,7 @@ class Timed:
         return Timed(self.ms * times, self.bound)
 
 
-def time_of(call: Call, device: Device, form: Kept, case: Case = "expected") -> Timed:
+def time_of(call: Call, device: Device, form: WeightBits, case: Case = "expected") -> Timed:
     """The longest of three times: of its bytes, at the bandwidth that is reached; of its operations, at the peaks that
     are reached, products and convolutions one after the other; and of its operators, launched one after the other.
     """

@@ -10,7 +10,7 @@ from vita_edge.engines.bundle.work import ModelWork
 from .device_file import Device, Yardstick
 from .graph_calls import Calls, yardstick_call
 from .roofline import Call, Case, Timed, time_of
-from .weight_bits import kept
+from .weight_bits import weight_bits
 
 __all__ = ["Estimate", "SpokenTurn", "estimate", "yardstick_estimate"]
 
@@ -40,7 +40,7 @@ class SpokenTurn:
     """Positions that are not read when the answer is begun; `vita-edge bench` counts them."""
     clause_tokens: int = 10
     """Tokens until the first clause is complete."""
-    pause_ms: float = 150
+    speculation_delay_ms: float = 150
     """Silence after which an answer is begun and held."""
     endpoint_ms: float = 500
     """Silence that ends a question."""
@@ -52,7 +52,7 @@ class SpokenTurn:
 
     def heard_by(self, work: ModelWork) -> SpokenTurn:
         """The turn as a model hears it: some hear nothing before the question has ended."""
-        if work.hears_ahead:
+        if work.streams_audio:
             return self
         rest = max(self.rest_tokens, self.positions + self.template_tokens)
         return replace(self, rest_steps=round(self.question_s * STEPS_PER_S), rest_tokens=rest)
@@ -86,7 +86,7 @@ class Estimate:
     @property
     def server_ms(self) -> float:
         """From the end of the question to the first sound, the answer begun in the pause before the endpoint."""
-        return max(self.turn.endpoint_ms, self.turn.pause_ms + self.first_audio_ms)
+        return max(self.turn.endpoint_ms, self.turn.speculation_delay_ms + self.first_audio_ms)
 
     @property
     def server_without_speculation_ms(self) -> float:
@@ -118,7 +118,7 @@ def estimate(
 ) -> Estimate:
     """Predict a turn of a model on a device, for a KV cache of ``context_tokens`` positions."""
     turn = (turn or SpokenTurn()).heard_by(work)
-    form = kept(device.backend, precision)
+    form = weight_bits(device.backend, precision)
     calls = Calls(work, form, device.target, context_tokens)
     clip = turn.positions
     past = max(turn.held_tokens + clip + turn.template_tokens - turn.rest_tokens, 0)
@@ -157,7 +157,7 @@ def estimate(
 
 def yardstick_estimate(model: Yardstick, device: Device, what: str, positions: int) -> float | None:
     """The figure ``what`` of a language model of others on a device; None for a figure that is not predicted."""
-    form = kept(device.backend, "int4")  # weight-only, multiplied in half precision
+    form = weight_bits(device.backend, "int4")  # weight-only, multiplied in half precision
     if what == "decode_tokens_per_s":
         return 1000 / time_of(yardstick_call(model, 1, model.positions - 1), device, form).ms
     if what == "prefill_ms":

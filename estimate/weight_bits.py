@@ -10,7 +10,7 @@ from typing import Literal
 
 from vita_edge.engines.bundle.work import ModelWork
 
-__all__ = ["PRECISIONS", "Kept", "kept"]
+__all__ = ["PRECISIONS", "WeightBits", "weight_bits"]
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 WIDENED = 2.3 * 16
@@ -22,7 +22,7 @@ EIGHT_BITS_CPU = 8 + 32 / 128
 
 
 @dataclass(frozen=True)
-class Kept:
+class WeightBits:
     """Bits of a weight."""
 
     llm_first: float
@@ -73,24 +73,24 @@ class Kept:
         return {name: round(count / 8) for name, count in bits.items()}
 
 
-def _plain(bits: float, arithmetic: Literal["fp32", "fp16"], small: int) -> Kept:
-    return Kept(bits, bits, 0, bits, bits, bits, bits, arithmetic, activation_bytes=small, cache_bytes=small)
+def _plain(bits: float, arithmetic: Literal["fp32", "fp16"], small: int) -> WeightBits:
+    return WeightBits(bits, bits, 0, bits, bits, bits, bits, arithmetic, activation_bytes=small, cache_bytes=small)
 
 
-_KEPT = {
+_WEIGHT_BITS = {
     ("tensorrt", "fp32"): _plain(32, "fp32", 4),
     ("tensorrt", "fp16"): _plain(16, "fp16", 2),
-    ("tensorrt", "int8"): Kept(8, 8, 0, 8, 8, 8, 16, "fp16", 2, 2),
-    ("tensorrt", "int4"): Kept(8, FOUR_BITS, 0, 8, 8, 8, 16, "fp16", 2, 2),
+    ("tensorrt", "int8"): WeightBits(8, 8, 0, 8, 8, 8, 16, "fp16", 2, 2),
+    ("tensorrt", "int4"): WeightBits(8, FOUR_BITS, 0, 8, 8, 8, 16, "fp16", 2, 2),
     ("onnxruntime-cpu", "fp32"): _plain(32, "fp32", 4),
     ("onnxruntime-cpu", "fp16"): replace(_plain(WIDENED, "fp32", 4), convolutions=32),
-    ("onnxruntime-cpu", "int8"): Kept(8, 8, 0, EIGHT_BITS_CPU, 8, EIGHT_BITS_CPU, 32, "int8", 4, 4),
-    ("onnxruntime-cpu", "int4"): Kept(
+    ("onnxruntime-cpu", "int8"): WeightBits(8, 8, 0, EIGHT_BITS_CPU, 8, EIGHT_BITS_CPU, 32, "int8", 4, 4),
+    ("onnxruntime-cpu", "int4"): WeightBits(
         EIGHT_BITS_CPU, FOUR_BITS_CPU, 8, EIGHT_BITS_CPU, 8, EIGHT_BITS_CPU, 32, "int8", 4, 4
     ),
 }
 
 
-def kept(backend: str, precision: str) -> Kept:
+def weight_bits(backend: str, precision: str) -> WeightBits:
     """The bits of a precision on a backend."""
-    return _KEPT[backend, precision]
+    return _WEIGHT_BITS[backend, precision]

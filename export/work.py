@@ -59,7 +59,7 @@ def model_work(config: CheckpointConfig, vocab_size: int | None = None) -> Model
         tokens_per_tile=(config.vision.grid // 2) ** 2,
         prompt_limit_tokens=min(llm.prompt_limit, llm.max_positions),
         context_tokens=llm.max_positions,
-        hears_ahead=config.audio.chunk_size > 0 and config.audio.adapter_kernel > 1,
+        streams_audio=config.audio.chunk_size > 0 and config.audio.adapter_kernel > 1,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spoil import linked_copy
+from support.spoil import linked_copy
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime import Assistant
 

@@ -93,7 +93,7 @@ class ModelWork:
     prompt_limit_tokens: int
     context_tokens: int
     """Positions that the language model can address."""
-    hears_ahead: bool = True
+    streams_audio: bool = True
     """A question is encoded and read while it is said; an encoder with full attention waits for its end."""
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import onnxruntime as ort
 
-from ..cache_layout import Dialect
+from ..cache_layout import CacheLayout
 from ..kv_length import present
 from ..tensors import Array, TensorSpec
 from .kv_cache import OnnxKvCache
@@ -31,19 +31,19 @@ class CachedRun:
         inputs: Mapping[str, TensorSpec],
         outputs: Mapping[str, TensorSpec],
         cache: OnnxKvCache,
-        dialect: Dialect,
+        cache_layout: CacheLayout,
         give_back: ort.RunOptions,
     ) -> None:
-        self._session, self._dialect, self._give_back = session, dialect, give_back
+        self._session, self._cache_layout, self._give_back = session, cache_layout, give_back
         self._memory: Memory = cache.memory
         self._binding = session.io_binding()
         self._held: dict[str, Block] = {}
         """What inputs and outputs are bound to is kept alive; the cache itself is not, so that it can be forgotten."""
         self._bound: dict[str, None] = {}
         """Outputs in the order in which they were bound first, which is that of the backend's list."""
-        if dialect.in_place:
+        if cache_layout.in_place:
             self._bind_cache(cache, 0)
-        self._told = dialect.length_arrays()
+        self._told = cache_layout.length_arrays()
         self._lengths = {name: self._memory.hold(array) for name, array in self._told.items()}
         for name, block in self._lengths.items():
             self._bind_input(name, block)
@@ -67,11 +67,11 @@ class CachedRun:
         """Run over the cache; the second axis of the first input counts the new positions."""
         tokens = feeds[self._first].shape[1]
         cache.check_room(tokens)
-        self._dialect.tell(self._told, cache.length_tokens, tokens)
+        self._cache_layout.tell(self._told, cache.length_tokens, tokens)
         for name, array in self._told.items():
             self._memory.write(self._lengths[name], array)
-        if self._dialect.seen:
-            self._bind_seen(self._dialect.sees(cache.length_tokens + tokens, cache.built_tokens))
+        if self._cache_layout.seen:
+            self._bind_seen(self._cache_layout.sees(cache.length_tokens + tokens, cache.built_tokens))
         if tokens == 1:  # the decode loop: nothing is bound or allocated again
             if not self._step:
                 self._step = {name: self._memory.zeros(array.shape, str(array.dtype)) for name, array in feeds.items()}
@@ -80,7 +80,7 @@ class CachedRun:
             self._feed(self._step)
         else:
             self._feed({name: self._memory.hold(array) for name, array in feeds.items()})
-        if not self._dialect.in_place:
+        if not self._cache_layout.in_place:
             self._bind_cache(cache, tokens)
         for name in self._loose:  # anew: what was handed out for one shape does not take another
             self._binding.bind_output(name, self._memory.device)
@@ -103,7 +103,7 @@ class CachedRun:
 
     def _bind_seen(self, tokens: int) -> None:
         if tokens != self._seen:
-            self._bind_input(self._dialect.seen, self._memory.zeros((tokens,), "bool"))
+            self._bind_input(self._cache_layout.seen, self._memory.zeros((tokens,), "bool"))
             self._seen = tokens
 
     def _feed(self, feeds: Mapping[str, Block]) -> None:

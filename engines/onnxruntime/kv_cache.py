@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..cache_layout import Dialect
+from ..cache_layout import CacheLayout
 from ..kv_length import KvLength, prefix_tokens, present
 from ..tensors import Array, TensorSpec
 from .memory import Block, Memory
@@ -98,9 +98,11 @@ class GrowingKvCache(OnnxKvCache):
         self._laid_out = tokens
 
 
-def new_cache(dialect: Dialect, specs: Mapping[str, TensorSpec], capacity_tokens: int, memory: Memory) -> OnnxKvCache:
+def new_cache(
+    cache_layout: CacheLayout, specs: Mapping[str, TensorSpec], capacity_tokens: int, memory: Memory
+) -> OnnxKvCache:
     """A cache of that dialect for the cache inputs ``specs`` of a graph."""
-    kind = OnnxKvCache if dialect.in_place else GrowingKvCache
+    kind = OnnxKvCache if cache_layout.in_place else GrowingKvCache
     return kind(specs, capacity_tokens, memory)
 
 

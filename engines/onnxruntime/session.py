@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import onnxruntime as ort
 
-from ..cache_layout import dialect_of
+from ..cache_layout import cache_layout_of
 from ..errors import BadBundle, InferenceFailed, VitaEdgeError
 from ..kv_length import PAST, present
 from ..session import KvCache
@@ -87,8 +87,8 @@ class OnnxSession:
             ) from error
         specs = [_spec(node) for node in self._session.get_inputs()]
         self._cache_specs = {spec.name: spec for spec in specs if spec.name.startswith(PAST)}
-        self._dialect = dialect_of(spec.name for spec in specs)
-        hidden = {*self._cache_specs, *self._dialect.inputs} if self._cache_specs else set()
+        self._cache_layout = cache_layout_of(spec.name for spec in specs)
+        hidden = {*self._cache_specs, *self._cache_layout.inputs} if self._cache_specs else set()
         self.inputs = {spec.name: spec for spec in specs if spec.name not in hidden}
         outputs = [_spec(node) for node in self._session.get_outputs()]
         appended = {present(name) for name in self._cache_specs}
@@ -96,7 +96,7 @@ class OnnxSession:
         self.outputs = {spec.name: spec for spec in outputs if spec.name not in appended}
 
     @property
-    def most_tokens(self) -> int | None:
+    def max_tokens(self) -> int | None:
         return None
 
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
@@ -115,13 +115,13 @@ class OnnxSession:
             if cache.memory.device != self._memory.device:
                 raise ValueError(f"{self.name} runs on {self._memory.device}, the cache lies on {cache.memory.device}")
             run = self._runs[cache] = CachedRun(
-                self._session, self.inputs, self.outputs, cache, self._dialect, self._give_back
+                self._session, self.inputs, self.outputs, cache, self._cache_layout, self._give_back
             )
         with _told_in_our_words(self.name):
             return run.append(feeds, cache)
 
     def new_cache(self, capacity_tokens: int) -> OnnxKvCache:
-        return new_cache(self._dialect, self._cache_specs, capacity_tokens, self._memory)
+        return new_cache(self._cache_layout, self._cache_specs, capacity_tokens, self._memory)
 
     def close(self) -> None:
         """Give the graph and its weights back; the session cannot be used afterwards."""

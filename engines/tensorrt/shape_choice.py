@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vita_edge.engines.errors import InferenceFailed
 
-__all__ = ["ProfileShapes", "choose_profile", "most_positions", "of_a_later_layer", "pieces", "step_profile"]
+__all__ = ["ProfileShapes", "choose_profile", "max_positions", "of_a_later_layer", "pieces", "step_profile"]
 
 Shape = tuple[int, ...]
 
@@ -68,7 +68,7 @@ def step_profile(profiles: Sequence[ProfileShapes], first: str) -> int | None:
     return None
 
 
-def most_positions(profiles: Sequence[ProfileShapes], first: str) -> int:
+def max_positions(profiles: Sequence[ProfileShapes], first: str) -> int:
     """Positions of the input ``first`` that the largest profile takes."""
     return max((profile.ranges[first].max[1] for profile in profiles if first in profile.ranges), default=1)
 

@@ -30,7 +30,7 @@ Tensors = dict[str, LazyTensor]
 
 _HARMLESS = re.compile(r"num_batches_tracked$|rotary_emb\.inv_freq$|^model\.audio_encoder\..*\bpe$|^predictor_head\.")
 """Counters and tables in the main shards that can be computed, and a head that only training used."""
-_MOST_PROBLEMS = 20
+_MAX_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _problem(name: str, shape: tuple[int, ...], tensor: LazyTensor | None) -> st
 
 def _listed(problems: Iterable[str]) -> str:
     lines = list(problems)
-    shown = lines[:_MOST_PROBLEMS]
+    shown = lines[:_MAX_PROBLEMS]
     if len(lines) > len(shown):
         shown.append(f"… and {len(lines) - len(shown)} more")
     return "\n".join(f"  {line}" for line in shown)

@@ -38,7 +38,7 @@ def hand_out(g: GraphBuilder, logits: str, size: int) -> None:
     """``logits`` float32 [1, 1, size]; and, where the dialect wants them, the best of them: ``top_values`` float32 and
     ``top_ids`` int64 [1, 1, k], so that a token is chosen without a copy of all."""
     g.result(logits, "logits", [1, 1, size])
-    if best := min(g.dialect.best_logits, size):
+    if best := min(g.lowering.best_logits, size):
         values, ids = g.op("TopK", "logits", g.constant([best]), axis=-1, largest=1, sorted=1, outputs=2)
         g.output(values, "top_values", "float32", [1, 1, best])
         g.output(ids, "top_ids", "int64", [1, 1, best])

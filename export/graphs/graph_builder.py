@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ..lowerings.lowering import Dialect
+from ..lowerings.lowering import Lowering
 from ..lowerings.onnx_runtime import OnnxRuntime
 from ..weights.formats import Blob, Float16, Float32, LinearFormat, float_blob, half_blob
 from ..weights.half import held_by_half
@@ -58,13 +58,13 @@ class GraphBuilder:
         name: str,
         linear: LinearFormat | None = None,
         head: LinearFormat | None = None,
-        dialect: Dialect | None = None,
+        lowering: Lowering | None = None,
     ) -> None:
         self.name = name
-        self.dialect = dialect or OnnxRuntime()
-        self.floats = self.dialect.floats
+        self.lowering = lowering or OnnxRuntime()
+        self.floats = self.lowering.floats
         """Type of the weights and of the tensors between the graph's inputs and outputs: float32 or float16."""
-        self.format = linear or _plain_format(self.dialect)
+        self.format = linear or _plain_format(self.lowering)
         self._linear = self.format
         self._head = head or self.format
         self.taps: list[str] = []
@@ -89,7 +89,7 @@ class GraphBuilder:
             self._scope.pop()
 
     @contextmanager
-    def kept_in(self, linear: LinearFormat) -> Iterator[None]:
+    def stored_in(self, linear: LinearFormat) -> Iterator[None]:
         """Keep the matrices of linear layers that are added inside in another format."""
         before, self._linear = self._linear, linear
         try:
@@ -177,7 +177,7 @@ class GraphBuilder:
         return self.cast(self.op("Gather", self.weight(name, weight, dtype="float16"), ids), self.floats)
 
     def _narrowed(self, weight: Weight) -> bool:
-        return self.dialect.stored != self.floats and held_by_half(weight)
+        return self.lowering.stored != self.floats and held_by_half(weight)
 
     def blob(self, blob: Blob) -> str:
         """Values of any type in the file beside the graph."""
@@ -205,7 +205,7 @@ class GraphBuilder:
     def linears(self, x: str, weights: dict[str, Weight], name: str) -> list[str]:
         """The products of the same rows with several matrices: one with all of them, called ``name``, where the dialect
         joins them."""
-        if not self.dialect.joins_products:
+        if not self.lowering.joins_products:
             return [self.linear(x, weight, None, part) for part, weight in weights.items()]
         product, count = self.linear(x, joined_rows(*weights.values()), None, name), len(weights)
         sizes = [weight.shape[0] for weight in weights.values()]
@@ -223,7 +223,7 @@ class GraphBuilder:
 
     def rms_norm(self, x: str, weight: Weight, eps: float, name: str) -> str:
         """x / sqrt(mean(x²) + eps) · weight over the last axis."""
-        return self.dialect.rms_norm(self, x, self.weight(f"{name}.weight", weight), eps)
+        return self.lowering.rms_norm(self, x, self.weight(f"{name}.weight", weight), eps)
 
     def reshape(self, x: str, shape: Sequence[int]) -> str:
         return self.op("Reshape", x, self.constant(shape))
@@ -253,9 +253,9 @@ class GraphBuilder:
                 initializers.append(_stream(file, blob, weight_file.name, progress))
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, initializers)
         domains = sorted({node.domain for node in self._nodes} | {""})
-        opsets = [helper.make_opsetid(domain, 1 if domain else self.dialect.opset) for domain in domains]
+        opsets = [helper.make_opsetid(domain, 1 if domain else self.lowering.opset) for domain in domains]
         model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=self.dialect.ir_version, producer_name="vita-edge"
+            graph, opset_imports=opsets, ir_version=self.lowering.ir_version, producer_name="vita-edge"
         )
         graph_file.write_bytes(model.SerializeToString(deterministic=True))
         return [graph_file, weight_file]
@@ -274,11 +274,11 @@ class GraphBuilder:
                         names[i] = new
 
 
-def _plain_format(dialect: Dialect) -> LinearFormat:
+def _plain_format(lowering: Lowering) -> LinearFormat:
     """Of a graph without matrices."""
-    if dialect.floats != "float32":
+    if lowering.floats != "float32":
         return Plain()
-    return Float16() if dialect.stored == "float16" else Float32()
+    return Float16() if lowering.stored == "float16" else Float32()
 
 
 def table(array: NDArray[np.floating]) -> Weight:

@@ -14,7 +14,7 @@ from ..weights.weight import padded_head_dim
 if TYPE_CHECKING:
     from ..graphs.graph_builder import GraphBuilder
 
-__all__ = ["DecoderHeads", "Dialect", "EncoderHeads", "KvCache"]
+__all__ = ["DecoderHeads", "EncoderHeads", "KvCache", "Lowering"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class KvCache(Protocol):
         ...
 
 
-class Dialect(Protocol):
+class Lowering(Protocol):
     """How graphs are written for one backend."""
 
     @property

@@ -7,9 +7,9 @@ import numpy as np
 from .formats import LARGEST_HALF
 from .weight import Weight
 
-__all__ = ["LEAST_SNR_DB", "held_by_half"]
+__all__ = ["MIN_SNR_DB", "held_by_half"]
 
-LEAST_SNR_DB = 60.0
+MIN_SNR_DB = 60.0
 """Rounding to 11 bits leaves about 75 dB. Below 6e-5 half precision has steps of 6e-8 and digits are lost: where that
 is true of a few values beside larger ones it does not show, where it is true of a whole weight it does."""
 
@@ -25,4 +25,4 @@ def held_by_half(weight: Weight) -> bool:
         error = piece.astype(np.float16).astype(np.float64) - exact
         signal += float(np.vdot(exact, exact))
         noise += float(np.vdot(error, error))
-    return noise * 10 ** (LEAST_SNR_DB / 10) <= signal
+    return noise * 10 ** (MIN_SNR_DB / 10) <= signal

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from vita_edge.engines.errors import Misuse
 
-from ..lowerings.lowering import Dialect
+from ..lowerings.lowering import Lowering
 from ..lowerings.onnx_runtime import OnnxRuntime
 from ..lowerings.tensorrt import TensorRt
 from ..lowerings.tensorrt_10_3 import TensorRt103
@@ -33,21 +33,21 @@ class PrecisionPlan:
     head: LinearFormat = field(default_factory=Float32)
     """Last layers of the decoders: one row, and their error goes straight into the choice of a token."""
     speech_decoder: LinearFormat = field(default_factory=Float32)
-    dialect: Dialect = field(default_factory=OnnxRuntime)
+    lowering: Lowering = field(default_factory=OnnxRuntime)
     """Of the target."""
 
     @property
     def target(self) -> str:
-        return self.dialect.target
+        return self.lowering.target
 
 
 def _onnx_runtime(block: int) -> dict[str, PrecisionPlan]:
     half, eight, narrow = Float16(), Blocks(8, block), OnnxRuntime(stored="float16")
     return {
         "fp32": PrecisionPlan("fp32"),
-        "fp16": PrecisionPlan("fp16", half, half, head=half, speech_decoder=half, dialect=narrow),
+        "fp16": PrecisionPlan("fp16", half, half, head=half, speech_decoder=half, lowering=narrow),
         "int8": PrecisionPlan(
-            "int8", encoders=Int8Rows(), llm=Int8Rows(), head=eight, speech_decoder=eight, dialect=narrow
+            "int8", encoders=Int8Rows(), llm=Int8Rows(), head=eight, speech_decoder=eight, lowering=narrow
         ),
         "int4": PrecisionPlan(
             "int4",
@@ -57,17 +57,17 @@ def _onnx_runtime(block: int) -> dict[str, PrecisionPlan]:
             llm_prefill=Int8Rows(),
             head=eight,
             speech_decoder=eight,
-            dialect=narrow,
+            lowering=narrow,
         ),
     }
 
 
-def _tensorrt(single: Dialect, half: Dialect, four_bits: Dialect, block: int) -> dict[str, PrecisionPlan]:
+def _tensorrt(single: Lowering, half: Lowering, four_bits: Lowering, block: int) -> dict[str, PrecisionPlan]:
     """Half precision throughout, matrices narrower: encoders in int8, as calibration completes it; the matrices of the
     language model in blocks of 4 bits, but for its first layer and the heads."""
 
-    def plan(name: str, encoders: LinearFormat, decoders: LinearFormat, dialect: Dialect) -> PrecisionPlan:
-        return PrecisionPlan(name, encoders, decoders, head=decoders, speech_decoder=decoders, dialect=dialect)
+    def plan(name: str, encoders: LinearFormat, decoders: LinearFormat, lowering: Lowering) -> PrecisionPlan:
+        return PrecisionPlan(name, encoders, decoders, head=decoders, speech_decoder=decoders, lowering=lowering)
 
     single_plain, half_plain, eight = Plain("fp32"), Plain(), Int8Rescaled()
     return {

@@ -13,7 +13,7 @@ from vita_edge.engines.errors import DeviceFailed, VitaEdgeError
 
 from .portaudio import PORTAUDIO, Direction, SoundDevice, choose, find_again, load, rescan, silent_stderr
 
-__all__ = ["KeptStream"]
+__all__ = ["ReconnectingStream"]
 
 Latency = float | str
 LATENCIES: tuple[Latency, ...] = ("low", 0.04, 0.08, 0.16)
@@ -30,7 +30,7 @@ CLOSING_S = 0.5
 LOOK_S, RETRY_S, RESCAN_S, LONGEST_S = 0.2, 0.5, 1.0, 30.0
 
 
-class KeptStream:
+class ReconnectingStream:
     """Opens a device and opens it again when it has gone.
 
     It is taken for gone when its stream has ended by itself or has not called back for a second. PortAudio sees new
@@ -159,13 +159,13 @@ class _Keeper:
     """Looks after the open streams of this process from a thread of its own."""
 
     def __init__(self) -> None:
-        self._streams: list[KeptStream] = []
+        self._streams: list[ReconnectingStream] = []
         self._leaving = threading.Event()
         self._thread: threading.Thread | None = None
         self._retry_s = self._rescan_s = 0.0
         self._wait_s = RESCAN_S
 
-    def add(self, stream: KeptStream) -> None:
+    def add(self, stream: ReconnectingStream) -> None:
         with PORTAUDIO:
             self._streams.append(stream)
             if self._thread is None:
@@ -175,7 +175,7 @@ class _Keeper:
                 )
                 self._thread.start()
 
-    def remove(self, stream: KeptStream) -> None:
+    def remove(self, stream: ReconnectingStream) -> None:
         with PORTAUDIO:
             if stream in self._streams:
                 self._streams.remove(stream)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from .device_buffers import Capture, Playout
 from .device_protocols import BLOCK_S, MICROPHONE_RATE_HZ, AudioBlock, SpeakerSource, Tap
 from .portaudio import Direction, SoundDevice, load
-from .reconnecting_stream import KeptStream, Latency
+from .reconnecting_stream import Latency, ReconnectingStream
 from .sample_clock import SampleClock
 
 __all__ = ["SoundMicrophone", "SoundSpeaker"]
 
 Callback = Callable[[NDArray[np.float32], int, Any, Any], None]
-MOST_CHANNELS = 8
+MAX_CHANNELS = 8
 
 
 class SoundMicrophone:
@@ -31,7 +31,7 @@ class SoundMicrophone:
             wanted: index, name or part of a name; None: the default device.
         """
         self._unread = 0
-        self._kept = KeptStream(wanted, "input", self._start)
+        self._kept = ReconnectingStream(wanted, "input", self._start)
         self._capture = Capture(MICROPHONE_RATE_HZ)
 
     @property
@@ -92,7 +92,7 @@ class SoundSpeaker:
             wanted: index, name or part of a name; None: the default device.
         """
         self.latency_s = 0.0
-        self._kept = KeptStream(wanted, "output", self._start)
+        self._kept = ReconnectingStream(wanted, "output", self._start)
         self._playing: tuple[SpeakerSource, Tap | None] | None = None
         self._rate_hz = 0
         self._playout: Playout | None = None
@@ -155,7 +155,7 @@ class SoundSpeaker:
 def _settings(device: SoundDevice, direction: Direction) -> Iterator[tuple[int, int]]:
     """Rates and channels to try: what the device says of itself first, since a bare card takes nothing else."""
     most = device.channels(direction)
-    wide = 1 if direction == "input" else most if most <= MOST_CHANNELS else 2
+    wide = 1 if direction == "input" else most if most <= MAX_CHANNELS else 2
     rates = dict.fromkeys((device.rate_hz, 48_000, 44_100, 16_000))
     return ((rate_hz, channels) for channels in dict.fromkeys((wide, min(2, most), most, 1)) for rate_hz in rates)
 

@@ -18,7 +18,7 @@ from .top_k_logits import Logits, logits_of
 
 __all__ = ["LanguageModel"]
 
-FEWEST_ROWS = 8
+MIN_ROWS = 8
 """Below, a second graph gains less than the extra step through the decoder costs."""
 
 
@@ -88,7 +88,7 @@ class LanguageModel:
             raise ValueError("nothing to prefill")
         self.check_room(len(rows))
         ahead = 0
-        if self._prefill and len(rows) >= FEWEST_ROWS:
+        if self._prefill and len(rows) >= MIN_ROWS:
             ahead = len(rows) - 1  # the last row goes through the decoder, which has the head
             self._append(self._prefill, rows[:ahead], chunk)
         return logits_of(self._append(self._session, rows[ahead:], chunk))
@@ -100,7 +100,7 @@ class LanguageModel:
             ContextOverflow: there is no room for all of them; the cache is as it was.
         """
         self.check_room(len(rows))
-        session = self._prefill if self._prefill and len(rows) >= FEWEST_ROWS else self._session
+        session = self._prefill if self._prefill and len(rows) >= MIN_ROWS else self._session
         if len(rows):
             self._append(session, rows, chunk)
 

@@ -101,8 +101,8 @@ class AudioFrontEnd:
             why = f"It lasts {seconds:.1f} s; the audio encoder's positions end at {limit_s:.0f} s."
             raise BadInput("The clip is too long to be heard.", why=why, fix="Cut it into shorter clips.")
         if not steps:
-            shortest_ms = 1000 * (self._frame_samples + 6 * self._shift_samples) / facts.sample_rate_hz
-            why = f"It lasts {1000 * seconds:.0f} ms; the audio encoder needs {shortest_ms:.0f} ms for one step."
+            min_speech_ms = 1000 * (self._frame_samples + 6 * self._shift_samples) / facts.sample_rate_hz
+            why = f"It lasts {1000 * seconds:.0f} ms; the audio encoder needs {min_speech_ms:.0f} ms for one step."
             raise BadInput("The clip is too short to be heard.", why=why, fix="Record a longer one.")
 
 

@@ -16,13 +16,13 @@ from .audio_frontend import AudioFrontEnd
 from .streaming_audio_encoder import ClipEncoder
 from .vision_frontend import VisionFrontEnd, command_line_facts
 
-__all__ = ["Senses"]
+__all__ = ["Encoders"]
 
 Rows = NDArray[np.float32]
 """float32 [positions, hidden]"""
 
 
-class Senses:
+class Encoders:
     """The two encoders with their front ends.
 
     Args:

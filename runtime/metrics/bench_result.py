@@ -18,7 +18,7 @@ from .latency_breakdown import largest_saving
 from .statistics import Summary, summary
 from .turn_report import TurnReport
 
-__all__ = ["MEASURES", "Measure", "Rehearsed", "RehearsedTurn", "summaries", "turn_at"]
+__all__ = ["MEASURES", "BenchResult", "BenchTurn", "Measure", "summaries", "turn_at"]
 
 FORMAT = 1
 
@@ -52,7 +52,7 @@ MEASURES: dict[str, Measure] = {
 
 
 @dataclass(frozen=True)
-class RehearsedTurn:
+class BenchTurn:
     """A question and how it was answered."""
 
     question: str
@@ -64,7 +64,7 @@ class RehearsedTurn:
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class BenchResult:
     """A whole run."""
 
     time: str
@@ -75,9 +75,9 @@ class Rehearsed:
     memory_peak_bytes: int | None
     left_out: Mapping[str, int]
     """Why → questions that gave no turn to count."""
-    turns: tuple[RehearsedTurn, ...]
+    turns: tuple[BenchTurn, ...]
 
-    def group(self, speculation: bool) -> tuple[RehearsedTurn, ...]:
+    def group(self, speculation: bool) -> tuple[BenchTurn, ...]:
         return tuple(turn for turn in self.turns if turn.speculation == speculation)
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Rehearsed:
         return {"format": FORMAT, **facts, "summary": summed, "largest_saving": savings, "turns": turns}
 
     @classmethod
-    def read(cls, path: str | Path) -> Rehearsed:
+    def read(cls, path: str | Path) -> BenchResult:
         """Read what `vita-edge bench -o` wrote.
 
         Raises:
@@ -120,13 +120,13 @@ class Rehearsed:
             raise BadInput(f"{path} is not the result of a bench.", why=why, fix=fix) from error
 
 
-def summaries(turns: Sequence[RehearsedTurn]) -> dict[str, Summary]:
+def summaries(turns: Sequence[BenchTurn]) -> dict[str, Summary]:
     """Measure → its numbers over ``turns``; what nobody measured is left out."""
     found = {name: summary(map(measure.of, (turn.report for turn in turns))) for name, measure in MEASURES.items()}
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
-def turn_at(turns: Sequence[RehearsedTurn], share: float) -> RehearsedTurn | None:
+def turn_at(turns: Sequence[BenchTurn], share: float) -> BenchTurn | None:
     """The turn that a ``share`` of the heard turns are no slower than: 0.5 is the median turn."""
     heard = [turn for turn in turns if turn.report.server_ms is not None]
     if not heard:
@@ -135,13 +135,13 @@ def turn_at(turns: Sequence[RehearsedTurn], share: float) -> RehearsedTurn | Non
     return ordered[round(share * (len(ordered) - 1))]
 
 
-def _saving(turns: Sequence[RehearsedTurn]) -> dict[str, Any] | None:
+def _saving(turns: Sequence[BenchTurn]) -> dict[str, Any] | None:
     median = turn_at(turns, 0.5)
     saving = largest_saving(median.report) if median else None
     return dataclasses.asdict(saving) if saving else None
 
 
-def _turn(data: Mapping[str, Any]) -> RehearsedTurn:
-    own = {field.name: data[field.name] for field in dataclasses.fields(RehearsedTurn) if field.name != "report"}
+def _turn(data: Mapping[str, Any]) -> BenchTurn:
+    own = {field.name: data[field.name] for field in dataclasses.fields(BenchTurn) if field.name != "report"}
     report = TurnReport.from_json({name: value for name, value in data.items() if name not in own})
-    return RehearsedTurn(**own, report=report)
+    return BenchTurn(**own, report=report)

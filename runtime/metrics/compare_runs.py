@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .bench_result import MEASURES, Rehearsed, RehearsedTurn
+from .bench_result import MEASURES, BenchResult, BenchTurn
 from .statistics import Difference, difference
 
 __all__ = ["Change", "Verdict", "changes", "different_conditions"]
@@ -29,7 +29,7 @@ class Change:
     verdict: Verdict
 
 
-def changes(before: Sequence[RehearsedTurn], after: Sequence[RehearsedTurn]) -> list[Change]:
+def changes(before: Sequence[BenchTurn], after: Sequence[BenchTurn]) -> list[Change]:
     """Compare every measure that both series have; turn by turn where they asked the same questions in the same order.
 
     Turns that have no value (nothing was heard, nobody listened) are left out, of pairs both.
@@ -49,7 +49,7 @@ def changes(before: Sequence[RehearsedTurn], after: Sequence[RehearsedTurn]) -> 
     return [Change(name, *entry, verdicts[name]) for name, entry in found.items()]
 
 
-def different_conditions(before: Rehearsed, after: Rehearsed) -> list[tuple[str, Any, Any]]:
+def different_conditions(before: BenchResult, after: BenchResult) -> list[tuple[str, Any, Any]]:
     """(name, before, after) of bundle, machine and settings that are not the same in both."""
     a, b = (
         dict(_flat({"bundle": run.bundle, "machine": run.machine, "settings": run.settings})) for run in (before, after)
@@ -80,7 +80,7 @@ def _verdicts(found: Mapping[str, Difference]) -> dict[str, Verdict]:
     for i, name in enumerate(open_names):
         one, level = found[name], LEVEL / (len(open_names) - i)
         changed = changed and one.chance <= level
-        tellable = tellable and one.least_chance <= level  # a step that nothing could pass ends all judging
+        tellable = tellable and one.min_chance <= level  # a step that nothing could pass ends all judging
         if changed and one.median:
             less = one.median < 0
             judged[name] = "better" if less == (MEASURES[name].better == "less") else "worse"

@@ -40,7 +40,7 @@ class Difference:
     """A bootstrap interval of 95 % around ``median``."""
     chance: float
     """How often shuffled series are at least as far apart (the p-value)."""
-    least_chance: float
+    min_chance: float
     """The smallest ``chance`` that so few numbers can have."""
 
 

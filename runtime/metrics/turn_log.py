@@ -15,10 +15,10 @@ from vita_edge.engines.errors import BadInput, OutputFailed
 
 from .turn_report import TurnReport
 
-__all__ = ["Journal", "read_journal"]
+__all__ = ["TurnLog", "read_turn_log"]
 
 
-class Journal:
+class TurnLog:
     """Appends reports to a file; a thread of its own writes, so that a slow disk holds up nobody.
 
     A line that could not be written whole is ended before the next one. When the disk is full or gone, that is told
@@ -61,7 +61,7 @@ class Journal:
         self._thread.join()
         os.close(self._file)
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> TurnLog:
         return self
 
     def __exit__(
@@ -85,7 +85,7 @@ class Journal:
             content = content[os.write(self._file, content) :]
 
 
-def read_journal(path: str | Path) -> Iterator[TurnReport]:
+def read_turn_log(path: str | Path) -> Iterator[TurnReport]:
     """The reports of a journal; lines that were cut off, by a kill or a full disk, are left out.
 
     Raises:

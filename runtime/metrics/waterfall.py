@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .bench_result import Rehearsed, RehearsedTurn, turn_at
+from .bench_result import BenchResult, BenchTurn, turn_at
 from .latency_breakdown import CAUSES, largest_saving, wait_parts
 from .turn_report import Stretch, TurnReport
 
@@ -67,7 +67,7 @@ class Waterfall:
         return max(mark.at_ms for mark in self.marks)
 
     @property
-    def longest_ms(self) -> float:
+    def max_utterance_ms(self) -> float:
         return max([bar.parts[-1].end_ms for bar in self.bars] + [ms for strip in self.strips for ms in strip.waits_ms])
 
     @property
@@ -77,7 +77,7 @@ class Waterfall:
         return tuple(cause for cause in CAUSES if cause in there)
 
 
-def waterfall(run: Rehearsed) -> Waterfall | None:
+def waterfall(run: BenchResult) -> Waterfall | None:
     """The waterfall of a rehearsal: of its turns with speculation, if it has any; None when nothing was heard."""
     groups = [(GROUPS[on], heard) for on in (True, False) if (heard := _heard(run.group(on)))]
     if not groups:
@@ -101,7 +101,7 @@ def waterfall(run: Rehearsed) -> Waterfall | None:
     )
 
 
-def conditions(run: Rehearsed) -> tuple[str, ...]:
+def conditions(run: BenchResult) -> tuple[str, ...]:
     """What the figures hold for, in three short lines."""
     bundle, machine, settings = run.bundle, run.machine, run.settings
     versions = ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items() if version)
@@ -115,15 +115,15 @@ def conditions(run: Rehearsed) -> tuple[str, ...]:
     )
 
 
-def _heard(turns: Sequence[RehearsedTurn]) -> list[RehearsedTurn]:
+def _heard(turns: Sequence[BenchTurn]) -> list[BenchTurn]:
     return [turn for turn in turns if wait_parts(turn.report)]
 
 
-def _waits(turns: Sequence[RehearsedTurn]) -> tuple[float, ...]:
+def _waits(turns: Sequence[BenchTurn]) -> tuple[float, ...]:
     return tuple(wait_parts(turn.report)[-1].end_ms for turn in turns)
 
 
-def _bar(label: str, share: float, turns: Sequence[RehearsedTurn]) -> Bar:
+def _bar(label: str, share: float, turns: Sequence[BenchTurn]) -> Bar:
     turn = turn_at(turns, share)
     assert turn is not None
     return Bar(f"{label}, p{round(100 * share)}", wait_parts(turn.report))

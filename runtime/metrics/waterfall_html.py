@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from .bench_result import MEASURES, Rehearsed, summaries
+from .bench_result import MEASURES, BenchResult, summaries
 from .colours import COLOURS
 from .latency_breakdown import CAUSES
 from .turn_report import Stretch
@@ -40,7 +40,7 @@ td:first-child, th:first-child { padding-left: 0; text-align: left; }
 """
 
 
-def waterfall_html(chart: Waterfall, run: Rehearsed) -> str:
+def waterfall_html(chart: Waterfall, run: BenchResult) -> str:
     """The whole page."""
     unit = "acoustic clock" if any(turn.report.acoustic_ms is not None for turn in run.turns) else "server clock"
     legend = "".join(
@@ -131,7 +131,7 @@ def _levels(marks: Sequence[Mark], axis: _Axis) -> list[int]:
 
 
 def _bars(chart: Waterfall) -> str:
-    axis = _Axis(chart.longest_ms * 1.02)
+    axis = _Axis(chart.max_utterance_ms * 1.02)
     bottom = ROW * (len(chart.bars) + len(chart.strips)) + 8
     lines = list(axis.grid(4, bottom))
     y = 8
@@ -157,7 +157,7 @@ def _svg(height: float, lines: Sequence[str], what: str) -> str:
     )
 
 
-def _table(run: Rehearsed) -> str:
+def _table(run: BenchResult) -> str:
     groups = [(GROUPS[on], summaries(turns)) for on in (True, False) if (turns := run.group(on))]
     head = "".join(f"<th>{escape(name)}<br>p50</th><th>p95</th><th>n</th>" for name, _ in groups)
     rows = []

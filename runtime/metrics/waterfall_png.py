@@ -110,7 +110,7 @@ def _turn(axes: Axes, chart: Waterfall) -> None:
 
 def _bars(axes: Axes, chart: Waterfall) -> None:
     labels = [bar.label for bar in chart.bars] + [strip.label for strip in chart.strips]
-    _prepare(axes, labels, chart.longest_ms * 1.02)
+    _prepare(axes, labels, chart.max_utterance_ms * 1.02)
     axes.set_xlabel("milliseconds after the user's last sample", fontsize=8.5, color=SOFT)
     for y, bar in enumerate(chart.bars):
         for part in bar.parts:

@@ -17,7 +17,7 @@ from vita_edge.engines.memory import available_memory
 from vita_edge.engines.session import Session
 
 from ..decoding.language_model import LanguageModel
-from ..encoders.encoders import Senses
+from ..encoders.encoders import Encoders
 from ..speech.clause_synthesis import Voice
 from ..text.tokenizer import Tokenizer
 from .conversation import Conversation
@@ -114,7 +114,7 @@ class Assistant:
             self._llm: Session = (
                 stack.enter_context(OpenedBeside(LLM, lambda: session_of(LLM))) if self._prefill else opened(LLM)
             )
-            self.senses = Senses(session["audio"], session["vision"], facts)
+            self.encoders = Encoders(session["audio"], session["vision"], facts)
             self.voice = Voice(
                 session["speech_prefill"],
                 session["speech_decoder"],
@@ -132,7 +132,7 @@ class Assistant:
     def context_tokens(self, wanted: int | None, max_new_tokens: int) -> int:
         """Positions of a KV cache: as many as are ``wanted``, or room for the longest prompt and the longest reply."""
         llm = self.bundle.model.llm
-        most = (self._prefill or self._llm).most_tokens or llm.context_tokens
+        most = (self._prefill or self._llm).max_tokens or llm.context_tokens
         return wanted or min(llm.context_tokens, most, llm.prompt_limit_tokens + max_new_tokens)
 
     @property
@@ -158,7 +158,7 @@ class Assistant:
             )
         return Conversation(
             self.language_model(self.context_tokens(options.context_tokens, options.max_new_tokens)),
-            self.senses,
+            self.encoders,
             self.voice,
             self.tokenizer,
             self.bundle.model,

@@ -21,7 +21,7 @@ from ..decoding.kv_timeline import Timeline
 from ..decoding.language_model import LanguageModel
 from ..decoding.sampling import Logits, make_sampler, make_speech_sampler
 from ..decoding.segments import Rows, Segment, segments
-from ..encoders.encoders import Senses
+from ..encoders.encoders import Encoders
 from ..events.reply_events import Event, Reply, SpeechPiece, State, TextPiece, TurnDone
 from ..events.turn_clock import TurnClock
 from ..speech.clause_synthesis import Voice
@@ -40,7 +40,7 @@ class Conversation:
     def __init__(
         self,
         language_model: LanguageModel,
-        senses: Senses,
+        encoders: Encoders,
         voice: Voice,
         tokenizer: Tokenizer,
         facts: ModelFacts,
@@ -50,7 +50,7 @@ class Conversation:
         if options.speak:
             voice.check()
         self._timeline = Timeline(language_model)
-        self._senses, self._voice = senses, voice
+        self._encoders, self._voice = encoders, voice
         self._tokenizer, self._facts, self._prompts, self._options = tokenizer, facts, prompts, options
         self.turns = 0
         """Turns in the cache."""
@@ -164,25 +164,25 @@ class Conversation:
                 "The turn is empty.", why="There is nothing to answer.", fix="Give a text, a sound or a picture."
             )
         _check_text(turn.text)
-        senses, style, max_tiles = self._senses, self._options.style, self._options.max_tiles
+        encoders, style, max_tiles = self._encoders, self._options.style, self._options.max_tiles
         with clock.span("prompt"):
-            tiles = sum(senses.tiles(image, style, max_tiles=max_tiles) for image in turn.images)
+            tiles = sum(encoders.tiles(image, style, max_tiles=max_tiles) for image in turn.images)
             counted = UserTurn(turn.text, tiles, len(turn.frames), len(turn.sounds))
             ids = encode_prompt(self._parts(counted), self._tokenizer)
             positions = len(ids) + (tiles + len(turn.frames)) * (self._facts.vision.tokens_per_tile - 1)
-            positions += sum(senses.clip_positions(sound) - 1 for sound in turn.sounds)
+            positions += sum(encoders.clip_positions(sound) - 1 for sound in turn.sounds)
             self._check_length(positions)
         pictures: list[Rows] = []
         clips: list[Rows] = []
         for image in turn.images:
             with clock.span("vision"):
-                pictures += senses.see(image, style, max_tiles=max_tiles)
+                pictures += encoders.see(image, style, max_tiles=max_tiles)
         if turn.frames:
             with clock.span("vision"):
-                pictures += senses.watch(turn.frames, style)
+                pictures += encoders.watch(turn.frames, style)
         for sound in turn.sounds:
             with clock.span("audio"):
-                clips.append(senses.hear(sound))
+                clips.append(encoders.hear(sound))
         return segments(ids, pictures, clips)
 
     def _parts(self, turn: UserTurn) -> list[PromptPart]:

@@ -19,11 +19,11 @@ from vita_edge.engines.errors import VitaEdgeError
 
 from ..decoding.sampling import Logits
 from ..encoders.camera import Frame
-from ..encoders.encoders import Senses
+from ..encoders.encoders import Encoders
 from ..events.reply_events import StateDecided, TextPiece
 from ..events.session_events import FrameSeen, HistoryShortened, StateTold, Trouble, TurnEnded, TurnForgotten
 from ..events.session_events import Written as WrittenText
-from ..turns.turn_events import Cue, Failed, Judged
+from ..turns.turn_events import AddresseeDecided, ResponseFailed, TurnEvent
 from .history import Dialogue, SettledTurn
 from .jitter_buffer import Pace
 from .live_options import LiveOptions
@@ -68,16 +68,16 @@ class Mind:
     def __init__(
         self,
         dialogue: Dialogue,
-        senses: Senses,
+        encoders: Encoders,
         mouth: Mouth,
         playback: Playback,
         pace: Pace,
         options: LiveOptions,
         tell: Announcer,
-        cue: Callable[[Cue], None],
+        cue: Callable[[TurnEvent], None],
         camera: Camera | None = None,
     ) -> None:
-        self._dialogue, self._senses, self._mouth, self._playback = dialogue, senses, mouth, playback
+        self._dialogue, self._encoders, self._mouth, self._playback = dialogue, encoders, mouth, playback
         self._pace, self._options, self._tell, self._cue = pace, options, tell, cue
         self._camera = camera
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -192,7 +192,7 @@ class Mind:
         self._mouth.look_again()
         self._tell(Trouble(monotonic(), error.what, error.why, error.fix))
         self._tell(TurnForgotten(attempt.turn, monotonic(), "failed"))
-        self._cue(Failed(attempt.turn))
+        self._cue(ResponseFailed(attempt.turn))
 
     # --- steps
 
@@ -258,7 +258,7 @@ class Mind:
         for event in written:
             if isinstance(event, StateDecided):
                 self._tell(StateTold(attempt.turn, monotonic(), event.state, event.marked))
-                self._cue(Judged(attempt.turn, event.state != "noise"))
+                self._cue(AddresseeDecided(attempt.turn, event.state != "noise"))
             elif isinstance(event, TextPiece):
                 self._tell(WrittenText(attempt.turn, monotonic(), event.text))
             elif isinstance(event, ReadyClause):
@@ -272,7 +272,7 @@ class Mind:
             return False
         begin_s = monotonic()
         with self._tell.span(None, "vision") as work:
-            tiles = self._senses.watch([frame.pixels], "live")
+            tiles = self._encoders.watch([frame.pixels], "live")
             work.count = 1
         self._read(None, partial(self._dialogue.see, tiles))
         self._next_frame_s = max(begin_s + FRAME_S, 2 * monotonic() - begin_s)
@@ -282,7 +282,7 @@ class Mind:
     def _listen(self) -> bool:
         """Encode what is new of the user's sound, or read what is encoded, if there is enough of it."""
         more_frames = self._camera is not None and self._dialogue.frames < self._options.frames
-        if not self._options.listen_ahead or self._ear is None or self.user_is_silent:
+        if not self._options.stream_audio or self._ear is None or self.user_is_silent:
             return False
         samples = self._ear()
         if self._dialogue.worth_hearing(len(samples)):

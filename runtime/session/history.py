@@ -20,7 +20,7 @@ from ..decoding.kv_timeline import Timeline
 from ..decoding.language_model import LanguageModel
 from ..decoding.sampling import Logits
 from ..decoding.segments import Rows, Segment, segments
-from ..encoders.encoders import Senses
+from ..encoders.encoders import Encoders
 from ..text.prompt import (
     AUDIO,
     PastTurn,
@@ -46,7 +46,7 @@ the new pictures before it, and has to be read anew from there for every turn.""
 PIECE_ROWS = 4
 """Rows of sound worth encoding while the user speaks: 0.32 s. Less would be left at the end, but the encoder's weights
 are read for every piece."""
-FEWEST_ROWS = 8
+MIN_ROWS = 8
 """Rows of sound worth reading while the user speaks: 0.64 s. The language model's weights are read for it."""
 
 
@@ -90,7 +90,7 @@ class Dialogue:
         self,
         model: LanguageModel,
         fresh: Callable[[], LanguageModel],
-        senses: Senses,
+        encoders: Encoders,
         tokenizer: Tokenizer,
         facts: ModelFacts,
         prompts: Mapping[str, Mapping[str, str]],
@@ -99,7 +99,7 @@ class Dialogue:
         order: Order = "chronological",
     ) -> None:
         self.timeline = Timeline(model)
-        self._fresh, self._senses, self._tokenizer = fresh, senses, tokenizer
+        self._fresh, self._encoders, self._tokenizer = fresh, encoders, tokenizer
         self._system_text = system_prompt(prompts, "live", UserTurn(frames=int(sees), clips=1))
         self._order = order
         self._turns: list[int] = []
@@ -107,7 +107,7 @@ class Dialogue:
         self._system = 0
         self._place = _Place(0, 0, 0)
         self._frames: list[Rows] = []
-        self._encoder = senses.new_clip()
+        self._encoder = encoders.new_clip()
         self._heard: list[Rows] = []
         """Rows of the open turn's sound that stay as they are however it goes on."""
         self._listened = 0
@@ -181,7 +181,7 @@ class Dialogue:
     @property
     def worth_listening(self) -> bool:
         """Whether enough of what was encoded can be read although the sound goes on, and was not."""
-        return self._unread >= FEWEST_ROWS
+        return self._unread >= MIN_ROWS
 
     def hear(self, samples: NDArray[np.float32], *, ended: bool = True) -> int:
         """Encode what is new of the user's sound: to its end, or only what stays as it is however it goes on.
@@ -329,7 +329,7 @@ class Dialogue:
 
     def _open_turn(self, frames: Sequence[Rows] = ()) -> None:
         """Begin a turn of which nothing was heard."""
-        self._encoder, self._heard = self._senses.new_clip(), []
+        self._encoder, self._heard = self._encoders.new_clip(), []
         self._begin_turn(frames)
 
     def _begin_turn(self, frames: Sequence[Rows]) -> None:

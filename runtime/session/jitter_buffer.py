@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Pace", "Wanted", "start_buffer"]
+__all__ = ["BuildJob", "Pace", "start_buffer"]
 
 SUSTAINED = 0.9
 """Work for a second of sound, in seconds, up to which a machine keeps up with playing; the rest is for its noise."""
@@ -40,7 +40,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BuildJob:
     """What a reply waits for before it starts."""
 
     seconds: float
@@ -48,7 +48,7 @@ class Wanted:
     why: str
 
 
-def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool, clause_s: float = 0.0) -> Wanted:
+def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool, clause_s: float = 0.0) -> BuildJob:
     """What has to be there before a reply starts.
 
     Args:
@@ -65,14 +65,16 @@ def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool, clause_s: f
     load = pace.sound_s + thinking / pace.token_sound_s
     to_come = unspoken_tokens * pace.token_sound_s
     if written and not unspoken_tokens:
-        return Wanted(0.0, "nothing more is to come")
+        return BuildJob(0.0, "nothing more is to come")
     next_clause = MARGIN * (thinking * pace.clause_tokens + pace.first_piece_s)
     if load <= SUSTAINED:
         if not clause_s:
-            return Wanted(next_clause, "until the next clause can be heard")
+            return BuildJob(next_clause, "until the next clause can be heard")
         gained = max(1 - pace.sound_s, 0.0) * clause_s
-        return Wanted(max(MARGIN * pace.next_piece_s, next_clause - gained), "until more of the clause can be heard")
+        return BuildJob(max(MARGIN * pace.next_piece_s, next_clause - gained), "until more of the clause can be heard")
     if not written:
-        return Wanted(math.inf, f"a second of speech takes {load:.1f} s to make: the text is awaited, to know how much")
+        return BuildJob(
+            math.inf, f"a second of speech takes {load:.1f} s to make: the text is awaited, to know how much"
+        )
     wait = next_clause + to_come * max(load / SUSTAINED - 1, 0.0)
-    return Wanted(wait, f"a second of speech takes {load:.1f} s to make, and {to_come:.1f} s are still to be made")
+    return BuildJob(wait, f"a second of speech takes {load:.1f} s to make, and {to_come:.1f} s are still to be made")

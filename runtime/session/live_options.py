@@ -21,7 +21,7 @@ class LiveOptions:
     """Of the prompt; ``demo`` is that of the reference's live demo."""
     frames: int = 1
     """Camera frames of a turn at most: one when the user begins to speak, then one a second."""
-    listen_ahead: bool = True
+    stream_audio: bool = True
     """Read the user's sound while it still goes on, where the checkpoint's audio encoder allows it."""
     voice_first: bool = True
     """The text waits while the voice has work and little lead: for machines on which both share the same cores."""
@@ -29,9 +29,9 @@ class LiveOptions:
     """Sound that is made at most for an answer that may still be forgotten."""
     voice_threshold: float = 0.5
     """Probability of speech from which a block has voice in it."""
-    preroll_ms: int = 250
+    prefix_padding_ms: int = 250
     """Sound before the first voice that the model hears too."""
-    tail_ms: int = 120
+    postroll_ms: int = 120
     """Sound after the last voice that the model hears too."""
     max_new_tokens: int = 512
     """Longest reply, as in the reference's live demo."""
@@ -48,10 +48,10 @@ class LiveOptions:
         for name, value, least in (
             ("frames", self.frames, 0),
             ("max_new_tokens", self.max_new_tokens, 1),
-            ("preroll_ms", self.preroll_ms, 0),
-            ("tail_ms", self.tail_ms, 0),
-            ("pause_ms", times.pause_ms, max(self.tail_ms, 32)),
-            ("endpoint_ms", times.endpoint_ms, times.pause_ms),
+            ("prefix_padding_ms", self.prefix_padding_ms, 0),
+            ("postroll_ms", self.postroll_ms, 0),
+            ("speculation_delay_ms", times.speculation_delay_ms, max(self.postroll_ms, 32)),
+            ("endpoint_ms", times.endpoint_ms, times.speculation_delay_ms),
             ("barge_in_ms", times.barge_in_ms, 32),
         ):
             if value < least:

@@ -38,27 +38,27 @@ from ..events.session_events import (
     TalkStateChanged,
     TurnBegan,
 )
-from ..turns.speech_input import Ears
+from ..turns.speech_input import SpeechInput
 from ..turns.turn_events import (
-    Abandon,
     Action,
-    Begin,
-    Close,
-    Confirm,
-    Cue,
-    Dismiss,
+    CancelPrefill,
+    CancelResponse,
+    CommitTurn,
+    DropInterrupted,
     Duck,
-    Ended,
-    Forget,
+    EndTurn,
     Interrupt,
-    Prepare,
+    PlaybackDone,
+    PlaybackStarted,
     Press,
     Release,
     Resume,
-    Silence,
-    Sounding,
+    SilenceFrame,
+    SpeechFrame,
+    StartPrefill,
+    StartResponse,
+    TurnEvent,
     Unduck,
-    Voice,
 )
 from ..turns.turn_taking import TurnTaking
 from .assistant import Assistant
@@ -119,7 +119,7 @@ class LiveTalk:
         self._tell = Announcer(observers)
         self._pace = Pace()
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
-        self._cues: queue.SimpleQueue[Cue] = queue.SimpleQueue()
+        self._cues: queue.SimpleQueue[TurnEvent] = queue.SimpleQueue()
         self._playback = Playback(assistant.bundle.model.codec.sample_rate_hz, self._told.put)
         self._mouth = Mouth(
             assistant.voice, self._playback, self._pace, self._tell, self._mouth_got_on, self._speech_failed
@@ -128,7 +128,7 @@ class LiveTalk:
         self._dialogue = Dialogue(
             assistant.language_model(capacity),
             partial(assistant.language_model, capacity),
-            assistant.senses,
+            assistant.encoders,
             assistant.tokenizer,
             assistant.bundle.model,
             assistant.bundle.prompts,
@@ -137,7 +137,7 @@ class LiveTalk:
         )
         self._mind = Mind(
             self._dialogue,
-            assistant.senses,
+            assistant.encoders,
             self._mouth,
             self._playback,
             self._pace,
@@ -147,7 +147,7 @@ class LiveTalk:
             camera,
         )
         self._turn_taking = TurnTaking(options.times)
-        self._ears = Ears(options, self._canceller)
+        self._speech_input = SpeechInput(options, self._canceller)
         self._next_level_s = 0.0
         self._attempts: dict[int, Attempt] = {}
         self._answered = 0
@@ -170,11 +170,11 @@ class LiveTalk:
 
     def press(self) -> None:
         """The button that is held to talk went down."""
-        self._cues.put(Press(self._ears.now_s))
+        self._cues.put(Press(self._speech_input.now_s))
 
     def release(self) -> None:
         """It was let go."""
-        self._cues.put(Release(self._ears.now_s))
+        self._cues.put(Release(self._speech_input.now_s))
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the talk has ended; True when it has."""
@@ -252,15 +252,15 @@ class LiveTalk:
             self._busy = False
 
     def _hear(self, block: AudioBlock) -> None:
-        step = self._ears.step(block)
+        step = self._speech_input.step(block)
         if step is None:
             return
         if not self._push_to_talk:
             self._mind.user_is_silent = not step.voice
-            self._take(Voice(step.begin_s, step.end_s) if step.voice else Silence(step.begin_s, step.end_s))
+            self._take(SpeechFrame(step.begin_s, step.end_s) if step.voice else SilenceFrame(step.begin_s, step.end_s))
         if step.end_s >= self._next_level_s:
             self._next_level_s = step.end_s + LEVEL_S
-            self._tell(Level(monotonic(), self._ears.level_dbfs(), step.probability))
+            self._tell(Level(monotonic(), self._speech_input.level_dbfs(), step.probability))
 
     def _look_after(self) -> None:
         """What the playback, the mind and the buttons have told, and how the devices are."""
@@ -284,16 +284,16 @@ class LiveTalk:
 
     def _hear_of_playback(self, told: Told) -> None:
         if isinstance(told, ReplyHeard):
-            self._take(Ended(told.turn))
+            self._take(PlaybackDone(told.turn))
         elif isinstance(told, Silenced):
             if attempt := self._attempts.get(told.turn):
                 attempt.silent_s = told.at_s
         else:
             self._tell(told)
             if isinstance(told, FirstSound):
-                self._take(Sounding(told.turn))
+                self._take(PlaybackStarted(told.turn))
 
-    def _take(self, cue: Cue) -> None:
+    def _take(self, cue: TurnEvent) -> None:
         before = self._turn_taking.state
         actions = self._turn_taking.step(cue)
         for action in actions:
@@ -304,19 +304,19 @@ class LiveTalk:
     def _act(self, action: Action) -> None:
         mind, playback = self._mind, self._playback
         match action:
-            case Prepare():
+            case StartPrefill():
                 mind.post(mind.prepare, partial(self._speech_so_far, self._turn_taking.speech_begin_s))
-            case Dismiss():
+            case CancelPrefill():
                 mind.post(mind.dismiss)
-            case Begin():
+            case StartResponse():
                 self._begin(action)
-            case Confirm(turn):
+            case CommitTurn(turn):
                 self._attempts[turn].confirmed = True
                 playback.release(turn)
                 self._tell(EndpointReached(turn, monotonic()))
-            case Forget(turn, why):
+            case CancelResponse(turn, why):
                 mind.post(mind.forget, self._cancel(turn), why)
-            case Close(turn):
+            case EndTurn(turn):
                 self._answered += 1
                 playback.forget(turn)
                 mind.post(mind.close, self._attempts.pop(turn))
@@ -335,13 +335,13 @@ class LiveTalk:
                 playback.resume(turn)
                 self._mouth.look_again()
                 mind.post(mind.resume, attempt)
-            case Abandon(turn):
+            case DropInterrupted(turn):
                 self._answered += 1
                 mind.post(mind.abandon, self._cancel(turn))
 
-    def _begin(self, action: Begin) -> None:
-        options, ears = self._options, self._ears
-        clip = ears.speech(action.speech_begin_s, action.speech_end_s)
+    def _begin(self, action: StartResponse) -> None:
+        options, speech_input = self._options, self._speech_input
+        clip = speech_input.speech(action.speech_begin_s, action.speech_end_s)
         facts, seed = self._assistant.bundle.model, options.seed + (self._answered << 64)
         attempt = Attempt(
             action.turn,
@@ -352,13 +352,13 @@ class LiveTalk:
         )
         self._attempts[action.turn] = attempt
         self._playback.begin(action.turn)
-        begin_s, end_s = (ears.monotonic_s(t) for t in (action.speech_begin_s, action.speech_end_s))
+        begin_s, end_s = (speech_input.monotonic_s(t) for t in (action.speech_begin_s, action.speech_end_s))
         self._tell(TurnBegan(action.turn, monotonic(), begin_s, end_s, action.speculative))
         self._mind.post(self._mind.begin, attempt)
 
     def _speech_so_far(self, begin_s: float) -> NDArray[np.float32]:
         """What will be in the clip for sure, for any thread: silence behind the last voice may still be cut off."""
-        return self._ears.speech(begin_s, None if self._push_to_talk else self._turn_taking.voice_end_s)
+        return self._speech_input.speech(begin_s, None if self._push_to_talk else self._turn_taking.voice_end_s)
 
     def _cancel(self, turn: int) -> Attempt:
         attempt = self._attempts.pop(turn)

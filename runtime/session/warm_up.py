@@ -27,7 +27,7 @@ def warm_up(assistant: Assistant, dialogue: Dialogue, pace: Pace) -> None:
     dialogue.hear(second, ended=False)
     dialogue.hear(second)
     tile = facts.vision.tile_size
-    assistant.senses.watch([np.zeros((tile, tile, 3), np.uint8)], "live")
+    assistant.encoders.watch([np.zeros((tile, tile, 3), np.uint8)], "live")
     logits = dialogue.ask()
     begin_s = monotonic()
     decoded = list(dialogue.timeline.decode(logits, make_sampler(), TOKENS, ()))

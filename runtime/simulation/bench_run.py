@@ -27,7 +27,7 @@ from ..events.session_events import (
     TurnEnded,
     TurnForgotten,
 )
-from ..metrics.bench_result import RehearsedTurn
+from ..metrics.bench_result import BenchTurn
 from ..metrics.turn_metrics import TurnReports
 from ..metrics.turn_report import TurnReport
 from ..session.assistant import Assistant
@@ -35,7 +35,7 @@ from ..session.live_options import LiveOptions
 from ..session.live_session import LiveTalk
 from .room import Room, Utterance
 
-__all__ = ["Question", "Rehearsal", "read_questions"]
+__all__ = ["BenchRun", "Question", "read_questions"]
 
 SOUNDS = (".wav", ".flac", ".ogg")
 QUIET = 0.01
@@ -128,7 +128,7 @@ class _Listener:
                 self._changed.wait(0.1)
 
 
-class Rehearsal:
+class BenchRun:
     """Asks ``questions`` one after the other, from the first again when they are through.
 
     Args:
@@ -154,7 +154,7 @@ class Rehearsal:
         self.left_out: Counter[str] = Counter()
         """Why → questions that gave no turn to count."""
 
-    def run(self, turns: int, speculations: Sequence[bool]) -> Iterator[RehearsedTurn]:
+    def run(self, turns: int, speculations: Sequence[bool]) -> Iterator[BenchTurn]:
         """Ask ``turns`` questions under each of ``speculations``, which take turns; yield what was answered.
 
         With a history there is one conversation for each of ``speculations``, one after the other.
@@ -167,7 +167,7 @@ class Rehearsal:
             for speculation in speculations:
                 yield from self._converse(speculation, [number])
 
-    def _converse(self, speculation: bool, numbers: Sequence[int]) -> Iterator[RehearsedTurn]:
+    def _converse(self, speculation: bool, numbers: Sequence[int]) -> Iterator[BenchTurn]:
         listener = _Listener()
         reports = TurnReports(self._assistant.bundle.model.codec, listener.reports.append)
         times = replace(self._options.times, speculate=speculation)
@@ -186,7 +186,7 @@ class Rehearsal:
                 question = self._questions[number % len(self._questions)]
                 position = talk.dialogue.timeline.position
                 if report := self._ask(question, room, talk, listener):
-                    yield RehearsedTurn(question.name, speculation, position, report)
+                    yield BenchTurn(question.name, speculation, position, report)
 
     def _ask(self, question: Question, room: Room, talk: LiveTalk, listener: _Listener) -> TurnReport | None:
         listener.expect()

@@ -60,9 +60,9 @@ class Lockstep:
             self.room.tick()
             self._rest()
 
-    def until(self, happened: Callable[[], bool], most_s: float) -> bool:
+    def until(self, happened: Callable[[], bool], max_s: float) -> bool:
         """Let time go on until ``happened``, for ``most_s`` at most; whether it did."""
-        end_s = self.room.now_s + most_s
+        end_s = self.room.now_s + max_s
         while not happened():
             if self.room.now_s >= end_s:
                 return False

@@ -29,7 +29,7 @@ class SpeechDecoder:
 
     def __init__(self, prefill: Session, decoder: Session, facts: SpeechFacts) -> None:
         self._prefill, self._decoder, self._facts = prefill, decoder, facts
-        self._positions = decoder.most_tokens or facts.context_tokens
+        self._positions = decoder.max_tokens or facts.context_tokens
         self._cache = decoder.new_cache(self._positions)
         self._code = np.zeros((1, 1), np.int64)
 

@@ -12,10 +12,10 @@ from .input_buffer import Recording
 from .silero_vad import VoiceDetector
 from .vad_gate import VoiceStep, Voicing
 
-__all__ = ["Ears"]
+__all__ = ["SpeechInput"]
 
 
-class Ears:
+class SpeechInput:
     """Hears; one thread calls :meth:`step`, any thread may cut clips.
 
     Times are seconds of sound heard, 0 at the first block.
@@ -27,7 +27,7 @@ class Ears:
     def __init__(self, options: LiveOptions, canceller: CancelsEcho) -> None:
         self._options, self._canceller = options, canceller
         self._voicing = Voicing(VoiceDetector().step, options.voice_threshold)
-        self._recording = Recording(options.times.longest_ms / 1000 + 10)
+        self._recording = Recording(options.times.max_utterance_ms / 1000 + 10)
         self._powers: list[float] = []
 
     @property
@@ -53,8 +53,8 @@ class Ears:
 
         Without ``end_s`` it still goes on, and all that there is of it is given.
         """
-        begin_s -= self._options.preroll_ms / 1000
-        return self._recording.cut(begin_s, None if end_s is None else end_s + self._options.tail_ms / 1000)
+        begin_s -= self._options.prefix_padding_ms / 1000
+        return self._recording.cut(begin_s, None if end_s is None else end_s + self._options.postroll_ms / 1000)
 
     def monotonic_s(self, heard_s: float) -> float:
         """When something was captured, in seconds of ``time.monotonic()``."""

@@ -6,28 +6,28 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 __all__ = [
-    "Abandon",
     "Action",
-    "Begin",
-    "Close",
-    "Confirm",
-    "Cue",
-    "Dismiss",
+    "AddresseeDecided",
+    "CancelPrefill",
+    "CancelResponse",
+    "CommitTurn",
+    "DropInterrupted",
     "Duck",
-    "Ended",
-    "Failed",
-    "Forget",
+    "EndTurn",
     "Interrupt",
-    "Judged",
-    "Prepare",
+    "PlaybackDone",
+    "PlaybackStarted",
     "Press",
     "Release",
+    "ResponseFailed",
     "Resume",
-    "Silence",
-    "Sounding",
+    "SilenceFrame",
+    "SpeechFrame",
+    "StartPrefill",
+    "StartResponse",
+    "TurnEvent",
     "TurnTimes",
     "Unduck",
-    "Voice",
 ]
 
 
@@ -35,23 +35,23 @@ __all__ = [
 class TurnTimes:
     """When a silence or a voice means something, in milliseconds, and how much may be tried in vain."""
 
-    pause_ms: int = 150
+    speculation_delay_ms: int = 150
     """Silence after which an answer is begun, in the hope that the user has finished."""
     endpoint_ms: int = 500
     """Silence after which the user has finished; 500 in the reference's demo."""
-    shortest_ms: int = 90
+    min_speech_ms: int = 90
     """Less voice than this is a click, not speech."""
-    longest_ms: int = 60_000
+    max_utterance_ms: int = 60_000
     """Speech that lasts longer is answered without waiting for a silence."""
     barge_in_ms: int = 200
     """Voice over a reply that interrupts it; before, the reply is only ducked."""
-    calm_ms: int = 250
+    unduck_delay_ms: int = 250
     """Silence after which a ducked reply gets loud again."""
     speculate: bool = True
     """Begin answers after ``pause_ms``; else only after ``endpoint_ms``."""
     attempts: int = 4
     """Answers begun in vain for one question, after which the endpoint is waited for."""
-    hears_over_speech: bool = True
+    full_duplex: bool = True
     """Voice is heard while the reply is (False: half-duplex, for rooms where the echo cannot be cancelled)."""
 
 
@@ -59,7 +59,7 @@ class TurnTimes:
 
 
 @dataclass(frozen=True)
-class Voice:
+class SpeechFrame:
     """A block of microphone sound with somebody's voice in it."""
 
     begin_s: float
@@ -67,7 +67,7 @@ class Voice:
 
 
 @dataclass(frozen=True)
-class Silence:
+class SilenceFrame:
     """A block without."""
 
     begin_s: float
@@ -89,7 +89,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Judged:
+class AddresseeDecided:
     """The model has said whether it was addressed."""
 
     turn: int
@@ -97,39 +97,41 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Sounding:
+class PlaybackStarted:
     """The reply begins to be heard."""
 
     turn: int
 
 
 @dataclass(frozen=True)
-class Ended:
+class PlaybackDone:
     """The reply was heard to its end, or there was nothing to hear."""
 
     turn: int
 
 
 @dataclass(frozen=True)
-class Failed:
+class ResponseFailed:
     """The answer could not be made."""
 
     turn: int
 
 
-Cue: TypeAlias = Voice | Silence | Press | Release | Judged | Sounding | Ended | Failed
+TurnEvent: TypeAlias = (
+    SpeechFrame | SilenceFrame | Press | Release | AddresseeDecided | PlaybackStarted | PlaybackDone | ResponseFailed
+)
 
 
 # --- actions: what the machine asks for
 
 
 @dataclass(frozen=True)
-class Prepare:
+class StartPrefill:
     """The user has begun to speak: what can be done ahead, such as looking, should be done now."""
 
 
 @dataclass(frozen=True)
-class Begin:
+class StartResponse:
     """Make an answer to what was said from ``speech_begin_s`` to ``speech_end_s``, and hold it."""
 
     turn: int
@@ -139,14 +141,14 @@ class Begin:
 
 
 @dataclass(frozen=True)
-class Confirm:
+class CommitTurn:
     """The user has finished: the answer may be heard."""
 
     turn: int
 
 
 @dataclass(frozen=True)
-class Forget:
+class CancelResponse:
     """Give an answer up, as if it had never been begun."""
 
     turn: int
@@ -154,12 +156,12 @@ class Forget:
 
 
 @dataclass(frozen=True)
-class Dismiss:
+class CancelPrefill:
     """It was a click: what was done ahead is undone."""
 
 
 @dataclass(frozen=True)
-class Close:
+class EndTurn:
     """The reply was heard: the turn is over."""
 
     turn: int
@@ -190,10 +192,22 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class Abandon:
+class DropInterrupted:
     """The interruption was meant: the rest of the reply is given up."""
 
     turn: int
 
 
-Action: TypeAlias = Prepare | Dismiss | Begin | Confirm | Forget | Close | Duck | Unduck | Interrupt | Resume | Abandon
+Action: TypeAlias = (
+    StartPrefill
+    | CancelPrefill
+    | StartResponse
+    | CommitTurn
+    | CancelResponse
+    | EndTurn
+    | Duck
+    | Unduck
+    | Interrupt
+    | Resume
+    | DropInterrupted
+)

@@ -8,28 +8,28 @@ from typing import Literal, TypeAlias
 
 from ..events.session_events import TalkState
 from .turn_events import (
-    Abandon,
     Action,
-    Begin,
-    Close,
-    Confirm,
-    Cue,
-    Dismiss,
+    AddresseeDecided,
+    CancelPrefill,
+    CancelResponse,
+    CommitTurn,
+    DropInterrupted,
     Duck,
-    Ended,
-    Failed,
-    Forget,
+    EndTurn,
     Interrupt,
-    Judged,
-    Prepare,
+    PlaybackDone,
+    PlaybackStarted,
     Press,
     Release,
+    ResponseFailed,
     Resume,
-    Silence,
-    Sounding,
+    SilenceFrame,
+    SpeechFrame,
+    StartPrefill,
+    StartResponse,
+    TurnEvent,
     TurnTimes,
     Unduck,
-    Voice,
 )
 
 __all__ = ["TABLE", "Condition", "Deed", "Row", "Situation"]
@@ -56,231 +56,231 @@ class Situation:
     actions: list[Action] = field(default_factory=list)
 
 
-Condition: TypeAlias = Callable[[Situation, Cue], bool]
-Deed: TypeAlias = Callable[[Situation, Cue], None]
+Condition: TypeAlias = Callable[[Situation, TurnEvent], bool]
+Deed: TypeAlias = Callable[[Situation, TurnEvent], None]
 
 
-def _end_s(cue: Cue) -> float:
-    if isinstance(cue, (Voice, Silence)):
+def _end_s(cue: TurnEvent) -> float:
+    if isinstance(cue, (SpeechFrame, SilenceFrame)):
         return cue.end_s
     assert isinstance(cue, (Press, Release))
     return cue.at_s
 
 
-def _silent_for(s: Situation, cue: Cue, ms: int) -> bool:
+def _silent_for(s: Situation, cue: TurnEvent, ms: int) -> bool:
     return _end_s(cue) - s.voice_end_s >= ms / 1000 - 1e-9
 
 
-def always(s: Situation, cue: Cue) -> bool:
+def always(s: Situation, cue: TurnEvent) -> bool:
     """in any case"""
     return True
 
 
-def heard(s: Situation, cue: Cue) -> bool:
+def heard(s: Situation, cue: TurnEvent) -> bool:
     """voice over speech is listened to"""
-    return s.times.hears_over_speech
+    return s.times.full_duplex
 
 
-def too_long(s: Situation, cue: Cue) -> bool:
+def too_long(s: Situation, cue: TurnEvent) -> bool:
     """the speech has lasted for the longest time"""
-    return _end_s(cue) - s.speech_begin_s >= s.times.longest_ms / 1000
+    return _end_s(cue) - s.speech_begin_s >= s.times.max_utterance_ms / 1000
 
 
-def pause(s: Situation, cue: Cue) -> bool:
+def pause(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent for a pause"""
-    return _silent_for(s, cue, s.times.pause_ms)
+    return _silent_for(s, cue, s.times.speculation_delay_ms)
 
 
-def click(s: Situation, cue: Cue) -> bool:
+def click(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent for a pause, and there was hardly any voice"""
-    return pause(s, cue) and s.voiced_s < s.times.shortest_ms / 1000
+    return pause(s, cue) and s.voiced_s < s.times.min_speech_ms / 1000
 
 
-def hopeful(s: Situation, cue: Cue) -> bool:
+def hopeful(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent for a pause, and an answer may be tried"""
     return pause(s, cue) and s.times.speculate and s.attempts < s.times.attempts
 
 
-def tapped(s: Situation, cue: Cue) -> bool:
+def tapped(s: Situation, cue: TurnEvent) -> bool:
     """the button was held for less than the shortest speech"""
-    return _end_s(cue) - s.speech_begin_s < s.times.shortest_ms / 1000
+    return _end_s(cue) - s.speech_begin_s < s.times.min_speech_ms / 1000
 
 
-def over(s: Situation, cue: Cue) -> bool:
+def over(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent until the endpoint"""
     return _silent_for(s, cue, s.times.endpoint_ms)
 
 
-def over_noise(s: Situation, cue: Cue) -> bool:
+def over_noise(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent until the endpoint, and the model took it for noise"""
     return over(s, cue) and s.judged is False
 
 
-def over_noise_in_a_reply(s: Situation, cue: Cue) -> bool:
+def over_noise_in_a_reply(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent until the endpoint, the model took it for noise, and a reply is suspended"""
     return over_noise(s, cue) and s.suspended is not None
 
 
-def in_a_reply(s: Situation, cue: Cue) -> bool:
+def in_a_reply(s: Situation, cue: TurnEvent) -> bool:
     """a reply is suspended"""
     return s.suspended is not None
 
 
-def insisting(s: Situation, cue: Cue) -> bool:
+def insisting(s: Situation, cue: TurnEvent) -> bool:
     """the voice has lasted long enough to interrupt"""
-    assert isinstance(cue, Voice)
+    assert isinstance(cue, SpeechFrame)
     return s.voiced_s + cue.end_s - cue.begin_s >= s.times.barge_in_ms / 1000 - 1e-9
 
 
-def insisting_in_a_reply(s: Situation, cue: Cue) -> bool:
+def insisting_in_a_reply(s: Situation, cue: TurnEvent) -> bool:
     """the voice has lasted long enough to interrupt, and a reply is suspended"""
     return insisting(s, cue) and s.suspended is not None
 
 
-def calm(s: Situation, cue: Cue) -> bool:
+def calm(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent long enough to think nothing of it"""
-    return _silent_for(s, cue, s.times.calm_ms)
+    return _silent_for(s, cue, s.times.unduck_delay_ms)
 
 
-def voice_about(s: Situation, cue: Cue) -> bool:
+def voice_about(s: Situation, cue: TurnEvent) -> bool:
     """somebody is speaking at this moment"""
     return s.voiced_s > 0
 
 
-def noise(s: Situation, cue: Cue) -> bool:
+def noise(s: Situation, cue: TurnEvent) -> bool:
     """the model was not addressed"""
-    return isinstance(cue, Judged) and not cue.addressed
+    return isinstance(cue, AddresseeDecided) and not cue.addressed
 
 
-def noise_in_a_reply(s: Situation, cue: Cue) -> bool:
+def noise_in_a_reply(s: Situation, cue: TurnEvent) -> bool:
     """the model was not addressed, and a reply is suspended"""
     return noise(s, cue) and s.suspended is not None
 
 
-def open_speech(s: Situation, cue: Cue) -> None:
+def open_speech(s: Situation, cue: TurnEvent) -> None:
     """a speech begins here"""
-    s.speech_begin_s = cue.begin_s if isinstance(cue, Voice) else _end_s(cue)
+    s.speech_begin_s = cue.begin_s if isinstance(cue, SpeechFrame) else _end_s(cue)
     s.voiced_s, s.attempts = 0.0, 0
-    if isinstance(cue, Voice):
+    if isinstance(cue, SpeechFrame):
         count_voice(s, cue)
 
 
-def count_voice(s: Situation, cue: Cue) -> None:
+def count_voice(s: Situation, cue: TurnEvent) -> None:
     """the voice goes on"""
-    assert isinstance(cue, Voice)
+    assert isinstance(cue, SpeechFrame)
     s.voiced_s += cue.end_s - cue.begin_s
     s.voice_end_s = cue.end_s
 
 
-def drop_burst(s: Situation, cue: Cue) -> None:
+def drop_burst(s: Situation, cue: TurnEvent) -> None:
     """the voice was nothing"""
     s.voiced_s = 0.0
 
 
-def dismiss(s: Situation, cue: Cue) -> None:
-    """Dismiss what was prepared"""
-    s.actions.append(Dismiss())
+def dismiss(s: Situation, cue: TurnEvent) -> None:
+    """CancelPrefill"""
+    s.actions.append(CancelPrefill())
     s.voiced_s = 0.0
 
 
-def prepare(s: Situation, cue: Cue) -> None:
-    """Prepare"""
-    s.actions.append(Prepare())
+def prepare(s: Situation, cue: TurnEvent) -> None:
+    """StartPrefill"""
+    s.actions.append(StartPrefill())
 
 
-def _begin(s: Situation, cue: Cue, speculative: bool) -> None:
+def _begin(s: Situation, cue: TurnEvent, speculative: bool) -> None:
     s.turn, s.next_turn, s.judged = s.next_turn, s.next_turn + 1, None
     s.attempts += speculative
-    s.actions.append(Begin(s.turn, s.speech_begin_s, s.voice_end_s, speculative))
+    s.actions.append(StartResponse(s.turn, s.speech_begin_s, s.voice_end_s, speculative))
 
 
-def begin_hopefully(s: Situation, cue: Cue) -> None:
-    """Begin, speculatively"""
+def start_speculation(s: Situation, cue: TurnEvent) -> None:
+    """StartResponse, speculatively"""
     _begin(s, cue, speculative=True)
 
 
-def begin(s: Situation, cue: Cue) -> None:
-    """Begin, unless it is begun"""
+def begin(s: Situation, cue: TurnEvent) -> None:
+    """StartResponse, unless it has started"""
     if s.turn is None:
         _begin(s, cue, speculative=False)
 
 
-def end_speech(s: Situation, cue: Cue) -> None:
+def end_speech(s: Situation, cue: TurnEvent) -> None:
     """the speech ends here"""
     s.voice_end_s = _end_s(cue)
 
 
-def confirm(s: Situation, cue: Cue) -> None:
-    """Confirm"""
+def confirm(s: Situation, cue: TurnEvent) -> None:
+    """CommitTurn"""
     assert s.turn is not None
-    s.actions.append(Confirm(s.turn))
+    s.actions.append(CommitTurn(s.turn))
     s.voiced_s = 0.0
     if s.judged:
         abandon(s, cue)
 
 
-def note_judgement(s: Situation, cue: Cue) -> None:
+def note_judgement(s: Situation, cue: TurnEvent) -> None:
     """remember what the model said"""
-    assert isinstance(cue, Judged)
+    assert isinstance(cue, AddresseeDecided)
     s.judged = cue.addressed
 
 
-def abandon(s: Situation, cue: Cue) -> None:
-    """Abandon the suspended reply, if there is one"""
+def abandon(s: Situation, cue: TurnEvent) -> None:
+    """DropInterrupted, if a reply is suspended"""
     if s.suspended is not None:
-        s.actions.append(Abandon(s.suspended))
+        s.actions.append(DropInterrupted(s.suspended))
         s.suspended = None
 
 
 def _forget(s: Situation, why: Literal["resumed", "noise"]) -> None:
     if s.turn is not None:
-        s.actions.append(Forget(s.turn, why))
+        s.actions.append(CancelResponse(s.turn, why))
     s.turn = None
 
 
-def forget_resumed(s: Situation, cue: Cue) -> None:
-    """Forget the answer: the user goes on"""
+def forget_resumed(s: Situation, cue: TurnEvent) -> None:
+    """CancelResponse: the user goes on"""
     _forget(s, "resumed")
 
 
-def forget_noise(s: Situation, cue: Cue) -> None:
-    """Forget the answer: it was noise"""
+def forget_noise(s: Situation, cue: TurnEvent) -> None:
+    """CancelResponse: it was noise"""
     _forget(s, "noise")
     s.voiced_s = 0.0
 
 
-def duck(s: Situation, cue: Cue) -> None:
+def duck(s: Situation, cue: TurnEvent) -> None:
     """Duck"""
     s.actions.append(Duck())
 
 
-def unduck(s: Situation, cue: Cue) -> None:
+def unduck(s: Situation, cue: TurnEvent) -> None:
     """Unduck"""
     s.actions.append(Unduck())
 
 
-def interrupt(s: Situation, cue: Cue) -> None:
-    """Interrupt the reply, which is then suspended; Prepare"""
+def interrupt(s: Situation, cue: TurnEvent) -> None:
+    """Interrupt the reply, which is then suspended; StartPrefill"""
     assert s.turn is not None
-    s.actions += [Interrupt(s.turn), Prepare()]
+    s.actions += [Interrupt(s.turn), StartPrefill()]
     s.suspended, s.turn, s.attempts = s.turn, None, 0
 
 
-def resume(s: Situation, cue: Cue) -> None:
+def resume(s: Situation, cue: TurnEvent) -> None:
     """Resume the suspended reply"""
     assert s.suspended is not None
     s.actions.append(Resume(s.suspended))
     s.turn, s.suspended, s.voiced_s = s.suspended, None, 0.0
 
 
-def close(s: Situation, cue: Cue) -> None:
-    """Close the turn"""
+def close(s: Situation, cue: TurnEvent) -> None:
+    """EndTurn"""
     assert s.turn is not None
-    s.actions.append(Close(s.turn))
+    s.actions.append(EndTurn(s.turn))
     s.turn = None
 
 
-def give_up(s: Situation, cue: Cue) -> None:
+def give_up(s: Situation, cue: TurnEvent) -> None:
     """the turn is given up"""
     s.turn = None
 
@@ -290,7 +290,7 @@ class Row:
     """When the machine is in one of ``states`` and ``cue`` comes and ``when`` holds, it ``does`` and is ``then``."""
 
     states: tuple[TalkState, ...]
-    cue: type[Cue]
+    cue: type[TurnEvent]
     when: Condition
     does: tuple[Deed, ...]
     then: TalkState
@@ -298,43 +298,43 @@ class Row:
 
 TABLE: tuple[Row, ...] = (
     # nobody speaks
-    Row(("listening",), Voice, always, (open_speech, prepare), "hearing"),
+    Row(("listening",), SpeechFrame, always, (open_speech, prepare), "hearing"),
     # the user speaks
-    Row(("hearing", "interrupted"), Voice, too_long, (count_voice, begin, confirm), "thinking"),
-    Row(("hearing",), Voice, always, (count_voice,), "hearing"),
-    Row(("interrupted",), Voice, always, (count_voice,), "interrupted"),
-    Row(("hearing",), Silence, click, (dismiss,), "listening"),
-    Row(("hearing", "interrupted"), Silence, hopeful, (begin_hopefully,), "pausing"),
-    Row(("hearing", "interrupted"), Silence, pause, (), "pausing"),
+    Row(("hearing", "interrupted"), SpeechFrame, too_long, (count_voice, begin, confirm), "thinking"),
+    Row(("hearing",), SpeechFrame, always, (count_voice,), "hearing"),
+    Row(("interrupted",), SpeechFrame, always, (count_voice,), "interrupted"),
+    Row(("hearing",), SilenceFrame, click, (dismiss,), "listening"),
+    Row(("hearing", "interrupted"), SilenceFrame, hopeful, (start_speculation,), "pausing"),
+    Row(("hearing", "interrupted"), SilenceFrame, pause, (), "pausing"),
     # the user is silent, perhaps only for a moment
-    Row(("pausing",), Voice, in_a_reply, (forget_resumed, count_voice), "interrupted"),
-    Row(("pausing",), Voice, always, (forget_resumed, count_voice), "hearing"),
-    Row(("pausing",), Judged, always, (note_judgement,), "pausing"),
-    Row(("pausing",), Silence, over_noise_in_a_reply, (forget_noise, resume), "speaking"),
-    Row(("pausing",), Silence, over_noise, (forget_noise,), "listening"),
-    Row(("pausing",), Silence, over, (begin, confirm), "thinking"),
+    Row(("pausing",), SpeechFrame, in_a_reply, (forget_resumed, count_voice), "interrupted"),
+    Row(("pausing",), SpeechFrame, always, (forget_resumed, count_voice), "hearing"),
+    Row(("pausing",), AddresseeDecided, always, (note_judgement,), "pausing"),
+    Row(("pausing",), SilenceFrame, over_noise_in_a_reply, (forget_noise, resume), "speaking"),
+    Row(("pausing",), SilenceFrame, over_noise, (forget_noise,), "listening"),
+    Row(("pausing",), SilenceFrame, over, (begin, confirm), "thinking"),
     # the user has finished, and nothing is heard yet
-    Row(("thinking",), Voice, insisting_in_a_reply, (forget_resumed, count_voice), "interrupted"),
-    Row(("thinking",), Voice, insisting, (forget_resumed, count_voice), "hearing"),
-    Row(("thinking",), Voice, always, (count_voice,), "thinking"),
-    Row(("thinking",), Silence, calm, (drop_burst,), "thinking"),
-    Row(("thinking",), Judged, noise_in_a_reply, (forget_noise, resume), "speaking"),
-    Row(("thinking",), Judged, noise, (forget_noise,), "listening"),
-    Row(("thinking",), Judged, always, (abandon,), "thinking"),
-    Row(("thinking",), Sounding, voice_about, (abandon, duck), "ducking"),
-    Row(("thinking",), Sounding, always, (abandon,), "speaking"),
-    Row(("thinking",), Ended, always, (abandon, close), "listening"),
+    Row(("thinking",), SpeechFrame, insisting_in_a_reply, (forget_resumed, count_voice), "interrupted"),
+    Row(("thinking",), SpeechFrame, insisting, (forget_resumed, count_voice), "hearing"),
+    Row(("thinking",), SpeechFrame, always, (count_voice,), "thinking"),
+    Row(("thinking",), SilenceFrame, calm, (drop_burst,), "thinking"),
+    Row(("thinking",), AddresseeDecided, noise_in_a_reply, (forget_noise, resume), "speaking"),
+    Row(("thinking",), AddresseeDecided, noise, (forget_noise,), "listening"),
+    Row(("thinking",), AddresseeDecided, always, (abandon,), "thinking"),
+    Row(("thinking",), PlaybackStarted, voice_about, (abandon, duck), "ducking"),
+    Row(("thinking",), PlaybackStarted, always, (abandon,), "speaking"),
+    Row(("thinking",), PlaybackDone, always, (abandon, close), "listening"),
     # the reply is heard
-    Row(("speaking",), Voice, heard, (open_speech, duck), "ducking"),
-    Row(("speaking",), Ended, always, (close,), "listening"),
+    Row(("speaking",), SpeechFrame, heard, (open_speech, duck), "ducking"),
+    Row(("speaking",), PlaybackDone, always, (close,), "listening"),
     # the reply is heard more quietly: is it an interruption?
-    Row(("ducking",), Voice, insisting, (count_voice, interrupt), "interrupted"),
-    Row(("ducking",), Voice, always, (count_voice,), "ducking"),
-    Row(("ducking",), Silence, calm, (drop_burst, unduck), "speaking"),
-    Row(("ducking",), Ended, always, (close, unduck, prepare), "hearing"),
+    Row(("ducking",), SpeechFrame, insisting, (count_voice, interrupt), "interrupted"),
+    Row(("ducking",), SpeechFrame, always, (count_voice,), "ducking"),
+    Row(("ducking",), SilenceFrame, calm, (drop_burst, unduck), "speaking"),
+    Row(("ducking",), PlaybackDone, always, (close, unduck, prepare), "hearing"),
     # the answer could not be made
-    Row(("pausing", "thinking"), Failed, in_a_reply, (give_up, resume), "speaking"),
-    Row(("pausing", "thinking", "speaking", "ducking"), Failed, always, (give_up, unduck), "listening"),
+    Row(("pausing", "thinking"), ResponseFailed, in_a_reply, (give_up, resume), "speaking"),
+    Row(("pausing", "thinking", "speaking", "ducking"), ResponseFailed, always, (give_up, unduck), "listening"),
     # a button is held to talk
     Row(("listening",), Press, always, (open_speech, prepare), "hearing"),
     Row(("pausing", "thinking"), Press, in_a_reply, (forget_resumed,), "interrupted"),

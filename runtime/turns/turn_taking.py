@@ -7,7 +7,7 @@ that fits no row changes nothing.
 from __future__ import annotations
 
 from ..events.session_events import TalkState
-from .turn_events import Action, Cue, Ended, Failed, Judged, Sounding, TurnTimes
+from .turn_events import Action, AddresseeDecided, PlaybackDone, PlaybackStarted, ResponseFailed, TurnEvent, TurnTimes
 from .turn_table import TABLE, Situation
 
 __all__ = ["TurnTaking"]
@@ -30,10 +30,13 @@ class TurnTaking:
         """Where the last voice ended, so far."""
         return self._situation.voice_end_s
 
-    def step(self, cue: Cue) -> list[Action]:
+    def step(self, cue: TurnEvent) -> list[Action]:
         """Take a cue; cues come in the order of their times."""
         situation = self._situation
-        if isinstance(cue, (Judged, Sounding, Ended, Failed)) and cue.turn != situation.turn:
+        if (
+            isinstance(cue, (AddresseeDecided, PlaybackStarted, PlaybackDone, ResponseFailed))
+            and cue.turn != situation.turn
+        ):
             return []  # what an attempt tells that was given up long ago
         for row in TABLE:
             if self.state in row.states and isinstance(cue, row.cue) and row.when(situation, cue):

@@ -227,11 +227,11 @@ def _case(golden: GoldenFolder, name: str, assistant: Assistant, bundle: Bundle)
     files = [*sounds, *(golden.inputs / told[key] for key in ("picture",) if key in told)]
     if not all(file.is_file() for file in files):
         return None
-    clips = [assistant.senses.hear(read_sound(file)) for file in sounds]
+    clips = [assistant.encoders.hear(read_sound(file)) for file in sounds]
     pictures: list[NDArray[np.float32]] = []
     tiles = frames = 0
     if "picture" in told:
-        pictures = assistant.senses.see(read_image(golden.inputs / told["picture"]), "command_line")
+        pictures = assistant.encoders.see(read_image(golden.inputs / told["picture"]), "command_line")
         tiles = len(pictures)
     elif "clip" in told:
         sampled = clip_tiles(
@@ -239,7 +239,7 @@ def _case(golden: GoldenFolder, name: str, assistant: Assistant, bundle: Bundle)
         )
         if sampled is None:
             return None
-        pictures = assistant.senses.encode_tiles(sampled[1])
+        pictures = assistant.encoders.encode_tiles(sampled[1])
         frames = len(pictures)
     text = re.sub(r"^<image> x (tiles|frames|\d+)(, newline)?, ", "", told["user"])
     spoken = text == "<audio>"

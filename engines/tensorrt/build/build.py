@@ -16,7 +16,7 @@ from ..engine_cache import PlanCache
 from ..engine_file import HEADER, PLAN, BadPlan, Built, Plan
 from ..engine_key import PlanKey
 from .build_cost import Pace
-from .build_jobs import Wanted
+from .build_jobs import BuildJob
 from .build_one import Job
 from .build_target import Place
 from .child import run_job
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def build_plans(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[BuildJob],
     place: Place,
     cache: PlanCache,
     *,
@@ -110,7 +110,7 @@ def _there(cache: PlanCache, key: PlanKey, force: bool) -> tuple[Plan | None, st
 
 
 def _build(
-    wanted: Wanted,
+    wanted: BuildJob,
     place: Place,
     cache: PlanCache,
     memory_bytes: int | None,
@@ -158,7 +158,7 @@ def _build(
     return plan
 
 
-def _workspace(wanted: Wanted, place: Place, memory_bytes: int | None) -> int:
+def _workspace(wanted: BuildJob, place: Place, memory_bytes: int | None) -> int:
     """Check that building fits into the memory; returns what a kernel may take, 0 to leave it to the library.
 
     Raises:
@@ -189,7 +189,7 @@ def _with_lengths(specs: Mapping[str, TensorSpec], key: PlanKey) -> dict[str, Te
     }
 
 
-def _earlier_pace(wanted: Sequence[Wanted], cache: PlanCache) -> Pace:
+def _earlier_pace(wanted: Sequence[BuildJob], cache: PlanCache) -> Pace:
     """From the newest plan of each component that the same library has built for such a GPU, of whatever bundle."""
     pace = Pace()
     for plan in wanted:
@@ -204,7 +204,7 @@ class _Watch:
     """Adds time to what a builder tells."""
 
     def __init__(
-        self, wanted: Wanted, pace: Pace, later_s: float, progress: Callable[[Progress], object] | None
+        self, wanted: BuildJob, pace: Pace, later_s: float, progress: Callable[[Progress], object] | None
     ) -> None:
         self._wanted, self._later_s, self._progress = wanted, later_s, progress
         self._expected_s = pace.seconds(wanted.size.seconds)

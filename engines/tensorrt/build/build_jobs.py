@@ -16,11 +16,11 @@ from .build_cost import Size
 from .build_target import Place
 from .profiles import Limits, component_profiles, fixed_lengths
 
-__all__ = ["Wanted", "check_bundle", "wanted_plans"]
+__all__ = ["BuildJob", "build_jobs", "check_bundle"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BuildJob:
     """A plan that is to be there in the end."""
 
     component: str
@@ -30,14 +30,14 @@ class Wanted:
     size: Size
 
 
-def wanted_plans(
+def build_jobs(
     bundle: Bundle,
     place: Place,
     limits: Limits,
     *,
     components: Iterable[str] = (),
     stripped: bool = False,
-) -> list[Wanted]:
+) -> list[BuildJob]:
     """The plans of a bundle, the cheapest first: what is finished when somebody loses patience is more.
 
     Args:
@@ -98,7 +98,7 @@ def _check_library(bundle: Bundle, library: Library) -> None:
         )
 
 
-def _wanted(bundle: Bundle, place: Place, limits: Limits, name: str, stripped: bool) -> Wanted:
+def _wanted(bundle: Bundle, place: Place, limits: Limits, name: str, stripped: bool) -> BuildJob:
     part = bundle.components[name]
     interface = graph_interface(part.graph)
     fixed = fixed_lengths(name, bundle.model, limits)
@@ -119,4 +119,4 @@ def _wanted(bundle: Bundle, place: Place, limits: Limits, name: str, stripped: b
         profiles=len(key.profiles),
         stripped=stripped,
     )
-    return Wanted(name, part.graph, interface, key, size)
+    return BuildJob(name, part.graph, interface, key, size)

@@ -46,7 +46,7 @@ USUAL_AUDIO_S = 4
 USUAL_SENTENCE_TOKENS = 24
 USUAL_CODES = 48
 """A piece of a stream with its context on both sides."""
-FEWEST_FRAMES = 7
+MIN_FRAMES = 7
 """Frames of the filter bank under one encoder step."""
 
 
@@ -255,7 +255,7 @@ def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str,
 def _audio_lengths(facts: ModelFacts, limits: Limits) -> dict[str, _Lengths]:
     """A whole clip has no past; a piece sees as many steps of it as the attention reaches back."""
     audio = facts.audio
-    frames = max(int(limits.audio_s * 1000 / audio.frame_shift_ms), FEWEST_FRAMES)
+    frames = max(int(limits.audio_s * 1000 / audio.frame_shift_ms), MIN_FRAMES)
     steps = audio.encoder_steps(frames)
     seen = min(audio.left_chunks * audio.chunk_size, steps) if audio.left_chunks >= 0 else steps
     past = seen if audio.chunk_size > 0 else 0  # with full attention nothing is settled before the end
@@ -263,7 +263,7 @@ def _audio_lengths(facts: ModelFacts, limits: Limits) -> dict[str, _Lengths]:
 
     def lengths(usual: int, most: int, usual_past: int) -> _Lengths:
         return {
-            "frames": (FEWEST_FRAMES, min(usual, most), most),
+            "frames": (MIN_FRAMES, min(usual, most), most),
             "past": (0, usual_past, past),
             "carried": (0, carried if usual_past else 0, carried),
             "opening": (0, 0 if usual_past else 1, 1),

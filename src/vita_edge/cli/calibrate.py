@@ -116,7 +116,7 @@ def _print(report: CalibrationReport, output: Path, cost: dict[str, Any]) -> Non
             (
                 f"{layer.component}: {layer.name}",
                 f"{layer.snr_db:.1f}" if layer.snr_db is not None else "",
-                layer.kept_as,
+                layer.stored_as,
                 layer.method or "",
                 f"{layer.smoothing:g}" if layer.smoothing else "",
                 f"{layer.minmax_db:.1f}" if layer.minmax_db is not None else "",

@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_live_options(parser: argparse.ArgumentParser) -> None:
     """Options of a live talk, the same for every command that holds one."""
     how = parser.add_argument_group("turns")
-    how.add_argument("--pause-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun")
+    how.add_argument(
+        "--speculation-delay-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun"
+    )
     how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a question")
     how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="voice that interrupts a reply")
     how.add_argument("--no-speculation", action="store_true", help="begin answers at the end of a question only")
@@ -82,11 +84,11 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
 
     return LiveOptions(
         times=TurnTimes(
-            pause_ms=arguments.pause_ms,
+            speculation_delay_ms=arguments.speculation_delay_ms,
             endpoint_ms=arguments.endpoint_ms,
             barge_in_ms=arguments.barge_in_ms,
             speculate=not arguments.no_speculation,
-            hears_over_speech=not half_duplex,
+            full_duplex=not half_duplex,
         ),
         order=arguments.order,
         frames=arguments.frames,
@@ -102,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime.audio_io.portaudio import choose
     from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
     from vita_edge.runtime.metrics.perfetto_trace import Trace
-    from vita_edge.runtime.metrics.turn_log import Journal
+    from vita_edge.runtime.metrics.turn_log import TurnLog
     from vita_edge.runtime.metrics.turn_metrics import TurnReports
     from vita_edge.runtime.session.live_session import LiveTalk
 
@@ -116,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         view = _view(arguments, stack)
         takers: list[Callable[[TurnReport], None]] = [reports.append, view.report]
         if arguments.log:
-            takers.append(stack.enter_context(Journal(arguments.log, _complain)))
+            takers.append(stack.enter_context(TurnLog(arguments.log, _complain)))
         if arguments.trace and not arguments.trace.parent.is_dir():
             raise Misuse(f"There is no folder {arguments.trace.parent}.", why="The trace goes there.", fix="Create it.")
         trace = Trace()

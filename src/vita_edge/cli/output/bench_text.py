@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vita_edge.runtime.metrics.bench_result import MEASURES, Rehearsed, RehearsedTurn, summaries, turn_at
+from vita_edge.runtime.metrics.bench_result import MEASURES, BenchResult, BenchTurn, summaries, turn_at
 from vita_edge.runtime.metrics.compare_runs import changes, different_conditions
 from vita_edge.runtime.metrics.latency_breakdown import CAUSES, largest_saving, wait_parts
 from vita_edge.runtime.metrics.waterfall import GROUPS, conditions
@@ -22,7 +22,7 @@ FEW = 20
 """Turns below which no turn is beyond the p95."""
 
 
-def bench_text(run: Rehearsed) -> str:
+def bench_text(run: BenchResult) -> str:
     """Conditions, figures with their n, the median turn, and the largest saving left."""
     groups = [(on, turns) for on in (True, False) if (turns := run.group(on))]
     lines = [*(line for line in conditions(run) if line), *_asked(run), "", _figures(groups)]
@@ -52,7 +52,7 @@ def bench_text(run: Rehearsed) -> str:
     return "\n".join(lines)
 
 
-def comparison_facts(before: Rehearsed, after: Rehearsed) -> dict[str, Any]:
+def comparison_facts(before: BenchResult, after: BenchResult) -> dict[str, Any]:
     """What `--compare --json` prints."""
     found = {}
     for on, name in ((True, "on"), (False, "off")):
@@ -76,7 +76,7 @@ def comparison_text(facts: dict[str, Any], names: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
-def _asked(run: Rehearsed) -> Iterator[str]:
+def _asked(run: BenchResult) -> Iterator[str]:
     counts = Counter(turn.speculation for turn in run.turns)
     told = ", ".join(f"{_count(counts[on], 'turn')} with {GROUPS[on]}" for on in (True, False) if counts[on])
     questions = _count(len(run.settings["questions"]), "question")
@@ -86,7 +86,7 @@ def _asked(run: Rehearsed) -> Iterator[str]:
         yield "left out: " + ", ".join(f"{count} {why}" for why, count in run.left_out.items())
 
 
-def _figures(groups: Sequence[tuple[bool, Sequence[RehearsedTurn]]]) -> str:
+def _figures(groups: Sequence[tuple[bool, Sequence[BenchTurn]]]) -> str:
     head = ["", ""]
     for on, _ in groups:
         head += [f"{'on' if on else 'off'}: p50" if len(groups) > 1 else "p50", "p95", "n"]
@@ -103,7 +103,7 @@ def _figures(groups: Sequence[tuple[bool, Sequence[RehearsedTurn]]]) -> str:
     return table(rows, left=2)
 
 
-def _against(groups: Sequence[tuple[bool, Sequence[RehearsedTurn]]], *, history: bool) -> list[str]:
+def _against(groups: Sequence[tuple[bool, Sequence[BenchTurn]]], *, history: bool) -> list[str]:
     """The wait against the length of the question, or against what was said before it; nothing if all are alike."""
     rows = []
     for on, turns in groups:
@@ -120,19 +120,19 @@ def _against(groups: Sequence[tuple[bool, Sequence[RehearsedTurn]]], *, history:
     return ["", table([("p50 of each", what, *AGAINST.values(), "n"), *rows], left=2)]
 
 
-def _by_question(turns: Sequence[RehearsedTurn]) -> list[Sequence[RehearsedTurn]]:
+def _by_question(turns: Sequence[BenchTurn]) -> list[Sequence[BenchTurn]]:
     """Turns of one question each, the shortest first."""
     names = dict.fromkeys(turn.question for turn in sorted(turns, key=lambda turn: turn.report.speech_s))
     return [[turn for turn in turns if turn.question == name] for name in names]
 
 
-def _thirds(turns: Sequence[RehearsedTurn]) -> list[Sequence[RehearsedTurn]]:
+def _thirds(turns: Sequence[BenchTurn]) -> list[Sequence[BenchTurn]]:
     """The first, the middle and the last third of a conversation."""
     third = len(turns) // 3
     return [turns[:third], turns[third : len(turns) - third], turns[len(turns) - third :]] if third else [turns]
 
 
-def _changes(before: Sequence[RehearsedTurn], after: Sequence[RehearsedTurn]) -> list[dict[str, Any]]:
+def _changes(before: Sequence[BenchTurn], after: Sequence[BenchTurn]) -> list[dict[str, Any]]:
     facts = []
     for change in changes(before, after):
         of = change.difference
@@ -141,7 +141,7 @@ def _changes(before: Sequence[RehearsedTurn], after: Sequence[RehearsedTurn]) ->
                 "measure": change.measure,
                 "before": change.before,
                 "after": change.after,
-                **{name: value for name, value in dataclasses.asdict(of).items() if name != "least_chance"},
+                **{name: value for name, value in dataclasses.asdict(of).items() if name != "min_chance"},
                 "n": list(of.n),
                 "verdict": change.verdict,
             }
