@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -195,7 +195,8 @@ def _whole_checks(
     same = next((i for i, (a, b) in enumerate(zip(chosen, tokens)) if a != b), len(tokens))
     upto = min(same + 1, len(tokens), len(steps))
     yield judge.close(f"{name}.logits", np.stack(ours[:upto]), steps[:upto], "whole")
-    yield _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
+    check = _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
+    yield replace(check, agreement=None)  # behind the first difference the paths are different ones
     if stopped is not None and same == len(tokens):
         end = next((i + 1 for i, token in enumerate(chosen) if token == bundle.model.tokens.im_end), len(chosen))
         others = {*bundle.model.tokens.stop} - {bundle.model.tokens.im_start}

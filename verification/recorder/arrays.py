@@ -34,6 +34,8 @@ class RecordedArrays:
 
     def __init__(self, how: str, max_bytes: int = MAX_BYTES) -> None:
         self.how = how
+        self.source: dict[str, Any] = {}
+        """What is known about the weights and about what ran them."""
         self._room_bytes = max_bytes
         self.files: dict[str, dict[str, NDArray[Any]]] = {}
         self.notes: dict[str, dict[str, Any]] = {}
@@ -66,6 +68,7 @@ class RecordedArrays:
     def manifest(self) -> dict[str, Any]:
         return {
             "produced": self.how,
+            "source": self.source,
             "arrays": [self._entry(file, name) for file, arrays in self.files.items() for name in arrays],
         }
 

@@ -25,7 +25,15 @@ MAX_FILES = 24
 """Of each kind; every one is computed by the reference."""
 SENTENCES = {"english": "It looks like a simple drawing.", "chinese": "这是一张简单的图画。"}
 QUESTION, ABOUT_PICTURE = "Hello, how are you today?", "What do you see in this image?"
-TEXTS = ("Hello, world!", "你好，世界！", "☞你好", "☜ Hi", "a  b\n\nc\t d", "3.14159 and 2024年", "it's we're I'LL")
+TEXTS: tuple[str, ...] = (
+    "Hello, world!",
+    "你好，世界！",
+    "☞你好",
+    "☜ Hi",
+    "a  b\n\nc\t d",
+    "3.14159 and 2024年",
+    "it's we're I'LL",
+)
 TEXTS += ("<|im_start|>user\nhi<|im_end|>\n", "café cafe\u0301", "🙂 emoji", "", " ", "\n", "<image>", "1,234,567.89%")
 
 
