@@ -31,6 +31,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[export,video,live,bench,test]'
 	$(BIN)/python -m pip install --quiet 'tensorrt-rtx>=1.7' || echo "tests of what TensorRT compiles are left out"
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0+cpu' || echo "tests against the PyTorch reference are left out"
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

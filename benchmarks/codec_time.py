@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 
 
 def main() -> None:

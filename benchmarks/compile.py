@@ -22,9 +22,9 @@ from typing import Any
 import onnx
 from kernels import Refused, compile_graph
 
-from vita_edge.engines.bundle import COMPONENTS, Bundle
-from vita_edge.engines.graph_inputs import graph_interface
-from vita_edge.engines.tensorrt.profiles import Limits, axis_lengths, fixed_lengths
+from vita_edge.engines.bundle.format import COMPONENTS, Bundle
+from vita_edge.engines.onnxruntime.graph_inputs import graph_interface
+from vita_edge.engines.tensorrt.build.profiles import Limits, axis_lengths, fixed_lengths
 
 
 def report(bundle_path: Path, name: str, device: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How far the weights that `vita-edge plan` counts are from those that export would write, for every target.
+"""How far the weights that `vita-edge estimate` counts are from those that export would write, for every target.
 
     vita-edge practice CHECKPOINT --size half
     python benchmarks/counted_bytes.py CHECKPOINT
@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vita_edge.engines.kept import kept
+from vita_edge.estimate.weight_bits import weight_bits
 from vita_edge.export.bundle import _graphs  # what an export writes, without writing it
-from vita_edge.export.checkpoint import Checkpoint
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
 from vita_edge.export.facts import model_facts
-from vita_edge.export.precision import PRECISIONS, TARGETS, precision_plan
+from vita_edge.export.weights.precision import PRECISIONS, TARGETS, precision_plan
 from vita_edge.export.work import model_work
 
 
@@ -30,7 +30,7 @@ def main() -> None:
         for precision in PRECISIONS:
             graphs = _graphs(checkpoint, vocabulary, precision_plan(precision, target=target))
             backend = "onnxruntime-cpu" if target == "onnxruntime" else "tensorrt"
-            counted = kept(backend, precision).weights(work)
+            counted = weight_bits(backend, precision).weights(work)
             written = sum(graph.nbytes for graph in graphs)
             errors = ", ".join(f"{graph.name} {counted[graph.name] / graph.nbytes - 1:+.1%}" for graph in graphs)
             whole = sum(counted.values())

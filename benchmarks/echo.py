@@ -1,7 +1,7 @@
 """How much of the assistant's own voice is left in what it hears, and whether it still hears somebody else.
 
-A simulated room (``runtime/live/room.py``) feeds the speaker back into the microphone at a known level. The far end is
-speech of espeak-ng, or replies of a bundle of random weights. Printed for each level:
+A simulated room (``runtime/simulation/room.py``) feeds the speaker back into the microphone at a known level. The far
+end is speech of espeak-ng, or replies of a bundle of random weights. Printed for each level:
 
 - ERLE: level of the echo in the microphone against what is left of it, after the first second;
 - peak: of what is left, in dB of full scale;
@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 import vita_edge
 from vita_edge.runtime import Assistant, Options, Turn
-from vita_edge.runtime.live.audio import BLOCK, MICROPHONE_RATE_HZ, AudioBlock
-from vita_edge.runtime.live.echo import CancelsEcho, EchoCanceller, Headphones
-from vita_edge.runtime.live.room import Room
-from vita_edge.runtime.live.vad import STEP, VoiceDetector
-from vita_edge.runtime.sound import Sound, read_sound, resample
+from vita_edge.runtime.audio_io.device_protocols import BLOCK, MICROPHONE_RATE_HZ, AudioBlock
+from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho, EchoCanceller, Headphones
+from vita_edge.runtime.audio_io.sound import Sound, read_sound, resample
+from vita_edge.runtime.simulation.room import Room
+from vita_edge.runtime.turns.silero_vad import STEP, VoiceDetector
 
 RATE = 24_000
 SENTENCES = (

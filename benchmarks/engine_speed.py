@@ -24,7 +24,7 @@ from vita_edge.engines.errors import VitaEdgeError
 from vita_edge.engines.machine import machine_facts
 from vita_edge.engines.memory import peak_memory
 from vita_edge.runtime import Assistant, Options, Turn, demo_folder, read_sound
-from vita_edge.runtime.sampling import make_sampler, make_speech_sampler
+from vita_edge.runtime.decoding.sampling import make_sampler, make_speech_sampler
 
 PROMPTS = (300, 1500)
 STEPS, CODES = 64, 100

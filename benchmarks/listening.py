@@ -17,10 +17,10 @@ from statistics import median
 
 import numpy as np
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.session import Session
-from vita_edge.runtime.audio_frontend import AudioFrontEnd
-from vita_edge.runtime.clip_encoder import ClipEncoder
+from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
+from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
 
 RATE_HZ, BLOCK, RUNS = 16000, 320, 5
 

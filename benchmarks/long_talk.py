@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant, demo_folder, read_sound
-from vita_edge.runtime.live.happenings import (
+from vita_edge.runtime.events.session_events import (
     FirstPcm,
     FirstSound,
     Happening,
@@ -27,10 +27,10 @@ from vita_edge.runtime.live.happenings import (
     TurnEnded,
     TurnForgotten,
 )
-from vita_edge.runtime.live.lockstep import Lockstep
-from vita_edge.runtime.live.options import LiveOptions
-from vita_edge.runtime.live.room import Room
-from vita_edge.runtime.live.talk import LiveTalk
+from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.session.live_session import LiveTalk
+from vita_edge.runtime.simulation.lockstep import Lockstep
+from vita_edge.runtime.simulation.room import Room
 
 PAGE_KIB = 4
 

@@ -34,15 +34,15 @@ from typing import Any
 import numpy as np
 from precision import bits_per_weight
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.checkpoint import Checkpoint
-from vita_edge.export.practice import write_checkpoint
-from vita_edge.export.practice_presets import preset
-from vita_edge.export.precision import precision_plan
-from vita_edge.export.safetensors_file import write_safetensors
-from vita_edge.export.tensor import LazyTensor, StreamedTensor
-from vita_edge.runtime.language_model import LanguageModel
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
+from vita_edge.export.checkpoint.safetensors_file import write_safetensors
+from vita_edge.export.checkpoint.tensor import LazyTensor, StreamedTensor
+from vita_edge.export.practice.presets import preset
+from vita_edge.export.practice.write_practice import write_checkpoint
+from vita_edge.export.weights.precision import precision_plan
+from vita_edge.runtime.decoding.language_model import LanguageModel
 
 
 class Ours:

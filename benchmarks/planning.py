@@ -1,4 +1,4 @@
-"""How far `vita-edge plan` is off on this machine: stages of a turn, predicted and measured, in turn with the kernels.
+"""How far `vita-edge estimate` is off on this machine: stages of a turn, predicted and measured in alternation.
 
     python benchmarks/planning.py BUNDLE [--rounds 9] [--opening thorough] [--json FILE]
 
@@ -18,17 +18,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from vita_edge.engines.calls import Calls
-from vita_edge.engines.device import Device, read_devices
-from vita_edge.engines.kept import kept
-from vita_edge.engines.roofline import Call, time_of
-from vita_edge.engines.turn_estimate import FIRST_PIECE
-from vita_edge.export import machine_peaks
+from vita_edge.estimate import machine_peaks
+from vita_edge.estimate.device_file import Device, read_devices
+from vita_edge.estimate.graph_calls import Calls
+from vita_edge.estimate.roofline import Call, time_of
+from vita_edge.estimate.turn_estimate import FIRST_PIECE
+from vita_edge.estimate.weight_bits import weight_bits
 from vita_edge.runtime import Assistant
-from vita_edge.runtime.clip_encoder import piece_feeds
+from vita_edge.runtime.encoders.streaming_audio_encoder import piece_feeds
 
 STEPS, REST, TOKENS, PROMPT, PAST, CONTEXT = 12, 20, 10, 300, 64, 1024
-"""Encoder steps, unread positions and tokens of the first clause, as `vita-edge plan` takes them; a prompt."""
+"""Encoder steps, unread positions and tokens of the first clause, as `vita-edge estimate` takes them; a prompt."""
 
 
 def stages(assistant: Assistant) -> dict[str, Callable[[], float]]:
@@ -73,7 +73,7 @@ def predictions(assistant: Assistant, device: Device) -> list[tuple[float, str]]
     bundle = assistant.bundle
     if bundle.work is None:
         raise SystemExit("export the checkpoint again: this bundle does not say its work")
-    form = kept("onnxruntime-cpu", bundle.precision)
+    form = weight_bits("onnxruntime-cpu", bundle.precision)
     calls = Calls(bundle.work, form, device.target, CONTEXT)
     prefix = TOKENS * bundle.work.vectors_per_token + 1
     first = FIRST_PIECE + bundle.work.codec_right

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.export.bundle import export_bundle
-from vita_edge.export.formats import Float32
-from vita_edge.export.precision import PrecisionPlan, precision_plan
-from vita_edge.runtime.language_model import LanguageModel
+from vita_edge.export.weights.formats import Float32
+from vita_edge.export.weights.precision import PrecisionPlan, precision_plan
+from vita_edge.runtime.decoding.language_model import LanguageModel
 
 
 def plans(names: list[str]) -> dict[str, PrecisionPlan]:

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant, Sound, demo_folder, read_sound
-from vita_edge.runtime.live.cues import TurnTimes
-from vita_edge.runtime.live.echo import CancelsEcho, EchoCanceller, Headphones
-from vita_edge.runtime.live.happenings import FirstSound, Happening, Interrupted, TalkState, TalkStateChanged
-from vita_edge.runtime.live.lockstep import Lockstep
-from vita_edge.runtime.live.options import LiveOptions
-from vita_edge.runtime.live.room import Room
-from vita_edge.runtime.live.talk import LiveTalk
-from vita_edge.runtime.sound import resample
-from vita_edge.runtime.spoken_text import Clause
+from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho, EchoCanceller, Headphones
+from vita_edge.runtime.audio_io.sound import resample
+from vita_edge.runtime.events.session_events import FirstSound, Happening, Interrupted, TalkState, TalkStateChanged
+from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.session.live_session import LiveTalk
+from vita_edge.runtime.simulation.lockstep import Lockstep
+from vita_edge.runtime.simulation.room import Room
+from vita_edge.runtime.text.clause_cutter import Clause
+from vita_edge.runtime.turns.turn_events import TurnTimes
 
 MODES = ("cancel", "half-duplex", "nothing")
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "tiny-a" / "data" / "inputs"
@@ -86,7 +86,7 @@ def false_interruptions(
     After an interruption the talk goes on as it would: what was heard is answered, with the next seconds of speech.
     """
     canceller: CancelsEcho = EchoCanceller() if mode == "cancel" else Headphones()
-    options = LiveOptions(max_new_tokens=4, times=TurnTimes(hears_over_speech=mode != "half-duplex"))
+    options = LiveOptions(max_new_tokens=4, times=TurnTimes(full_duplex=mode != "half-duplex"))
     watch, room = Watch(), Room(echo_db=echo_db, noise_dbfs=-65.0, start_s=0.0)
     voice, reader = assistant.voice, ReadAloud(speech, assistant.bundle.model.codec.samples_per_code)
     assistant.voice = reader  # type: ignore[assignment]

@@ -16,9 +16,9 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-from vita_edge.engines.bundle import Bundle
-from vita_edge.runtime.language_model import LanguageModel
-from vita_edge.runtime.sampling import make_sampler
+from vita_edge.engines.bundle.format import Bundle
+from vita_edge.runtime.decoding.language_model import LanguageModel
+from vita_edge.runtime.decoding.sampling import make_sampler
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vita_edge.engines.bundle import COMPONENTS, MANIFEST, Bundle, sha256_of
+from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
+from vita_edge.engines.bundle.format import COMPONENTS, MANIFEST, Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
-from vita_edge.engines.whole_folder import free_place, whole_folder
 
 from .choices import Choices
 from .component import asked_bits, calibrate_component
@@ -211,7 +211,7 @@ def _write_manifest(
 ) -> None:
     """What is true of the bundle now; ``known`` are bytes and checksums of files that were copied."""
     for name in names:
-        kept = {layer.kept_as.split()[0] for layer in report.layers if layer.component == name}
+        kept = {layer.stored_as.split()[0] for layer in report.layers if layer.component == name}
         if narrow := [precision for precision in NARROW if precision in kept]:
             manifest["components"][name]["precision"] = narrow[0]
     everywhere = {part["precision"] for part in manifest["components"].values()}

@@ -19,7 +19,7 @@ from .ranges import Observed, Range, own_range
 from .report import LayerReport, StageReport
 from .rewrite import Rewrite
 from .trial import Measured, best_trial, columns_of, layer_snr_db, with_rounded_outputs
-from .walk import kept_outputs, together, walk
+from .walk import stored_outputs, together, walk
 from .weight_scales import (
     Blocked,
     BlockGrid,
@@ -68,10 +68,10 @@ class ComponentCalibration:
         choices: Choices,
         target: str,
         folder: Path,
-        least_db: float = -math.inf,
+        min_db: float = -math.inf,
     ) -> None:
         self._name, self._graph, self._feeds, self._choices = name, graph, feeds, choices
-        self._least_db = least_db
+        self._min_db = min_db
         self._packed = target == "onnxruntime"
         self._alone = choices.weights_alone(name)
         self._rewrite = Rewrite(graph, folder)
@@ -92,7 +92,7 @@ class ComponentCalibration:
     def run(self, raw: Sequence[Sample], *, threads: int, progress: Callable[[int, int], object]) -> StageReport:
         """Quantise and write; ``raw`` are the samples as they were recorded, for their digest."""
         self._graph.head_step = head_step(self._graph, self._feeds)
-        exact, keepers = kept_outputs(self._graph.outputs, len(self._feeds))
+        exact, keepers = stored_outputs(self._graph.outputs, len(self._feeds))
         seen = {group.x: self._observed(group) for group in self._groups}
         watched = together(seen, self._outputs, keepers)
         waiting = list(self._groups)
@@ -153,7 +153,7 @@ class ComponentCalibration:
                 self._rewrite.values(name, self._graph.array(name).astype(np.float32) / found.factor)
 
     def _bears(self, snr_db: float, bits: int) -> bool:
-        return snr_db >= self._least_db and self._choices.keeps(snr_db, bits)
+        return snr_db >= self._min_db and self._choices.keeps(snr_db, bits)
 
     def _output(self, layer: Layer) -> str:
         return str(self._graph.nodes[layer.node].output[0])
@@ -236,20 +236,20 @@ class ComponentCalibration:
     def _report(
         self,
         layer: Layer,
-        kept_as: str | None,
+        stored_as: str | None,
         seen: Observed,
         snr: float | None,
         found: Measured | None = None,
         k: int = 0,
     ) -> None:
-        self._wider += kept_as is None or not kept_as.startswith(f"int{self._bits[layer]}")
+        self._wider += stored_as is None or not stored_as.startswith(f"int{self._bits[layer]}")
         self.layers.append(
             LayerReport(
                 component=self._name,
                 name=layer.name,
                 kind=layer.kind,
                 snr_db=snr,
-                kept_as=kept_as or self._graph.array(layer.weight).dtype.name,
+                stored_as=stored_as or self._graph.array(layer.weight).dtype.name,
                 method=found.range.method if found else None,
                 limit=found.range.limit if found else None,
                 amax=seen.amax if math.isfinite(seen.amax) else None,
@@ -270,7 +270,7 @@ class ComponentCalibration:
             feeds=feeds,
             same_choice=judge.same_choice,
             target_db=self._choices.target_db(self._name),
-            least_db=self._least_db if math.isfinite(self._least_db) else None,
+            min_db=self._min_db if math.isfinite(self._min_db) else None,
         )
 
 
@@ -297,7 +297,9 @@ def calibrate_component(
             stage = one.run(raw, threads=threads, progress=progress)
         finally:
             one.close()
-        rounded = [layer.snr_db for layer in one.layers if layer.kept_as.startswith("int") and layer.snr_db is not None]
+        rounded = [
+            layer.snr_db for layer in one.layers if layer.stored_as.startswith("int") and layer.snr_db is not None
+        ]
         if stage.reached or not rounded:
             break
         least = math.nextafter(sorted(rounded)[len(rounded) // 4], math.inf)

@@ -63,7 +63,7 @@ class ComponentGraph:
         return [_spec(value) for value in self.graph.input]
 
     @property
-    def outputs_told(self) -> list[TensorSpec]:
+    def reported_outputs(self) -> list[TensorSpec]:
         """All that the graph hands out."""
         return [_spec(value) for value in self.graph.output]
 

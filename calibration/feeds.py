@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from vita_edge.engines.bundle import Bundle
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
-from vita_edge.engines.recording import FEEDS_FORMAT, FEEDS_VERSION, model_identity
+from vita_edge.engines.feed_recorder import FEEDS_FORMAT, FEEDS_VERSION, model_identity
 from vita_edge.engines.tensors import Array, TensorSpec
 
 __all__ = ["PREFIX", "Feeds", "Sample", "whole_feeds"]

@@ -11,7 +11,7 @@ from vita_edge.engines.tensors import Array
 from .component_graph import ComponentGraph
 from .feeds import Sample
 from .trial import snr_db
-from .walk import Watcher, kept_outputs, walk
+from .walk import Watcher, stored_outputs, walk
 
 __all__ = ["Judge", "head_step", "judged"]
 
@@ -21,7 +21,7 @@ LOGITS = 1 << 27
 
 def head_step(graph: ComponentGraph, feeds: Sequence[Sample]) -> int:
     """1 where the logits of all positions can be kept; else every how many-th position they are computed at."""
-    widths = [spec.axes[-1] for spec in graph.outputs_told if spec.name == "logits"]
+    widths = [spec.axes[-1] for spec in graph.reported_outputs if spec.name == "logits"]
     if not widths or not isinstance(widths[0], int):
         return 1
     rows = sum(sample[name].shape[1] for sample in feeds for name in ("inputs_embeds", "code") if name in sample)
@@ -69,7 +69,7 @@ def judged(
     """Run ``original`` over ``feeds``, and each of ``others`` over feeds of its own that stand for the same samples."""
     step = head_step(original, feeds)
     original.head_step = step
-    exact, keepers = kept_outputs(original.outputs, len(feeds))
+    exact, keepers = stored_outputs(original.outputs, len(feeds))
     for _ in walk(original, feeds, keepers, threads=threads):
         pass
     judges = []

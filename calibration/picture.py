@@ -27,7 +27,7 @@ def picture_png(report: CalibrationReport) -> bytes:
     for axis, component in zip(axes, components):
         layers = [layer for layer in report.layers if layer.component == component]
         levels = [layer.snr_db or 0 for layer in layers]
-        axis.bar(range(len(layers)), levels, color=[COLOURS.get(layer.kept_as, WIDE) for layer in layers])
+        axis.bar(range(len(layers)), levels, color=[COLOURS.get(layer.stored_as, WIDE) for layer in layers])
         plain = [(i, layer.minmax_db) for i, layer in enumerate(layers) if layer.minmax_db is not None]
         if plain:
             axis.plot(*zip(*plain), "_", color="black", label="min-max alone")

@@ -20,7 +20,7 @@ class LayerReport:
     snr_db: float | None
     """Of its output as quantised; of a layer that stays wide, what quantising it would have given. None where all
     that it read was zero, or some was no number: it stays wide."""
-    kept_as: str
+    stored_as: str
     """``int8`` with ``int8 activations``, or as a weight alone: ``int8 weight``, ``int4 weight``; else its own type."""
     method: str | None = None
     """How the range of its activations was found."""
@@ -52,7 +52,7 @@ class StageReport:
     """Of a decoder: part of the positions at which the most likely token is the same."""
     target_db: float | None = None
     """Signal to noise that was to be reached."""
-    least_db: float | None = None
+    min_db: float | None = None
     """Layers with less were given back to come nearer to it; None where none had to be."""
 
     @property

@@ -16,7 +16,7 @@ from vita_edge.engines.tensors import Array
 from .component_graph import ComponentGraph, Segment
 from .feeds import Sample
 
-__all__ = ["Watcher", "kept_outputs", "run_graph", "together", "walk"]
+__all__ = ["Watcher", "run_graph", "stored_outputs", "together", "walk"]
 
 Watcher = Callable[[Array, int], None]
 """Called with a tensor of a sample, and the number of the sample."""
@@ -58,13 +58,13 @@ def walk(
 
 def run_graph(graph: ComponentGraph, feeds: Sequence[Sample], *, threads: int = 0) -> list[Sample]:
     """Outputs of the graph for every sample."""
-    outputs, keepers = kept_outputs(graph.outputs, len(feeds))
+    outputs, keepers = stored_outputs(graph.outputs, len(feeds))
     for _ in walk(graph, feeds, keepers, threads=threads):
         pass
     return outputs
 
 
-def kept_outputs(names: Sequence[str], samples: int) -> tuple[list[Sample], dict[str, Watcher]]:
+def stored_outputs(names: Sequence[str], samples: int) -> tuple[list[Sample], dict[str, Watcher]]:
     """A place for tensors ``names`` of every sample, and the watchers that put them there."""
     kept: list[Sample] = [{} for _ in range(samples)]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .bundle import Bundle
+from .bundle.format import Bundle
 from .errors import Misuse
-from .onnx_cpu import OnnxCpuSession
+from .onnxruntime.cpu import OnnxCpuSession
 from .session import Session
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ BACKENDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class _Wish:
-    """How a graph is to be opened; see :class:`~vita_edge.engines.onnx_cpu.OnnxCpuSession`."""
+    """How a graph is to be opened; see :class:`~vita_edge.engines.onnxruntime.cpu.OnnxCpuSession`."""
 
     rearrange: bool
     taps: tuple[str, ...]
@@ -59,7 +59,7 @@ class Backend(ABC):
         taps: Iterable[str] = (),
         overrides: Mapping[str, int] | None = None,
     ) -> Session:
-        """Open a graph; see :class:`~vita_edge.engines.onnx_cpu.OnnxCpuSession` for the options.
+        """Open a graph; see :class:`~vita_edge.engines.onnxruntime.cpu.OnnxCpuSession` for the options.
 
         Raises:
             BadBundle: it cannot be read.
@@ -131,14 +131,14 @@ class _Cuda(Backend):
     name = "onnxruntime-cuda"
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        from .onnx_cuda import check_cuda_provider
+        from .onnxruntime.cuda import check_cuda_provider
 
         check_cuda_provider()
         self._bundle, self._threads = bundle, threads
         self._on_processor: dict[str, tuple[str, ...]] = {}
 
     def _open(self, component: str, wish: _Wish) -> Session:
-        from .onnx_cuda import OnnxCudaSession
+        from .onnxruntime.cuda import OnnxCudaSession
 
         graph = self._bundle.components[component].graph
         session = OnnxCudaSession(graph, threads=self._threads, taps=wish.taps, overrides=wish.overrides)
@@ -156,10 +156,10 @@ class _TensorRt(Backend):
     taps = False
 
     def __init__(self, bundle: Bundle, plans: Path | None) -> None:
+        from .tensorrt.buffer_layout import LANES
         from .tensorrt.cuda import Cuda
         from .tensorrt.device import find_device
         from .tensorrt.device_memory import Lane
-        from .tensorrt.memory_plan import LANES
 
         self._device = find_device()
         self._bundle, self._plans, self._cuda = bundle, plans, Cuda()
@@ -171,7 +171,7 @@ class _TensorRt(Backend):
             self._stack.callback(self._lanes[name].close)
 
     def _open(self, component: str, wish: _Wish) -> Session:
-        from .tensorrt.memory_plan import lane_of
+        from .tensorrt.buffer_layout import lane_of
         from .tensorrt.open_session import open_session
 
         if wish.taps or wish.overrides:

@@ -70,7 +70,7 @@ class Session(Protocol):
     def outputs(self) -> Mapping[str, TensorSpec]: ...
 
     @property
-    def most_tokens(self) -> int | None:
+    def max_tokens(self) -> int | None:
         """Positions of the largest cache that :meth:`new_cache` can make; None when memory alone is the limit."""
         ...
 

@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 
 from vita_edge import __version__
-from vita_edge.engines.bundle import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
+from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
+from vita_edge.engines.bundle.format import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.errors import Misuse
-from vita_edge.engines.whole_folder import free_place, whole_folder
 
-from .checkpoint import Checkpoint
+from .checkpoint.open_checkpoint import Checkpoint
+from .checkpoint.tensor import LazyTensor
 from .facts import model_facts
-from .graph import GraphBuilder
 from .graphs.audio import audio_graph
 from .graphs.codec import codec_graph
+from .graphs.graph_builder import GraphBuilder
 from .graphs.llm import llm_graph, llm_prefill_graph
 from .graphs.speech import speech_decoder_graph, speech_prefill_graph
 from .graphs.vision import vision_graph
-from .half import held_by_half
-from .precision import PrecisionPlan, precision_plan
 from .prompts import DEFAULT_PROMPTS
-from .tensor import LazyTensor
-from .weights import first_rows
+from .weights.half import held_by_half
+from .weights.precision import PrecisionPlan, precision_plan
+from .weights.weight import first_rows
 from .work import model_work
 
 __all__ = ["LICENCE_NOTICE", "ExportReport", "export_bundle"]
@@ -166,12 +166,12 @@ def export_bundle(
 def _graphs(checkpoint: Checkpoint, vocab_size: int, plan: PrecisionPlan) -> list[GraphBuilder]:
     """All components, weights not yet read."""
     graphs = [
-        vision_graph(checkpoint, plan.encoders, plan.dialect),
-        audio_graph(checkpoint, plan.encoders, plan.dialect),
-        llm_graph(checkpoint, vocab_size, plan.llm, plan.head, first=plan.llm_first, dialect=plan.dialect),
-        speech_prefill_graph(checkpoint, plan.encoders, plan.dialect),
-        speech_decoder_graph(checkpoint, plan.speech_decoder, plan.head, plan.dialect),
-        codec_graph(checkpoint, plan.dialect),
+        vision_graph(checkpoint, plan.encoders, plan.lowering),
+        audio_graph(checkpoint, plan.encoders, plan.lowering),
+        llm_graph(checkpoint, vocab_size, plan.llm, plan.head, first=plan.llm_first, lowering=plan.lowering),
+        speech_prefill_graph(checkpoint, plan.encoders, plan.lowering),
+        speech_decoder_graph(checkpoint, plan.speech_decoder, plan.head, plan.lowering),
+        codec_graph(checkpoint, plan.lowering),
     ]
     if tuple(graph.name for graph in graphs) != COMPONENTS:
         raise AssertionError("the graphs are not the components of a bundle")
@@ -192,7 +192,7 @@ def _stored(dtype: str) -> str:
 
 def _table_dtype(table: LazyTensor, rows: int, plan: PrecisionPlan) -> str:
     """The checkpoint's, but half precision for float32 where the plan keeps tables so and it holds the values."""
-    narrowed = table.dtype == "float32" and plan.dialect.stored == "float16" and held_by_half(first_rows(table, rows))
+    narrowed = table.dtype == "float32" and plan.lowering.stored == "float16" and held_by_half(first_rows(table, rows))
     return "float16" if narrowed else table.dtype
 
 

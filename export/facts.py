@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tokenizers import Tokenizer
 
-from vita_edge.engines.errors import BadCheckpoint
-from vita_edge.engines.facts import (
+from vita_edge.engines.bundle.facts import (
     AudioFacts,
     CodecFacts,
     LlmFacts,
@@ -14,10 +13,11 @@ from vita_edge.engines.facts import (
     TokenFacts,
     VisionFacts,
 )
+from vita_edge.engines.errors import BadCheckpoint
 
-from .checkpoint import Checkpoint
+from .checkpoint.open_checkpoint import Checkpoint
 from .receptive_field import receptive_field
-from .weights import padded_head_dim
+from .weights.weight import padded_head_dim
 
 __all__ = ["model_facts"]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from vita_edge.engines.work import DecoderShape, ModelWork, Part, Parts
+from vita_edge.engines.bundle.work import DecoderShape, ModelWork, Part, Parts
 
-from .config import AudioConfig, CheckpointConfig, CodecConfig, LlmConfig, SpeechConfig, VisionConfig
-from .layout import CODEC_WIDTH, GLOBAL_WIDTH
+from .checkpoint.config import AudioConfig, CheckpointConfig, CodecConfig, LlmConfig, SpeechConfig, VisionConfig
+from .checkpoint.layout import CODEC_WIDTH, GLOBAL_WIDTH
 from .receptive_field import receptive_field
-from .weights import padded_head_dim
+from .weights.weight import padded_head_dim
 
 __all__ = ["model_work"]
 
@@ -59,7 +59,7 @@ def model_work(config: CheckpointConfig, vocab_size: int | None = None) -> Model
         tokens_per_tile=(config.vision.grid // 2) ** 2,
         prompt_limit_tokens=min(llm.prompt_limit, llm.max_positions),
         context_tokens=llm.max_positions,
-        hears_ahead=config.audio.chunk_size > 0 and config.audio.adapter_kernel > 1,
+        streams_audio=config.audio.chunk_size > 0 and config.audio.adapter_kernel > 1,
     )
 
 

@@ -12,13 +12,13 @@ from vita_edge.engines.errors import (
     VitaEdgeError,
 )
 
-from .assistant import Assistant, demo_folder
-from .conversation import Conversation
-from .events import Event, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
-from .sound import Sound, read_sound, write_wav
-from .turn import Options, Turn
-from .video import live_positions, read_frames, sample_positions
-from .vision_frontend import read_image
+from .audio_io.sound import Sound, read_sound, write_wav
+from .encoders.video import live_positions, read_frames, sample_positions
+from .encoders.vision_frontend import read_image
+from .events.reply_events import Event, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
+from .session.assistant import Assistant, demo_folder
+from .session.conversation import Conversation
+from .session.turn import Options, Turn
 
 __all__ = [
     "Assistant",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spoil import linked_copy
-from vita_edge.engines.bundle import Bundle
+from support.spoil import linked_copy
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime import Assistant
 
 TESTS = Path(__file__).resolve().parent
@@ -56,7 +56,7 @@ def bundle_copy(spare_bundle: Path, tmp_path: Path) -> Path:
 def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny bundle of random weights, which talks until it is stopped."""
     from vita_edge.export.bundle import export_bundle
-    from vita_edge.export.practice import write_practice_checkpoint
+    from vita_edge.export.practice.write_practice import write_practice_checkpoint
 
     folder = tmp_path_factory.mktemp("random")
     write_practice_checkpoint(folder / "checkpoint", "tiny", seed=55)

@@ -1,8 +1,8 @@
 """Make the compact golden folder that travels in the repository: python tests/select_golden.py GOLDEN [-o FOLDER]
 
 Takes the checkpoint but for a file that no loader opens, and of the reference's arrays as many as a repository can
-carry. The conversations are not taken but computed anew by the numpy oracle, with the prompts of this project: the ids
-of a recorded prompt would spell out the prompt of the reference, which is not ours to hand on.
+carry. The conversations are not taken but computed anew by the PyTorch reference of this project, with its prompts: the
+ids of a recorded prompt would spell out the published prompt, which is not ours to hand on.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from oracle.golden import Golden
+from reference_plans import GOLDEN_PLAN
 from vita_edge.export.prompts import DEFAULT_PROMPTS
+from vita_edge.verification.recorder.record_reference import ReferenceRecorder
+from vita_edge.verification.reference import Reference
 
 HERE = Path(__file__).resolve().parent / "golden" / "tiny-a"
 LARGEST = 12_000_000
@@ -34,7 +37,7 @@ RECORDED = {
 NOT_LOADED = ("InternViT-300M-448px/model.safetensors",)
 """The shards hold the vision tower, and win."""
 COMPUTED = ("text", "image_text", "live1", "live2")
-"""Conversations that the oracle holds."""
+"""Conversations that are computed."""
 INPUTS = (
     "en_short.wav",
     "en_look.wav",
@@ -68,18 +71,19 @@ def select(golden: Path, target: Path) -> int:
             arrays[file] = {name: archive[name] for name in archive.files if name.startswith(beginnings)}
     entries = [entry for entry in manifest["arrays"] if entry["name"] in arrays[entry["file"]]]
 
-    oracle = Golden(golden / "checkpoint", data / "inputs", DEFAULT_PROMPTS, quick=False)
-    oracle.make_llm()
-    ours = {name: array for name, array in oracle.arrays["llm"].items() if name.split(".")[0] in COMPUTED}
-    entries += [e for e in oracle.manifest("")["arrays"] if e["file"] == "llm.npz" and e["name"] in ours]
+    plan = replace(GOLDEN_PLAN, conversations={name: GOLDEN_PLAN.conversations[name] for name in COMPUTED})
+    recorder = ReferenceRecorder(Reference(golden / "checkpoint", "float64"), data / "inputs", DEFAULT_PROMPTS, plan)
+    recorder.record_language()
+    ours = recorder.arrays.files["llm"]
+    entries += [e for e in recorder.arrays.manifest()["arrays"] if e["file"] == "llm.npz" and e["name"] in ours]
     arrays["llm.npz"] |= ours
     for file, chosen in arrays.items():
         np.savez_compressed(target / "data" / file, **chosen)
 
     cases, text, talk = (_read(data / f"{name}.json") for name in ("cases", "text", "e2e"))
-    conversations = {name: oracle.cases()["conversations"][name] for name in COMPUTED}
+    conversations = recorder.cases()["conversations"]
     sentences = {name: told for name, told in cases["speech"].items() if f"{name}.ids" in arrays["tts.npz"]}
-    history = f"$$FIRST_SENTENCE_MARK$${oracle.replies['live1']}"
+    history = f"$$FIRST_SENTENCE_MARK$${recorder.replies['live1']}"
     documents: dict[str, Any] = {
         "manifest": {**manifest, "selection": "tests/golden/README.md", "arrays": entries},
         "cases": {"conversations": conversations, "speech": sentences},

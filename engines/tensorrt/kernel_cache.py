@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.errors import OutputFailed
-from vita_edge.engines.whole_file import write_whole
+
+from ..bundle.atomic_file import write_whole
 
 __all__ = ["KernelCache"]
 

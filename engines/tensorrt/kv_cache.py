@@ -10,8 +10,8 @@ from vita_edge.engines.errors import ContextOverflow
 from vita_edge.engines.kv_length import KvLength, prefix_tokens, present
 from vita_edge.engines.tensors import Array, TensorSpec
 
+from .buffer_layout import cache_shape
 from .device_memory import Block, DeviceTensor, Lane, TensorRtOutputs
-from .memory_plan import cache_shape
 
 __all__ = ["GrowingTensorRtKvCache", "TensorRtKvCache"]
 

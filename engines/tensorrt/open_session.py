@@ -7,15 +7,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vita_edge.engines.bundle import Bundle
 from vita_edge.engines.errors import EngineUnavailable
 
+from ..bundle.format import Bundle
+from .build.refit import put_weights_in
 from .context import Engine
 from .device_memory import Lane
 from .kernel_cache import KernelCache
 from .library import find_library
-from .open_plan import open_plan
-from .refit import put_weights_in
+from .open_engine import open_plan
 from .session import TensorRtSession
 
 __all__ = ["open_session"]

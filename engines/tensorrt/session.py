@@ -8,17 +8,17 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from vita_edge.engines.dialects import dialect_of
 from vita_edge.engines.errors import EngineUnavailable
 from vita_edge.engines.kv_length import PAST, present
 from vita_edge.engines.session import GPU_ROWS, KvCache
 from vita_edge.engines.tensors import Array, TensorSpec, check_feeds
 
+from ..cache_layout import cache_layout_of
+from .buffer_layout import lay_out
 from .context import Context, Engine
 from .device_memory import DeviceTensor, Lane, Scratch, TensorRtOutputs
 from .kv_cache import GrowingTensorRtKvCache, TensorRtKvCache
-from .memory_plan import lay_out
-from .shape_choice import ProfileShapes, choose_profile, most_positions, pieces, step_profile
+from .shape_choice import ProfileShapes, choose_profile, max_positions, pieces, step_profile
 from .step import StepRun
 
 __all__ = ["TensorRtSession"]
@@ -60,8 +60,8 @@ class TensorRtSession:
         self._engine, self._profiles, self._lane, self._graphs = engine, tuple(profiles), lane, graphs
         self._capacity = capacity_tokens
         self._cache_specs = {name: spec for name, spec in inputs.items() if name.startswith(PAST)}
-        self._dialect = dialect_of(inputs)
-        hidden = {*self._cache_specs, *self._dialect.inputs} if self._cache_specs else set()
+        self._cache_layout = cache_layout_of(inputs)
+        hidden = {*self._cache_specs, *self._cache_layout.inputs} if self._cache_specs else set()
         self.inputs = {name: spec for name, spec in inputs.items() if name not in hidden}
         appended = {present(name) for name in self._cache_specs}
         self.outputs = {name: spec for name, spec in outputs.items() if name not in appended}
@@ -83,7 +83,7 @@ class TensorRtSession:
         self._open = True
 
     @property
-    def most_tokens(self) -> int | None:
+    def max_tokens(self) -> int | None:
         return self._capacity
 
     def infer(self, feeds: Mapping[str, Array], cache: KvCache | None = None) -> Mapping[str, Array]:
@@ -127,7 +127,7 @@ class TensorRtSession:
 
     @property
     def _in_place(self) -> bool:
-        return self._dialect.in_place
+        return self._cache_layout.in_place
 
     def _checked(self, cache: KvCache | None) -> TensorRtKvCache:
         if not isinstance(cache, TensorRtKvCache):
@@ -140,7 +140,7 @@ class TensorRtSession:
     def _append(self, feeds: Mapping[str, Array], cache: TensorRtKvCache) -> Mapping[str, Array]:
         tokens = feeds[self._first].shape[1]
         cache.check_room(tokens)
-        for piece in pieces(tokens, most_positions(self._profiles, self._first)):
+        for piece in pieces(tokens, max_positions(self._profiles, self._first)):
             part = {name: array[:, piece] for name, array in feeds.items()}
             count = part[self._first].shape[1]
             if count == 1 and self._step is not None:
@@ -149,11 +149,11 @@ class TensorRtSession:
                 self.without_graph = run.without_graph
                 self._ran(self._step)
             else:
-                lengths = self._dialect.length_arrays()
-                self._dialect.tell(lengths, cache.length_tokens, count)
-                if self._dialect.seen:
-                    reach = self._dialect.sees(cache.length_tokens + count, cache.built_tokens)
-                    lengths[self._dialect.seen] = np.zeros(reach, bool)
+                lengths = self._cache_layout.length_arrays()
+                self._cache_layout.tell(lengths, cache.length_tokens, count)
+                if self._cache_layout.seen:
+                    reach = self._cache_layout.sees(cache.length_tokens + count, cache.built_tokens)
+                    lengths[self._cache_layout.seen] = np.zeros(reach, bool)
                 pasts = cache.pasts()  # first: a rewound cache is moved together
                 presents = {present(name): tensor for name, tensor in cache.presents(count).items()}
                 result = self._run({**part, **lengths}, pasts, presents)
@@ -169,7 +169,7 @@ class TensorRtSession:
                 self.inputs,
                 self.outputs,
                 cache,
-                self._dialect,
+                self._cache_layout,
                 self._lane,
                 graphs=self._graphs,
             )

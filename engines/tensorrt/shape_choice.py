@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vita_edge.engines.errors import InferenceFailed
 
-__all__ = ["ProfileShapes", "choose_profile", "most_positions", "of_a_later_layer", "pieces", "step_profile"]
+__all__ = ["ProfileShapes", "choose_profile", "max_positions", "of_a_later_layer", "pieces", "step_profile"]
 
 Shape = tuple[int, ...]
 
@@ -21,7 +21,7 @@ class ShapeRange(Protocol):
 
 
 class ProfileShapes(Protocol):
-    """Smallest and largest shape of the inputs that vary (:class:`~vita_edge.engines.tensorrt.profiles.Profile`)."""
+    """Smallest and largest shape of the inputs that vary (:class:`.build.profiles.Profile`)."""
 
     @property
     def ranges(self) -> Mapping[str, ShapeRange]: ...
@@ -68,7 +68,7 @@ def step_profile(profiles: Sequence[ProfileShapes], first: str) -> int | None:
     return None
 
 
-def most_positions(profiles: Sequence[ProfileShapes], first: str) -> int:
+def max_positions(profiles: Sequence[ProfileShapes], first: str) -> int:
     """Positions of the input ``first`` that the largest profile takes."""
     return max((profile.ranges[first].max[1] for profile in profiles if first in profile.ranges), default=1)
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from vita_edge.engines.dialects import Dialect
 from vita_edge.engines.errors import VitaEdgeError
 from vita_edge.engines.kv_length import present
 from vita_edge.engines.tensors import Array, TensorSpec
 
+from ..cache_layout import CacheLayout
+from .buffer_layout import lay_out
 from .context import Context, Engine
 from .device_memory import Block, DeviceTensor, Lane, Mirror, TensorRtOutputs
 from .kv_cache import TensorRtKvCache
-from .memory_plan import lay_out
 
 __all__ = ["StepRun"]
 
@@ -50,12 +50,12 @@ class StepRun:
         inputs: Mapping[str, TensorSpec],
         outputs: Mapping[str, TensorSpec],
         cache: TensorRtKvCache,
-        dialect: Dialect,
+        cache_layout: CacheLayout,
         lane: Lane,
         *,
         graphs: bool = True,
     ) -> None:
-        self._lane, self._dialect = lane, dialect
+        self._lane, self._cache_layout = lane, cache_layout
         self._context: Context = engine.context(profile, lane, steps=True)
         self._steps = 0
         """With the activations at hand."""
@@ -64,7 +64,7 @@ class StepRun:
         self.without_graph = "" if graphs else "not wanted"
         """Why steps are not launched as a graph, if they are not."""
         shapes = {name: _single(spec) for name, spec in inputs.items()}
-        told = {name: (dtype, (1,)) for name, (dtype, _) in dialect.lengths.items()}
+        told = {name: (dtype, (1,)) for name, (dtype, _) in cache_layout.lengths.items()}
         feeds = [(name, spec.dtype, shapes[name]) for name, spec in inputs.items()]
         self._parts, nbytes = lay_out([*feeds, *((name, dtype, shape) for name, (dtype, shape) in told.items())])
         self._up = Mirror(lane.cuda, nbytes)
@@ -83,17 +83,17 @@ class StepRun:
             self._context.bind(name, tensor.address)
             self._context.bind(present(name), tensor.address)
         self._seen: Block | None = None
-        if dialect.seen:  # all of the cache, so that it is read where it lies; and the shapes of a graph are fixed
+        if cache_layout.seen:  # all of the cache, so that it is read where it lies; and the shapes of a graph are fixed
             self._seen = Block(lane.cuda, cache.built_tokens)
-            self._context.shape(dialect.seen, (cache.built_tokens,))
-            self._context.bind(dialect.seen, self._seen.address)
+            self._context.shape(cache_layout.seen, (cache.built_tokens,))
+            self._context.bind(cache_layout.seen, self._seen.address)
         self._bind_outputs(outputs)
 
     def run(self, feeds: Mapping[str, Array], length_tokens: int) -> TensorRtOutputs:
         """Append one position to ``length_tokens`` of them."""
         for name, array in feeds.items():
             self._feeds[name][...] = array
-        self._dialect.tell(self._told, length_tokens, 1)
+        self._cache_layout.tell(self._told, length_tokens, 1)
         if self._context.prepare():
             self._forget_graph()
             self._steps = 0

@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from model import Vita, new_model
-from vita_edge.export.layout import AUDIO, expected_tensors
-from vita_edge.export.practice_files import AUDIO_FOLDER, config_files
-from vita_edge.export.practice_weights import practice_tensor
-from vita_edge.export.safetensors_file import write_safetensors
-from vita_edge.export.tensor import StreamedTensor
-from vita_edge.export.torch_writer import write_torch_file
+from vita_edge.export.checkpoint.layout import AUDIO, expected_tensors
+from vita_edge.export.checkpoint.safetensors_file import write_safetensors
+from vita_edge.export.checkpoint.tensor import StreamedTensor
+from vita_edge.export.practice.files import AUDIO_FOLDER, config_files
+from vita_edge.export.practice.torch_writer import write_torch_file
+from vita_edge.export.practice.weights import practice_tensor
 from vocabulary import OUT
 
 __all__ = ["load_weights", "write"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from noises import babble
 from vita_edge.export.prompts import DEFAULT_PROMPTS
-from vita_edge.runtime.prompt import (
+from vita_edge.runtime.text.prompt import (
     AUDIO,
     IMAGE,
     PromptPart,
@@ -20,7 +20,7 @@ from vita_edge.runtime.prompt import (
     system_turn,
     user_turn,
 )
-from vita_edge.runtime.tokenizer import Tokenizer
+from vita_edge.runtime.text.tokenizer import Tokenizer
 from world import COLOURS, NUMBERS, PLACES, SHAPES, UNKNOWN, Asked, Scene, any_question, follow_up
 
 __all__ = ["Drawn", "Example", "Talk", "Writer", "draw_talk", "typed"]

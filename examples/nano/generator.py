@@ -9,8 +9,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
 from codes import CODES
-from vita_edge.export.config import CodecConfig
-from vita_edge.export.layout import CODEC_WIDTH, GLOBAL_WIDTH
+from vita_edge.export.checkpoint.config import CodecConfig
+from vita_edge.export.checkpoint.layout import CODEC_WIDTH, GLOBAL_WIDTH
 
 __all__ = ["CONFIG", "Generator", "release_tensors"]
 

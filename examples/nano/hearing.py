@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vita_edge.export.config import AudioConfig
+from vita_edge.export.checkpoint.config import AudioConfig
 
 __all__ = ["AudioEncoder"]
 

@@ -23,8 +23,8 @@ from pitch_phase import RATE_HZ
 from recogniser import Recogniser, word_errors, words
 from reply_voice import SMALL_TALK, SYNTHESISER_RATE_HZ, kind, say_reply
 from vita_edge.runtime import Assistant, write_wav
-from vita_edge.runtime.sampling import make_speech_sampler
-from vita_edge.runtime.spoken_text import Clause, ClauseCutter
+from vita_edge.runtime.decoding.sampling import make_speech_sampler
+from vita_edge.runtime.text.clause_cutter import Clause, ClauseCutter
 
 __all__ = ["spoken_by_bundle"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vita_edge.export.config import LlmConfig
+from vita_edge.export.checkpoint.config import LlmConfig
 
 __all__ = ["Attention", "Past", "Qwen2"]
 

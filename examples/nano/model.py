@@ -9,7 +9,7 @@ from hearing import AudioEncoder
 from language import Attention, Past, Qwen2
 from sizes import checkpoint_config
 from vision import VisionTower, merged
-from vita_edge.export.config import CheckpointConfig
+from vita_edge.export.checkpoint.config import CheckpointConfig
 from vocabulary import open_tokenizer, read_embeddings
 
 __all__ = ["Vita", "new_model"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocketsphinx import Decoder
 from pocketsphinx.lm import ArpaBoLM
 
-from vita_edge.runtime.sound import resample
+from vita_edge.runtime.audio_io.sound import resample
 
 __all__ = ["Recogniser", "word_errors", "words"]
 

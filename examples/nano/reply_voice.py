@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 import world
-from vita_edge.runtime.spoken_text import ClauseCutter
+from vita_edge.runtime.text.clause_cutter import ClauseCutter
 from vocabulary import OUT
 from world import random_scene
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vita_edge.export.config import AudioConfig, CheckpointConfig, LlmConfig, VisionConfig
-from vita_edge.export.practice_presets import preset
+from vita_edge.export.checkpoint.config import AudioConfig, CheckpointConfig, LlmConfig, VisionConfig
+from vita_edge.export.practice.presets import preset
 
 __all__ = ["HIDDEN", "checkpoint_config"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from vita_edge.runtime.sound import resample
+from vita_edge.runtime.audio_io.sound import resample
 
 __all__ = ["FOREIGN", "RATE_HZ", "Voice", "held_out_voice", "random_voice", "room", "say", "with_silence"]
 

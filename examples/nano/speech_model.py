@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from codes import CODES
-from vita_edge.export.config import SpeechConfig
+from vita_edge.export.checkpoint.config import SpeechConfig
 from vocabulary import HIDDEN
 
 __all__ = ["BOS", "CONFIG", "END", "PADDING", "SOS", "SpeechModel", "release_tensors"]

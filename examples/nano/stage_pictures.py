@@ -22,8 +22,8 @@ from drawing import draw
 from model import Vita, new_model
 from sizes import checkpoint_config
 from training import mixed, train
-from vita_edge.engines.facts import VisionFacts
-from vita_edge.runtime.vision_frontend import VisionFrontEnd
+from vita_edge.engines.bundle.facts import VisionFacts
+from vita_edge.runtime.encoders.vision_frontend import VisionFrontEnd
 from vocabulary import OUT, open_tokenizer
 from world import COLOURS, PLACES, SHAPES, Scene, Thing, random_scene
 

@@ -21,8 +21,8 @@ import numpy as np
 from noises import babble, music, noise
 from sizes import checkpoint_config
 from speaking import FOREIGN, Voice, room, say, with_silence
-from vita_edge.engines.facts import AudioFacts
-from vita_edge.runtime.audio_frontend import AudioFrontEnd
+from vita_edge.engines.bundle.facts import AudioFacts
+from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vocabulary import OUT
 from voices import LEFT_OUT, TRAINING, say_all
 from wording import widened

@@ -13,7 +13,7 @@ import numpy as np
 
 from sizes import HIDDEN
 from tokens import HANDS, tokenizer_files
-from vita_edge.runtime.tokenizer import Tokenizer
+from vita_edge.runtime.text.tokenizer import Tokenizer
 from world import all_answers
 
 __all__ = ["DEVIATION", "OUT", "open_tokenizer", "read_embeddings"]

@@ -17,10 +17,10 @@ import generator as codec_model
 import speech_model
 from codec import load_generator
 from speech_decoder import load_speech_model
-from vita_edge.export.practice_files import config_files
-from vita_edge.export.practice_presets import preset
-from vita_edge.export.tensor import StreamedTensor
-from vita_edge.export.torch_writer import StreamedTree, write_torch_file
+from vita_edge.export.checkpoint.tensor import StreamedTensor
+from vita_edge.export.practice.files import config_files
+from vita_edge.export.practice.presets import preset
+from vita_edge.export.practice.torch_writer import StreamedTree, write_torch_file
 from vocabulary import OUT
 
 __all__ = ["VOICE", "write_voice"]

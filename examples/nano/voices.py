@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import speaking
 from speaking import RATE_HZ
-from vita_edge.runtime.sound import resample
+from vita_edge.runtime.audio_io.sound import resample
 
 __all__ = ["LEFT_OUT", "TRAINING", "say_all"]
 

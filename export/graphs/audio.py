@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..checkpoint import Checkpoint
-from ..dialect import Dialect, EncoderHeads
-from ..formats import LinearFormat
-from ..graph import GraphBuilder, table
-from ..layout import AUDIO, CMVN
-from ..weights import as_is, computed
+from ..checkpoint.layout import AUDIO, CMVN
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import EncoderHeads, Lowering
+from ..weights.formats import LinearFormat
+from ..weights.weight import as_is, computed
 from .audio_piece import AudioPiece
+from .graph_builder import GraphBuilder, table
 
 __all__ = ["audio_graph"]
 
 
-def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect | None = None) -> GraphBuilder:
+def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, lowering: Lowering | None = None) -> GraphBuilder:
     """fbank float32 [1, frames, mel_bins] (raw: CMVN is inside) → audio_embeds float32 [1, audio_tokens, hidden].
 
     The clip is fed whole, or in pieces of whole attention chunks: each ``present.*`` of a piece is the ``past.*`` of
     the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on.
     """
     config, hidden, tensor = checkpoint.config.audio, checkpoint.config.llm.hidden_size, checkpoint.main
-    g = GraphBuilder("audio", linear, dialect=dialect)
+    g = GraphBuilder("audio", linear, lowering=lowering)
     fbank = g.input("fbank", "float32", [1, "frames", config.mel_bins])
 
     with g.scope("cmvn"):
@@ -111,7 +111,7 @@ def _attention(
     values = _linear(g, checkpoint, x, f"{source}.linear_v", "v")
     values = g.reshape(piece.with_past(values, layer, "value"), [0, 0, heads, head_dim])
     shape = EncoderHeads(heads, 2 * head_dim, head_dim, head_dim**-0.5)
-    mixed = g.dialect.attention(g, queries, keys, values, shape, visible)
+    mixed = g.lowering.attention(g, queries, keys, values, shape, visible)
     return _linear(g, checkpoint, mixed, f"{source}.linear_out", "out")
 
 
@@ -164,5 +164,5 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece)
         )
     else:
         y = _norm(g, checkpoint, y, "adpter.bn2", "norm", eps=1e-3)
-    y = g.dialect.gelu(g, y) if config.adapter_gelu else g.op("Relu", y)
+    y = g.lowering.gelu(g, y) if config.adapter_gelu else g.op("Relu", y)
     return _linear(g, checkpoint, y, "adpter.project", "project")

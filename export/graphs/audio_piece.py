@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..config import AudioConfig
-from ..graph import GraphBuilder
+from ..checkpoint.config import AudioConfig
+from .graph_builder import GraphBuilder
 
 __all__ = ["AudioPiece"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import Checkpoint
-from ..dialect import Dialect
-from ..graph import GraphBuilder
-from ..weights import Weight, as_is, computed
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import Lowering
+from ..weights.weight import Weight, as_is, computed
+from .graph_builder import GraphBuilder
 
 __all__ = ["codec_graph"]
 
@@ -16,10 +16,10 @@ SLOPE = 0.1
 """Of every leaky ReLU, the one before conv_post included."""
 
 
-def codec_graph(checkpoint: Checkpoint, dialect: Dialect | None = None) -> GraphBuilder:
+def codec_graph(checkpoint: Checkpoint, lowering: Lowering | None = None) -> GraphBuilder:
     """codes int64 [streams, n] (streams is 1 in the release) → waveform float32 [1, samples_per_code · n]."""
     config = checkpoint.config.codec
-    g = GraphBuilder("codec", dialect=dialect)
+    g = GraphBuilder("codec", lowering=lowering)
     codes = g.input("codes", "int64", [config.streams, "frames"])
     with g.scope("quantizer"):
         quantized = g.tap(_dequantise(g, checkpoint, codes), "quant")

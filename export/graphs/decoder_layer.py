@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..graph import GraphBuilder
-from ..tensor import LazyTensor
-from ..weights import Weight, as_is, head_padded, head_padded_columns, joined_rows
+from ..checkpoint.tensor import LazyTensor
+from ..weights.weight import Weight, as_is, head_padded, head_padded_columns, joined_rows
+from .graph_builder import GraphBuilder
 
 __all__ = ["after_attention", "hand_out", "packed_heads"]
 
@@ -38,7 +38,7 @@ def hand_out(g: GraphBuilder, logits: str, size: int) -> None:
     """``logits`` float32 [1, 1, size]; and, where the dialect wants them, the best of them: ``top_values`` float32 and
     ``top_ids`` int64 [1, 1, k], so that a token is chosen without a copy of all."""
     g.result(logits, "logits", [1, 1, size])
-    if best := min(g.dialect.best_logits, size):
+    if best := min(g.lowering.best_logits, size):
         values, ids = g.op("TopK", "logits", g.constant([best]), axis=-1, largest=1, sorted=1, outputs=2)
         g.output(values, "top_values", "float32", [1, 1, best])
         g.output(ids, "top_ids", "int64", [1, 1, best])

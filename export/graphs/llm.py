@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..checkpoint import Checkpoint
-from ..dialect import DecoderHeads, Dialect
-from ..formats import LinearFormat
-from ..graph import GraphBuilder
-from ..weights import as_is, first_rows
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import DecoderHeads, Lowering
+from ..weights.formats import LinearFormat
+from ..weights.weight import as_is, first_rows
 from .decoder_layer import after_attention, hand_out, packed_heads
+from .graph_builder import GraphBuilder
 
 __all__ = ["llm_graph", "llm_prefill_graph"]
 
@@ -19,7 +19,7 @@ def llm_graph(
     head: LinearFormat,
     *,
     first: LinearFormat | None = None,
-    dialect: Dialect | None = None,
+    lowering: Lowering | None = None,
 ) -> GraphBuilder:
     """inputs_embeds float32 [1, tokens, hidden], KV cache, lengths → logits float32 [1, 1, vocab_size].
 
@@ -30,7 +30,7 @@ def llm_graph(
         first: how the matrices of the first layer are kept, when not like those of the others.
     """
     config, tensor = checkpoint.config.llm, checkpoint.main
-    g = GraphBuilder("llm", linear, head, dialect)
+    g = GraphBuilder("llm", linear, head, lowering)
     x = _layers(g, checkpoint, first=first or linear)
     with g.scope("head"):
         last = g.take(x, -1, 2**31, 1)
@@ -58,10 +58,10 @@ def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, first: LinearFormat, cac
     heads = DecoderHeads(
         config.layers, config.heads, config.kv_heads, config.head_dim, config.max_positions, config.rope_theta
     )
-    cache = g.dialect.kv_cache(g, heads, x)
+    cache = g.lowering.kv_cache(g, heads, x)
     for i in range(config.layers):
         prefix = f"model.layers.{i}."
-        with g.scope(f"layers.{i}"), g.kept_in(g.format if i else first):
+        with g.scope(f"layers.{i}"), g.stored_in(g.format if i else first):
             y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), config.rms_norm_eps, "input_norm")
             weight, bias = (packed_heads(tensor, prefix, config.head_dim, part) for part in ("weight", "bias"))
             y = g.linear(y, weight, bias, "attn.qkv")

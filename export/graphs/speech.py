@@ -6,14 +6,14 @@ codes are decoded one by one.
 
 from __future__ import annotations
 
-from ..checkpoint import Checkpoint
-from ..config import CheckpointConfig
-from ..dialect import DecoderHeads, Dialect, EncoderHeads
-from ..dialects.primitives import heads_first, rotary_weights
-from ..formats import LinearFormat
-from ..graph import GraphBuilder
-from ..weights import as_is, computed, padded_head_dim
+from ..checkpoint.config import CheckpointConfig
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import DecoderHeads, EncoderHeads, Lowering
+from ..lowerings.primitives import heads_first, rotary_weights
+from ..weights.formats import LinearFormat
+from ..weights.weight import as_is, computed, padded_head_dim
 from .decoder_layer import after_attention, hand_out, packed_heads
+from .graph_builder import GraphBuilder
 
 __all__ = ["speech_decoder_graph", "speech_prefill_graph"]
 
@@ -21,12 +21,14 @@ EPS, THETA = 1e-6, 10_000.0
 FAR = 2**31
 
 
-def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect | None = None) -> GraphBuilder:
+def speech_prefill_graph(
+    checkpoint: Checkpoint, linear: LinearFormat, lowering: Lowering | None = None
+) -> GraphBuilder:
     """text_embeds float32 [1, vectors, width] → present.{layer}.key/value [1, heads, vectors + 1, head_dim], in the
     type of the cache."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
     padded = padded_head_dim(config.head_dim)
-    g = GraphBuilder("speech_prefill", linear, dialect=dialect)
+    g = GraphBuilder("speech_prefill", linear, lowering=lowering)
     x = g.inner(g.input("text_embeds", "float32", [1, "vectors", config.width]))
     rotary = rotary_weights(g, _heads(checkpoint.config))
 
@@ -51,13 +53,13 @@ def speech_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: 
 
 
 def speech_decoder_graph(
-    checkpoint: Checkpoint, linear: LinearFormat, head: LinearFormat, dialect: Dialect | None = None
+    checkpoint: Checkpoint, linear: LinearFormat, head: LinearFormat, lowering: Lowering | None = None
 ) -> GraphBuilder:
     """code int64 [1, tokens], KV cache, lengths → logits float32 [1, 1, codes + 4] of the last code."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
-    g = GraphBuilder("speech_decoder", linear, head, dialect)
+    g = GraphBuilder("speech_decoder", linear, head, lowering)
     code = g.input("code", "int64", [1, "tokens"])
-    cache = g.dialect.kv_cache(g, _heads(checkpoint.config), code)
+    cache = g.lowering.kv_cache(g, _heads(checkpoint.config), code)
     x = g.looked_up("embedding", as_is(tensor["embedding.weight"]), code)
     for i in range(config.layers):
         prefix = f"layers.{i}."
@@ -93,7 +95,7 @@ def _prefix_layer(
     if cache_only:
         return x, k, v
     q = _rotated(g, q, cos, sin, padded)
-    y = g.dialect.attention(g, q, k, v, EncoderHeads(heads, padded, padded, config.head_dim**-0.5))
+    y = g.lowering.attention(g, q, k, v, EncoderHeads(heads, padded, padded, config.head_dim**-0.5))
     return after_attention(g, tensor, prefix, x, y, config.head_dim, EPS), k, v
 
 

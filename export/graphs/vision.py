@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import Checkpoint
-from ..dialect import Dialect, EncoderHeads
-from ..formats import LinearFormat
-from ..graph import GraphBuilder
-from ..layout import VISION
-from ..weights import Weight, as_is, computed
+from ..checkpoint.layout import VISION
+from ..checkpoint.open_checkpoint import Checkpoint
+from ..lowerings.lowering import EncoderHeads, Lowering
+from ..weights.formats import LinearFormat
+from ..weights.weight import Weight, as_is, computed
+from .graph_builder import GraphBuilder
 
 __all__ = ["vision_graph"]
 
@@ -18,12 +18,12 @@ FEATURE_SCALE = 0.5
 """The reference halves the features before it shuffles pixels."""
 
 
-def vision_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect | None = None) -> GraphBuilder:
+def vision_graph(checkpoint: Checkpoint, linear: LinearFormat, lowering: Lowering | None = None) -> GraphBuilder:
     """pixel_values float32 [tiles, 3, S, S] → image_embeds float32 [tiles, tokens_per_tile, hidden]."""
     config, hidden = checkpoint.config.vision, checkpoint.config.llm.hidden_size
     width, grid, side = config.hidden_size, config.grid, config.image_size
     tensor = checkpoint.main
-    g = GraphBuilder("vision", linear, dialect=dialect)
+    g = GraphBuilder("vision", linear, lowering=lowering)
     pixels = g.inner(g.input("pixel_values", "float32", ["tiles", 3, side, side]))
 
     with g.scope("embeddings"):
@@ -49,7 +49,7 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat, dialect: Dialect 
         merged = g.reshape(g.op("Transpose", blocks, perm=[0, 1, 3, 2, 4, 5]), [0, half * half, 4 * width])
         tower = g.tap(g.scale(merged, FEATURE_SCALE), "tower")
         up = _linear(g, checkpoint, tower, "model.mm_projector.0", "0")
-        y = _linear(g, checkpoint, g.dialect.gelu(g, up), "model.mm_projector.2", "2")
+        y = _linear(g, checkpoint, g.lowering.gelu(g, up), "model.mm_projector.2", "2")
     g.result(y, "image_embeds", ["tiles", half * half, hidden])
     return g
 
@@ -92,12 +92,12 @@ def _layer(g: GraphBuilder, checkpoint: Checkpoint, x: str, prefix: str) -> str:
         q, k, v = (g.reshape(part, [0, 0, heads, head_dim]) for part in (q, k, v))
     else:
         q, k, v = g.op("Split", g.reshape(qkv, [0, 0, 3 * heads, head_dim]), axis=2, num_outputs=3, outputs=3)
-    mixed = g.dialect.attention(g, q, k, v, EncoderHeads(heads, head_dim, head_dim, head_dim**-0.5))
+    mixed = g.lowering.attention(g, q, k, v, EncoderHeads(heads, head_dim, head_dim, head_dim**-0.5))
     proj_weight, proj_bias = (scaled(f"{prefix}attn.proj.{part}", f"{prefix}ls1") for part in ("weight", "bias"))
     x = g.op("Add", x, g.linear(mixed, proj_weight, proj_bias, "attn.proj"))
     up = _linear(g, checkpoint, norm(x, "norm2"), f"{prefix}mlp.fc1", "mlp.fc1")
     fc2_weight, fc2_bias = (scaled(f"{prefix}mlp.fc2.{part}", f"{prefix}ls2") for part in ("weight", "bias"))
-    return g.op("Add", x, g.linear(g.dialect.gelu(g, up), fc2_weight, fc2_bias, "mlp.fc2"))
+    return g.op("Add", x, g.linear(g.lowering.gelu(g, up), fc2_weight, fc2_bias, "mlp.fc2"))
 
 
 def _linear(g: GraphBuilder, checkpoint: Checkpoint, x: str, source: str, name: str) -> str:

@@ -28,7 +28,7 @@ COMMANDS = {
     "calibrate": "measure ranges on recorded feeds and write a bundle with 8- or 4-bit weights",
     "verify": "compare every stage of a bundle with recorded arrays",
     "inspect": "what is in a bundle, and the memory that it will take",
-    "plan": "does it fit a device, and how fast will it be: before anything is built",
+    "estimate": "does it fit a device, and how fast will it be: before anything is built",
     "bench": "ask recorded questions in real time: latency, speed and memory",
     "practice": "write a random checkpoint in the layout of the release",
 }

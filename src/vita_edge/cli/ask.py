@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse
 
-from .show import print_json, table
+from .output.show import print_json, table
 from .turns import read_turn, turn_specs
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from vita_edge.engines.errors import BadInput, Misuse
 
 from .ask import check_output, engine_options
 from .chat import add_live_options, live_options
-from .show import print_json
+from .output.show import print_json
 
 if TYPE_CHECKING:
     from vita_edge.runtime import Assistant
-    from vita_edge.runtime.live.options import LiveOptions
-    from vita_edge.runtime.live.rehearsed import Rehearsed, RehearsedTurn
-    from vita_edge.runtime.live.trace import Trace
+    from vita_edge.runtime.metrics.bench_result import BenchResult, BenchTurn
+    from vita_edge.runtime.metrics.perfetto_trace import Trace
+    from vita_edge.runtime.session.live_options import LiveOptions
 
 __all__ = ["add_arguments", "run"]
 
@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _compare(arguments)
     _check(arguments)
     from vita_edge.runtime import Assistant, demo_folder
-    from vita_edge.runtime.live.rehearsal import read_questions
-    from vita_edge.runtime.live.trace import Trace
+    from vita_edge.runtime.metrics.perfetto_trace import Trace
+    from vita_edge.runtime.simulation.bench_run import read_questions
 
     options = live_options(arguments)
     questions = read_questions(arguments.questions or [demo_folder() / "question.wav"])
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
         if not arguments.json:
             print(assistant.bundle.notice, file=sys.stderr)
-        result = _rehearse(assistant, questions, options, arguments, trace)
+        result = _run_bench(assistant, questions, options, arguments, trace)
     if trace:
         trace.write(arguments.trace)
     if not result.turns:
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result.to_json())
     else:
-        from .bench_text import bench_text
+        from .output.bench_text import bench_text
 
         print(bench_text(result))
     return 0
@@ -115,36 +115,36 @@ def _check(arguments: argparse.Namespace) -> None:
                 fix=f"Let it end in {' or '.join(CHARTS)}.",
             )
         if arguments.waterfall.suffix == ".png":
-            from vita_edge.runtime.live.waterfall_png import check_matplotlib
+            from vita_edge.runtime.metrics.waterfall_png import check_matplotlib
 
             check_matplotlib()
 
 
-def _rehearse(
+def _run_bench(
     assistant: Assistant, questions: Any, options: LiveOptions, arguments: argparse.Namespace, trace: Trace | None
-) -> Rehearsed:
+) -> BenchResult:
     import dataclasses
     from datetime import datetime, timezone
 
     from vita_edge.engines.machine import machine_facts
     from vita_edge.engines.memory import peak_memory
-    from vita_edge.runtime.live.rehearsal import Rehearsal
-    from vita_edge.runtime.live.rehearsed import Rehearsed
+    from vita_edge.runtime.metrics.bench_result import BenchResult
+    from vita_edge.runtime.simulation.bench_run import BenchRun
 
     bundle, machine = assistant.bundle, machine_facts()
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     speculations = [True, False] if arguments.paired else [not arguments.no_speculation]
-    rehearsal = Rehearsal(
+    bench_run = BenchRun(
         assistant, questions, options=options, history=arguments.history, observers=[trace] if trace else []
     )
-    turns: list[RehearsedTurn] = []
-    for turn in rehearsal.run(arguments.turns, speculations):
+    turns: list[BenchTurn] = []
+    for turn in bench_run.run(arguments.turns, speculations):
         turns.append(turn)
         _progress(len(turns), arguments.turns * len(speculations), turn)
     if sys.stderr.isatty():
         print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
     settings = dataclasses.asdict(options)
-    return Rehearsed(
+    return BenchResult(
         time=began,
         bundle={
             "path": str(bundle.path),
@@ -165,12 +165,12 @@ def _rehearse(
             **settings,
         },
         memory_peak_bytes=peak_memory(),
-        left_out=dict(rehearsal.left_out),
+        left_out=dict(bench_run.left_out),
         turns=tuple(turns),
     )
 
 
-def _progress(done: int, total: int, turn: RehearsedTurn) -> None:
+def _progress(done: int, total: int, turn: BenchTurn) -> None:
     """On a terminal, say how far it is: it goes in real time."""
     if sys.stderr.isatty():
         heard_ms = turn.report.acoustic_ms
@@ -179,11 +179,11 @@ def _progress(done: int, total: int, turn: RehearsedTurn) -> None:
         print(f"\r{line:<79.79}", end="", file=sys.stderr, flush=True)
 
 
-def _write(result: Rehearsed, arguments: argparse.Namespace) -> None:
+def _write(result: BenchResult, arguments: argparse.Namespace) -> None:
     import json
 
-    from vita_edge.engines.whole_file import write_whole
-    from vita_edge.runtime.live.waterfall import waterfall
+    from vita_edge.engines.bundle.atomic_file import write_whole
+    from vita_edge.runtime.metrics.waterfall import waterfall
 
     if arguments.output:
         write_whole(arguments.output, json.dumps(result.to_json(), ensure_ascii=False, indent=1).encode())
@@ -191,11 +191,11 @@ def _write(result: Rehearsed, arguments: argparse.Namespace) -> None:
     if chart is None:
         return
     if arguments.waterfall.suffix == ".png":
-        from vita_edge.runtime.live.waterfall_png import waterfall_png
+        from vita_edge.runtime.metrics.waterfall_png import waterfall_png
 
         write_whole(arguments.waterfall, waterfall_png(chart))
     else:
-        from vita_edge.runtime.live.waterfall_html import waterfall_html
+        from vita_edge.runtime.metrics.waterfall_html import waterfall_html
 
         write_whole(arguments.waterfall, waterfall_html(chart, result).encode())
 
@@ -203,11 +203,11 @@ def _write(result: Rehearsed, arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     if arguments.bundle is not None:
         raise Misuse("--compare stands alone.", why="Nothing is measured.", fix="Leave the bundle out.")
-    from vita_edge.runtime.live.rehearsed import Rehearsed
+    from vita_edge.runtime.metrics.bench_result import BenchResult
 
-    from .bench_text import comparison_facts, comparison_text
+    from .output.bench_text import comparison_facts, comparison_text
 
-    before, after = (Rehearsed.read(path) for path in arguments.compare)
+    before, after = (BenchResult.read(path) for path in arguments.compare)
     facts = comparison_facts(before, after)
     if not facts["changes"]:
         raise Misuse(

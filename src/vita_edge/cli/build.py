@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from vita_edge.engines.errors import Misuse
 
-from .build_text import BuildLine, facts, print_outcomes
-from .show import print_json
+from .output.build_text import BuildLine, facts, print_outcomes
+from .output.show import print_json
 
 if TYPE_CHECKING:
-    from vita_edge.engines.tensorrt.build import Outcome
+    from vita_edge.engines.tensorrt.build.build import Outcome
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from vita_edge.engines.bundle import Bundle
-    from vita_edge.engines.tensorrt.build import build_plans
-    from vita_edge.engines.tensorrt.place import find_place
-    from vita_edge.engines.tensorrt.plan_cache import PlanCache
-    from vita_edge.engines.tensorrt.profiles import Limits
-    from vita_edge.engines.tensorrt.wanted import check_bundle, wanted_plans
+    from vita_edge.engines.bundle.format import Bundle
+    from vita_edge.engines.tensorrt.build.build import build_plans
+    from vita_edge.engines.tensorrt.build.build_jobs import build_jobs, check_bundle
+    from vita_edge.engines.tensorrt.build.build_target import find_place
+    from vita_edge.engines.tensorrt.build.profiles import Limits
+    from vita_edge.engines.tensorrt.engine_cache import PlanCache
 
     bundle = Bundle.open(arguments.bundle)
     check_bundle(bundle, arguments.precision)
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.memory is not None and arguments.memory < 1:
         raise Misuse(f"--memory is {arguments.memory}.", why="It counts MiB.", fix="Give 1 or more.")
     place = find_place(arguments.device)
-    wanted = wanted_plans(bundle, place, limits, components=arguments.component, stripped=arguments.stripped)
+    wanted = build_jobs(bundle, place, limits, components=arguments.component, stripped=arguments.stripped)
     cache = PlanCache(arguments.cache)
     line = BuildLine(len(wanted))
     outcomes: list[Outcome] = []

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .show import mib, optional_module, print_json, progress_bar, table
+from .output.show import mib, optional_module, print_json, progress_bar, table
 
 if TYPE_CHECKING:
     from vita_edge.calibration.report import CalibrationReport
@@ -116,7 +116,7 @@ def _print(report: CalibrationReport, output: Path, cost: dict[str, Any]) -> Non
             (
                 f"{layer.component}: {layer.name}",
                 f"{layer.snr_db:.1f}" if layer.snr_db is not None else "",
-                layer.kept_as,
+                layer.stored_as,
                 layer.method or "",
                 f"{layer.smoothing:g}" if layer.smoothing else "",
                 f"{layer.minmax_db:.1f}" if layer.minmax_db is not None else "",

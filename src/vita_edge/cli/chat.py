@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 
 from .ask import add_engine_options, add_recording, engine_options
-from .show import print_json
+from .output.show import print_json
 
 if TYPE_CHECKING:
-    from vita_edge.runtime.live.camera import Camera
-    from vita_edge.runtime.live.echo import CancelsEcho
-    from vita_edge.runtime.live.options import LiveOptions
-    from vita_edge.runtime.live.talk import LiveTalk
-    from vita_edge.runtime.live.turn_report import TurnReport
+    from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho
+    from vita_edge.runtime.encoders.camera import Camera
+    from vita_edge.runtime.metrics.turn_report import TurnReport
+    from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.session.live_session import LiveTalk
 
 __all__ = ["add_arguments", "add_live_options", "live_options", "run"]
 
@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_live_options(parser: argparse.ArgumentParser) -> None:
     """Options of a live talk, the same for every command that holds one."""
     how = parser.add_argument_group("turns")
-    how.add_argument("--pause-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun")
+    how.add_argument(
+        "--speculation-delay-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun"
+    )
     how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a question")
     how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="voice that interrupts a reply")
     how.add_argument("--no-speculation", action="store_true", help="begin answers at the end of a question only")
@@ -77,16 +79,16 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
-    from vita_edge.runtime.live.cues import TurnTimes
-    from vita_edge.runtime.live.options import LiveOptions
+    from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.turns.turn_events import TurnTimes
 
     return LiveOptions(
         times=TurnTimes(
-            pause_ms=arguments.pause_ms,
+            speculation_delay_ms=arguments.speculation_delay_ms,
             endpoint_ms=arguments.endpoint_ms,
             barge_in_ms=arguments.barge_in_ms,
             speculate=not arguments.no_speculation,
-            hears_over_speech=not half_duplex,
+            full_duplex=not half_duplex,
         ),
         order=arguments.order,
         frames=arguments.frames,
@@ -99,12 +101,12 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
 
 def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
-    from vita_edge.runtime.live.devices import SoundMicrophone, SoundSpeaker
-    from vita_edge.runtime.live.journal import Journal
-    from vita_edge.runtime.live.portaudio import choose
-    from vita_edge.runtime.live.report import TurnReports
-    from vita_edge.runtime.live.talk import LiveTalk
-    from vita_edge.runtime.live.trace import Trace
+    from vita_edge.runtime.audio_io.portaudio import choose
+    from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.metrics.perfetto_trace import Trace
+    from vita_edge.runtime.metrics.turn_log import TurnLog
+    from vita_edge.runtime.metrics.turn_metrics import TurnReports
+    from vita_edge.runtime.session.live_session import LiveTalk
 
     if arguments.push_to_talk and not sys.stdin.isatty():
         raise Misuse(
@@ -116,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         view = _view(arguments, stack)
         takers: list[Callable[[TurnReport], None]] = [reports.append, view.report]
         if arguments.log:
-            takers.append(stack.enter_context(Journal(arguments.log, _complain)))
+            takers.append(stack.enter_context(TurnLog(arguments.log, _complain)))
         if arguments.trace and not arguments.trace.parent.is_dir():
             raise Misuse(f"There is no folder {arguments.trace.parent}.", why="The trace goes there.", fix="Create it.")
         trace = Trace()
@@ -159,8 +161,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _view(arguments: argparse.Namespace, stack: ExitStack) -> Any:
-    from .plain_lines import PlainLines
-    from .screen import open_view
+    from .output.plain_lines import PlainLines
+    from .output.screen import open_view
 
     if arguments.json:  # standard output belongs to the object
         return PlainLines(latency=arguments.latency, out=sys.stderr)
@@ -168,13 +170,13 @@ def _view(arguments: argparse.Namespace, stack: ExitStack) -> Any:
 
 
 def _canceller(echo: str) -> CancelsEcho:
-    from vita_edge.runtime.live.echo import EchoCanceller, Headphones
+    from vita_edge.runtime.audio_io.echo_canceller import EchoCanceller, Headphones
 
     return EchoCanceller() if echo == "cancel" else Headphones()
 
 
 def _camera(wanted: str) -> Camera:
-    from vita_edge.runtime.live.camera import Camera
+    from vita_edge.runtime.encoders.camera import Camera
 
     return Camera(wanted)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 
 from .ask import add_options, check_output, engine_options, hold_turn, options_from, reply_facts, summary
-from .show import print_json
+from .output.show import print_json
 
 if TYPE_CHECKING:
     from vita_edge.runtime import Assistant, Conversation, Reply, Turn

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import VitaEdgeError
 
-from .show import print_json, table
+from .output.show import print_json, table
 
 if TYPE_CHECKING:
-    from vita_edge.runtime.live.portaudio import Direction, SoundDevice
+    from vita_edge.runtime.audio_io.portaudio import Direction, SoundDevice
 
 __all__ = ["add_arguments", "run"]
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from vita_edge.runtime.live.portaudio import sound_devices
+    from vita_edge.runtime.audio_io.portaudio import sound_devices
 
     devices = sound_devices()
     cameras = _cameras()
@@ -86,8 +86,8 @@ def _cameras() -> list[dict[str, Any]]:
 
 
 def _test(microphone: str | None, speaker: str | None, cameras: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    from vita_edge.runtime.live.device_check import check_microphone, check_speaker
-    from vita_edge.runtime.live.devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.audio_io.device_check import check_microphone, check_speaker
+    from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
 
     with ExitStack() as stack:
         result: dict[str, Any] = {}
@@ -114,7 +114,7 @@ def _test(microphone: str | None, speaker: str | None, cameras: Sequence[dict[st
 
 
 def _test_camera(camera: dict[str, Any]) -> dict[str, Any]:
-    from vita_edge.runtime.live.camera import Camera
+    from vita_edge.runtime.encoders.camera import Camera
 
     try:
         with Camera(camera["index"]) as opened:

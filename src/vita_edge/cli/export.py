@@ -7,7 +7,7 @@ import functools
 import sys
 from pathlib import Path
 
-from .show import export_module, mib, print_json, progress_bar
+from .output.show import export_module, mib, print_json, progress_bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     bundle = export_module("bundle")
-    plan = export_module("precision").precision_plan(
+    plan = export_module("weights.precision").precision_plan(
         arguments.precision, target=arguments.target, block=arguments.block, int8_prefill=not arguments.no_int8_prefill
     )
     prompts = export_module("prompts").read_prompts(arguments.prompts) if arguments.prompts else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from vita_edge.engines.errors import BadBundle
 
-from .show import mib, print_json, table
+from .output.show import mib, print_json, table
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from vita_edge.engines.bundle import Bundle
-    from vita_edge.engines.footprint import footprint
+    from vita_edge.engines.bundle.format import Bundle
+    from vita_edge.estimate.footprint import footprint
 
     bundle = Bundle.open(arguments.bundle)
     damaged = list(bundle.damaged_files(_progress(bundle.bytes))) if arguments.check else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .show import export_module, mib, print_json, progress_bar
+from .output.show import export_module, mib, print_json, progress_bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    practice = export_module("practice")
+    practice = export_module("practice.write_practice")
     practice.write_practice_checkpoint(arguments.folder, arguments.size, seed=arguments.seed, progress=progress_bar())
     size = sum(file.stat().st_size for file in arguments.folder.rglob("*") if file.is_file())
     facts = {"checkpoint": str(arguments.folder), "size": arguments.size, "seed": arguments.seed, "bytes": size}

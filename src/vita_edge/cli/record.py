@@ -11,7 +11,7 @@ from typing import Any
 from vita_edge.engines.errors import BadInput, Misuse
 
 from .ask import add_options, add_question, engine_options, hold_turn, options_from
-from .show import mib, print_json, table
+from .output.show import mib, print_json, table
 from .turns import read_turn, turn_specs
 
 __all__ = ["add_arguments", "run"]

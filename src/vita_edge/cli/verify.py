@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import BadInput
 
 from .ask import add_backend_options, backend_options
-from .show import print_json, table
+from .output.show import print_json, table
 
 if TYPE_CHECKING:
-    from vita_edge.runtime.parity import Check
+    from vita_edge.verification.parity import Check
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from vita_edge.engines.bundle import Bundle
-    from vita_edge.runtime.parity import verify
+    from vita_edge.engines.bundle.format import Bundle
+    from vita_edge.verification.parity import verify
 
     checks = []
     for check in verify(

@@ -1,0 +1,1 @@
+"""The bundle on disk: format, facts, component table, atomic writes."""

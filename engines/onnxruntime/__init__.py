@@ -1,0 +1,1 @@
+"""Graphs on ONNX Runtime, on the CPU and on CUDA."""

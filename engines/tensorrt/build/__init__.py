@@ -1,0 +1,1 @@
+"""Build TensorRT engines, each in a process of its own."""

@@ -1,0 +1,1 @@
+"""Read a checkpoint in the layout of the release, without executing code."""

@@ -1,0 +1,1 @@
+"""Checkpoints with random weights in the layout of the release."""

@@ -1,0 +1,1 @@
+"""Weights on their way into a graph: formats, precision, streaming."""

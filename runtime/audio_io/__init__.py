@@ -1,0 +1,1 @@
+"""Sound in and out: devices, files, rates, and the echo canceller."""

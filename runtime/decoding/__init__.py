@@ -1,0 +1,1 @@
+"""The language model over its KV cache, token by token."""

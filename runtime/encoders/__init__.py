@@ -1,0 +1,1 @@
+"""Audio, pictures and video to embeddings of the prompt."""

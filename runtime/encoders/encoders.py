@@ -1,0 +1,79 @@
+"""Hearing and sight: sounds and pictures to rows of the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_edge.engines.bundle.facts import ModelFacts
+from vita_edge.engines.session import Session
+
+from ..audio_io.sound import Sound
+from ..text.prompt import Style
+from .audio_frontend import AudioFrontEnd
+from .streaming_audio_encoder import ClipEncoder
+from .vision_frontend import VisionFrontEnd, command_line_facts
+
+__all__ = ["Encoders"]
+
+Rows = NDArray[np.float32]
+"""float32 [positions, hidden]"""
+
+
+class Encoders:
+    """The two encoders with their front ends.
+
+    Args:
+        audio, vision: sessions of the components of these names.
+    """
+
+    def __init__(self, audio: Session, vision: Session, facts: ModelFacts) -> None:
+        self.audio_front_end = AudioFrontEnd(facts.audio)
+        self.vision_front_ends: dict[Style, VisionFrontEnd] = {
+            "command_line": VisionFrontEnd(command_line_facts(facts.vision)),
+            "live": VisionFrontEnd(facts.vision),
+        }
+        self._audio, self._vision = audio, vision
+
+    def clip_positions(self, sound: Sound) -> int:
+        """Rows that :meth:`hear` will give; 0 for a clip that is too short."""
+        front_end = self.audio_front_end
+        samples = -(-sound.first_channel.size * front_end.facts.sample_rate_hz // sound.sample_rate_hz)
+        return front_end.facts.positions(front_end.frames(samples))
+
+    def tiles(self, image: NDArray[np.uint8], style: Style, *, max_tiles: int | None = None) -> int:
+        """Tiles that :meth:`see` will cut a picture into."""
+        front_end = self.vision_front_ends[style]
+        columns, rows = front_end.grid(image.shape[1], image.shape[0], max_tiles=max_tiles)
+        return columns * rows + (front_end.facts.use_thumbnail and columns * rows > 1)
+
+    def hear(self, sound: Sound) -> Rows:
+        """Rows of one clip: float32 [positions, hidden].
+
+        Raises:
+            BadInput: the clip is too short, too long, or not made of numbers.
+        """
+        return self.new_clip().finish(self.audio_front_end.wave(sound))
+
+    def new_clip(self) -> ClipEncoder:
+        """Hears a sound while it still goes on."""
+        return ClipEncoder(self._audio, self.audio_front_end)
+
+    def see(self, image: NDArray[np.uint8], style: Style, *, max_tiles: int | None = None) -> list[Rows]:
+        """Rows of a still picture uint8 [H, W, 3], tile by tile, the thumbnail last."""
+        return self.encode_tiles(self.vision_front_ends[style].tiles(image, max_tiles=max_tiles))
+
+    def watch(self, frames: Iterable[NDArray[np.uint8]], style: Style) -> list[Rows]:
+        """Rows of video frames, one tile each: cropped or padded as the checkpoint says, or stretched when live."""
+        front_end = self.vision_front_ends[style]
+        return self.encode_tiles(front_end.stretched(frames) if style == "live" else front_end.frame_tiles(frames))
+
+    def encode_tiles(self, tiles: NDArray[np.uint8]) -> list[Rows]:
+        """Rows of tiles uint8 [tiles, S, S, 3].
+
+        One at a time: the attention scores of a tile take tens of megabytes, and a CPU gains nothing from more.
+        """
+        pixels = self.vision_front_ends["live"].normalise(tiles)
+        return [self._vision.infer({"pixel_values": tile[None]})["image_embeds"][0].copy() for tile in pixels]

@@ -1,0 +1,1 @@
+"""Observers of events: turn reports, latency breakdown, trace, log, comparison of runs."""

@@ -1,0 +1,1 @@
+"""A conversation: its history, its responses, and the threads of a live session."""

@@ -1,0 +1,194 @@
+"""An opened bundle: everything that stays in memory between conversations."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypeAlias, get_args
+
+from vita_edge.engines.backends import open_backend
+from vita_edge.engines.background_session import OpenedBeside
+from vita_edge.engines.bundle.format import COMPONENTS, PREFILL, Bundle, sha256_of
+from vita_edge.engines.errors import BadBundle, Misuse
+from vita_edge.engines.feed_recorder import FeedRecorder
+from vita_edge.engines.memory import available_memory
+from vita_edge.engines.session import Session
+
+from ..decoding.language_model import LanguageModel
+from ..encoders.encoders import Encoders
+from ..speech.clause_synthesis import Voice
+from ..text.tokenizer import Tokenizer
+from .conversation import Conversation
+from .turn import Options
+
+__all__ = ["Assistant", "Opening", "demo_folder"]
+
+Opening: TypeAlias = Literal["quick", "thorough"]
+"""quick: int8 graphs that read many rows use their weights as they lie on the disk. thorough: all weights are copied
+into the order of the kernels first (docs/decisions/0012)."""
+
+LLM = "llm"
+MANY_ROWS = ("vision", "audio", PREFILL)
+
+MEMORY_RESERVE_BYTES = 2 << 30
+"""Left for the KV cache, activations and everybody else on the machine."""
+
+
+def demo_folder() -> Path:
+    """What comes along: ``bundle``, ``question.wav`` and ``picture.png``."""
+    return Path(str(files("vita_edge") / "demo"))
+
+
+class Assistant:
+    """Opens a bundle and holds conversations over it, one at a time.
+
+    Where prompts have a graph of their own, the one that decodes, which takes longest to open, is opened beside: a
+    prompt can be heard, seen and read meanwhile, and only the first token of a reply waits for it.
+
+    ::
+
+        with Assistant("bundle") as assistant:
+            talk = assistant.conversation()
+            for event in talk.answer(Turn(sounds=[read_sound("question.wav")])):
+                ...
+
+    Args:
+        bundle: a folder that `vita-edge export` wrote, or an opened :class:`Bundle`.
+        threads: threads of the CPU backend; 0 takes one per core.
+        fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
+            opens it when there is memory for it.
+        opening: ``thorough`` opens more slowly, takes more memory, and then reads prompts faster.
+        backend: ``cpu``, ``cuda`` or ``tensorrt`` (docs/decisions/0021).
+        plans: folder of the plans that `vita-edge build` has made; None is that of the user.
+        record: a folder for what every graph is fed, to calibrate with; it is there once the assistant is closed.
+
+    Raises:
+        BadBundle: the bundle is damaged, incomplete, or of another version.
+        Misuse: the backend does not run bundles of this target.
+        EngineUnavailable: the backend cannot run here.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        threads: int = 0,
+        fast_prefill: bool | None = None,
+        opening: Opening = "quick",
+        backend: str = "cpu",
+        plans: str | Path | None = None,
+        record: str | Path | None = None,
+    ) -> None:
+        if threads < 0:
+            raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
+        if opening not in get_args(Opening):
+            raise Misuse(f"There is no opening {opening}.", why="Known: quick, thorough.", fix="Choose one of them.")
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        _check_small_files(self.bundle)
+        facts = self.bundle.model
+        self.tokenizer = Tokenizer.from_file(self.bundle.tokenizer_file)
+        self.embeddings = self.bundle.embedding_table()
+        with ExitStack() as stack:
+            recorder = stack.enter_context(FeedRecorder(record, self.bundle)) if record else None
+            self.backend = stack.enter_context(
+                open_backend(self.bundle, backend, threads=threads, plans=Path(plans) if plans else None)
+            )
+            int8_as_it_lies = self.bundle.target == "onnxruntime"  # elsewhere int8 weights are widened before a product
+
+            def session_of(name: str) -> Session:
+                int8 = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
+                rearrange = opening == "thorough" or not (int8 and int8_as_it_lies)
+                session = self.backend.session(name, rearrange=rearrange)
+                return recorder.watch(LLM if name == PREFILL else name, session) if recorder else session
+
+            def opened(name: str) -> Session:
+                return stack.enter_context(session_of(name))
+
+            self._prefill: Session | None = None
+            if PREFILL in self.bundle.components and self._wants_prefill(fast_prefill):
+                self._prefill = opened(PREFILL)
+            session = {name: opened(name) for name in COMPONENTS if name != LLM}
+            # last, since a question can be encoded as soon as the others are open, and they would share the cores
+            self._llm: Session = (
+                stack.enter_context(OpenedBeside(LLM, lambda: session_of(LLM))) if self._prefill else opened(LLM)
+            )
+            self.encoders = Encoders(session["audio"], session["vision"], facts)
+            self.voice = Voice(
+                session["speech_prefill"],
+                session["speech_decoder"],
+                session["codec"],
+                facts,
+                self.embeddings,
+                self.tokenizer,
+            )
+            self._stack = stack.pop_all()
+
+    def language_model(self, context_tokens: int | None = None) -> LanguageModel:
+        """A fresh KV cache over the language model."""
+        return LanguageModel(self._llm, self.embeddings, self.bundle.model.llm, context_tokens, prefill=self._prefill)
+
+    def context_tokens(self, wanted: int | None, max_new_tokens: int) -> int:
+        """Positions of a KV cache: as many as are ``wanted``, or room for the longest prompt and the longest reply."""
+        llm = self.bundle.model.llm
+        most = (self._prefill or self._llm).max_tokens or llm.context_tokens
+        return wanted or min(llm.context_tokens, most, llm.prompt_limit_tokens + max_new_tokens)
+
+    @property
+    def fast_prefill(self) -> bool:
+        """Whether prompts are read by a graph of their own."""
+        return self._prefill is not None
+
+    def _wants_prefill(self, wanted: bool | None) -> bool:
+        if wanted is not None:
+            return wanted
+        weights = sum(file.stat().st_size for file in self.bundle.components[PREFILL].weights)
+        free = available_memory()
+        return free is None or weights + MEMORY_RESERVE_BYTES < free
+
+    def conversation(self, options: Options | None = None) -> Conversation:
+        """A fresh conversation."""
+        options = options or Options()
+        if options.style not in self.bundle.prompts:
+            raise Misuse(
+                f"There is no style {options.style}.",
+                why=f"Known: {', '.join(self.bundle.prompts)}.",
+                fix="Choose one.",
+            )
+        return Conversation(
+            self.language_model(self.context_tokens(options.context_tokens, options.max_new_tokens)),
+            self.encoders,
+            self.voice,
+            self.tokenizer,
+            self.bundle.model,
+            self.bundle.prompts,
+            options,
+        )
+
+    def close(self) -> None:
+        """Give all graphs back."""
+        self._stack.close()
+
+    def __enter__(self) -> Assistant:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_small_files(bundle: Bundle) -> None:
+    """Refuse damaged graphs and a damaged tokenizer: what a backend makes of them is anybody's guess.
+
+    They are read in a moment. Weights are not: `vita-edge inspect --check` is for those.
+    """
+    for file in (bundle.tokenizer_file, *(component.graph for component in bundle.components.values())):
+        name = file.relative_to(bundle.path).as_posix()
+        if name not in bundle.files or sha256_of(file) != bundle.files[name][1]:
+            raise BadBundle(
+                f"{name} of the bundle {bundle.path} is damaged.",
+                why="Its sha256 is not the one of the manifest.",
+                fix="Copy the bundle again, or export the checkpoint again.",
+            )

@@ -1,0 +1,104 @@
+"""A reply while it is written: token ids in; state, text, and clauses to be spoken out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from vita_edge.engines.bundle.facts import ModelFacts
+
+from ..decoding.sampling import Logits, Sampler, repetition_penalty
+from ..events.reply_events import State, StateDecided, TextPiece
+from ..text.clause_cutter import Clause, ClauseCutter
+from ..text.prompt import Style
+from ..text.tokenizer import StreamDecoder, Tokenizer
+
+__all__ = ["ReadyClause", "ReplyWriter", "Written"]
+
+
+@dataclass(frozen=True)
+class ReadyClause:
+    """A clause that is complete and can be spoken."""
+
+    clause: Clause
+    tokens: int
+    """Tokens of the reply that were decoded when it was complete, the state token included."""
+
+
+Written: TypeAlias = StateDecided | TextPiece | ReadyClause
+
+
+class ReplyWriter:
+    """Takes the tokens of one reply, one at a time.
+
+    Attributes:
+        state: the kind of the question, until the first token says more.
+        marked: the first token was a state token.
+        text: what was written so far, without the state token.
+        token_ids: what was decoded so far, without the token that ends a reply.
+        finished: the model has ended the reply.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, facts: ModelFacts, asked: State, style: Style, *, whole_words: bool = False
+    ) -> None:
+        self._facts = facts
+        self._decoder = StreamDecoder(tokenizer)
+        self._cutter = ClauseCutter(whole_words=whole_words)
+        self.state = asked
+        self.marked = False
+        self.text = ""
+        self.token_ids: list[int] = []
+        self.finished = False
+        # only the command line program stops where a next turn would begin
+        self.stop: Collection[int] = set(facts.tokens.stop) - ({facts.tokens.im_start} if style == "live" else set())
+
+    def choose(self, sample: Sampler) -> Sampler:
+        """``sample`` with the checkpoint's repetition penalty on the tokens of this reply before it."""
+        factor = self._facts.llm.repetition_penalty
+
+        def choose(logits: Logits) -> int:
+            repetition_penalty(logits, self.token_ids, factor)
+            return sample(logits)
+
+        return choose
+
+    def step(self, token: int) -> Iterator[Written]:
+        """Take the next token; the first is answered with the state."""
+        first = not self.token_ids
+        if first:
+            self._decide(token)
+        self.finished = token in self.stop
+        if not self.finished:
+            self.token_ids.append(token)
+        if first:
+            yield StateDecided(self.state, self.marked)
+        if not self.finished and not (first and self.marked):
+            yield from self._write(self._decoder.step(token))
+
+    def finish(self) -> Iterator[Written]:
+        """No token will follow: what was held back."""
+        yield from self._write(self._decoder.flush())
+        yield from self._ready(self._cutter.finish())
+
+    def _write(self, piece: str) -> Iterator[Written]:
+        if piece:
+            self.text += piece
+            yield TextPiece(piece)
+            yield from self._ready(self._cutter.step(piece))
+
+    def _ready(self, clauses: Iterator[Clause]) -> Iterator[Written]:
+        for clause in clauses:
+            yield ReadyClause(clause, len(self.token_ids))
+
+    def _decide(self, token: int) -> None:
+        """The first token says whether the model was addressed; otherwise the kind of the question stands."""
+        tokens = self._facts.tokens
+        meaning: dict[int | None, State] = {
+            tokens.state_text: "text",
+            tokens.state_speech: "speech",
+            tokens.state_noise: "noise",
+        }
+        self.marked = token in meaning
+        self.state = meaning.get(token, self.state)

@@ -1,0 +1,1 @@
+"""A live session without hardware: a simulated room, bench runs, lockstep."""

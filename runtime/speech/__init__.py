@@ -1,0 +1,1 @@
+"""Clauses to sound: speech decoder and codec."""

@@ -1,0 +1,1 @@
+"""Text to tokens, turns to prompts, replies to clauses."""

@@ -1,0 +1,1 @@
+"""Who speaks: voice activity, and the table that decides whose turn it is."""

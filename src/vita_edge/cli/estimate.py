@@ -1,0 +1,200 @@
+"""vita-edge estimate BUNDLE, vita-edge estimate --model SIZE, and vita-edge estimate --measure-this-machine"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vita_edge.engines.errors import BadBundle, Misuse
+
+from .output.show import export_module, optional_module, print_json
+
+if TYPE_CHECKING:
+    from vita_edge.estimate.device_file import DeviceFile
+    from vita_edge.estimate.estimate_report import Planned
+    from vita_edge.estimate.turn_estimate import SpokenTurn
+
+__all__ = ["add_arguments", "run"]
+
+MODELS = ("full", "half", "tiny")
+TARGETS = ("tensorrt", "tensorrt-10.3")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
+THIS = "this-machine"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_argument_group("what is planned")
+    what.add_argument(
+        "bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder that `vita-edge export` has written"
+    )
+    what.add_argument("--model", choices=MODELS, help="sizes without a bundle: as released, or of a practice model")
+    what.add_argument(
+        "--precision", choices=PRECISIONS, help="default: that of the bundle, or fp16, int8 and int4 in turn"
+    )
+    what.add_argument(
+        "--target",
+        choices=TARGETS,
+        help="of the export, on devices with TensorRT (default: that of the bundle, or tensorrt)",
+    )
+    what.add_argument(
+        "--context", type=int, metavar="N", help="positions of the KV cache (default: as `vita-edge build`)"
+    )
+    what.add_argument(
+        "--clause-tokens", type=int, metavar="N", help="tokens until the first clause is complete (default: 10)"
+    )
+    where = parser.add_argument_group("where it is to run")
+    where.add_argument("--device", nargs="+", metavar="D", help="devices by their key (default: all that are known)")
+    where.add_argument("--devices", type=Path, metavar="FILE", help="a device file of your own, read after ours")
+    checked = parser.add_argument_group("against what was measured")
+    checked.add_argument(
+        "--measured", type=Path, metavar="JSON", help="result of `vita-edge bench -o` on the one --device"
+    )
+    checked.add_argument(
+        "--measure-this-machine",
+        action="store_true",
+        help="measure this processor and write it into the file of --devices",
+    )
+    checked.add_argument("--threads", type=int, default=0, metavar="N", help="to measure with (default: one per core)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.measure_this_machine:
+        return _measure(arguments)
+    _check(arguments)
+    from vita_edge.estimate.device_file import read_devices
+    from vita_edge.estimate.estimate_report import plan_facts, read_bench
+
+    known = read_devices(*([arguments.devices] if arguments.devices else []))
+    keys = _chosen(arguments.device, known)
+    planned = _planned(arguments)
+    bench = read_bench(arguments.measured) if arguments.measured else None
+    turn = _turn(arguments, bench.turn if bench else None)
+    precisions = [arguments.precision] if arguments.precision else planned.precisions
+    facts = plan_facts(planned, known, keys, precisions, _context(arguments, planned), turn, bench)
+    if arguments.json:
+        print_json(facts)
+    else:
+        from .output.estimate_text import plan_text
+
+        print(plan_text(facts))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if (arguments.bundle is None) == (arguments.model is None):
+        raise Misuse(
+            "There is nothing to plan." if arguments.bundle is None else "Two models are named.",
+            why="A bundle or --model says what is planned.",
+            fix="Give one of them: vita-edge estimate --model full.",
+        )
+    for option, value, least in (("--context", arguments.context, 1), ("--clause-tokens", arguments.clause_tokens, 1)):
+        if value is not None and value < least:
+            raise Misuse(f"{option} is {value}.", why=f"It must be {least} or more.", fix="Leave it out.")
+    if arguments.measured and len(arguments.device or ()) != 1:
+        raise Misuse(
+            "--measured belongs to one device.",
+            why="The result was measured on one.",
+            fix="Name it with --device.",
+        )
+
+
+def _chosen(asked: list[str] | None, known: DeviceFile) -> list[str]:
+    strange = [key for key in asked or () if key not in known.devices]
+    if strange:
+        raise Misuse(
+            f"There is no device {', '.join(strange)}.",
+            why=f"Known: {', '.join(known.devices)}.",
+            fix="Name one of them, or describe yours in a file and give it with --devices.",
+        )
+    return asked or list(known.devices)
+
+
+def _planned(arguments: argparse.Namespace) -> Planned:
+    from vita_edge.estimate.estimate_report import Planned
+
+    if arguments.model:
+        size = export_module("practice.presets").preset(arguments.model)
+        return Planned(size.name, None, export_module("work").model_work(size), arguments.target)
+    from vita_edge.engines.bundle.format import Bundle
+
+    bundle = Bundle.open(arguments.bundle)
+    if bundle.work is None:
+        raise BadBundle(
+            f"The bundle {bundle.path} does not say how much its graphs have to do.",
+            why="It was exported before bundles said it.",
+            fix="Export the checkpoint again, or plan by size: vita-edge estimate --model full.",
+        )
+    return Planned(bundle.model.name, bundle, bundle.work, arguments.target)
+
+
+def _context(arguments: argparse.Namespace, planned: Planned) -> int:
+    most = planned.work.context_tokens
+    if arguments.context is None:
+        from vita_edge.engines.tensorrt.build.profiles import usual_context
+
+        return usual_context(planned.work.prompt_limit_tokens, most)
+    if arguments.context > most:
+        raise Misuse(
+            f"A context of {arguments.context} positions is more than the model has.",
+            why=f"It was made for {most}.",
+            fix=f"Ask for {most} or fewer.",
+        )
+    return int(arguments.context)
+
+
+def _turn(arguments: argparse.Namespace, measured: SpokenTurn | None) -> SpokenTurn:
+    from dataclasses import replace
+
+    from vita_edge.estimate.turn_estimate import SpokenTurn
+
+    turn = measured or SpokenTurn()
+    return replace(turn, clause_tokens=arguments.clause_tokens) if arguments.clause_tokens else turn
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    if arguments.devices is None:
+        raise Misuse(
+            "There is nowhere to write to.",
+            why="What is measured goes into a device file of your own.",
+            fix="Name it: vita-edge estimate --measure-this-machine --devices my-devices.json.",
+        )
+    if arguments.bundle or arguments.model:
+        raise Misuse("--measure-this-machine stands alone.", why="Nothing is planned.", fix="Plan afterwards.")
+    import json
+    from datetime import date
+
+    from vita_edge.engines.bundle.atomic_file import write_whole
+    from vita_edge.engines.machine import machine_facts
+    from vita_edge.estimate.device_file import FORMAT, read_devices
+
+    from .ask import check_output
+
+    check_output(arguments.devices)
+    own: dict[str, Any] = {"format": FORMAT, "devices": {}}
+    if arguments.devices.exists():
+        read_devices(arguments.devices)  # refuse what is not a device file before the measurement
+        own = json.loads(arguments.devices.read_text("utf-8"))
+    module = optional_module("estimate.machine_peaks", "export")
+    peaks = module.machine_peaks(arguments.threads, _say)
+    name = str(machine_facts()["cpu"] or "this machine")
+    own.setdefault("devices", {})[THIS] = module.machine_device(peaks, name, date.today().isoformat())
+    write_whole(arguments.devices, (json.dumps(own, ensure_ascii=False, indent=1) + "\n").encode())
+    facts = {
+        "devices": str(arguments.devices),
+        "device": THIS,
+        "peaks": {key: {"median": p.median, "least": p.least, "most": p.most} for key, p in peaks.items()},
+    }
+    if arguments.json:
+        print_json(facts)
+    else:
+        from .output.estimate_text import peaks_text
+
+        print(peaks_text(facts))
+    return 0
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{text:<40}\r", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""What tests share: fakes, small models, and ways to spoil files."""

@@ -1,0 +1,1 @@
+"""Is a bundle right: recorded arrays, the reference implementation, task scores."""

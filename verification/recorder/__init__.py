@@ -1,0 +1,1 @@
+"""Record what a model computes, stage by stage, in the folder that bundles are compared with."""
