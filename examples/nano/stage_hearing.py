@@ -128,13 +128,20 @@ def drawn(sounds: Sounds, rng: random.Random) -> Iterator[int]:
 
 
 def begin_with(file: Path, model: Vita, heads: HearingHeads, sounds: Sounds) -> None:
-    """Its rows between words, which are most, say how the head knows that there is none."""
-    found = torch.load(file, weights_only=True)["model"]
-    heard = {name: tensor for name, tensor in found.items() if "audio_encoder" in name}
+    """Take the encoder of ``file``. Its convolutions stay as they are, which saves a third of the time.
+
+    Its rows between words, which are most, say how the head knows that there is none.
+    """
+    saved = torch.load(file, weights_only=True)
+    heard = {name: tensor for name, tensor in saved["model"].items() if "audio_encoder" in name}
     model.load_state_dict(model.state_dict() | heard)
+    encoder = model.model.audio_encoder
+    encoder.encoder.enc[0].core.conv.requires_grad_(False)
+    if "extra" in saved:
+        heads.load_state_dict(saved["extra"])
+        return
     x, frames = sounds.batch(list(range(50)), random.Random(3), disturbed=False)
     with torch.no_grad():
-        encoder = model.model.audio_encoder
         heads.others.data[0] = encoder.adapt(*encoder.encode(normalised(model, x), frames))[0].flatten(0, 1).mean(0)
 
 
