@@ -127,6 +127,8 @@ def _script(demo: Path) -> list[_Asked]:
 
 
 def _hold(asked: _Asked, stage: _Stage) -> tuple[Reply, dict[str, Any]]:
+    import numpy as np
+
     from vita_edge.runtime import read_sound
 
     arguments = stage.arguments
@@ -137,7 +139,7 @@ def _hold(asked: _Asked, stage: _Stage) -> tuple[Reply, dict[str, Any]]:
         stage.play(sound.first_channel, sound.sample_rate_hz)
     reply = hold_turn(stage.talk, asked.turn(), quiet=arguments.json)
     if stage.play and len(reply.pcm):
-        stage.play(reply.pcm.astype("float32") / 32768, reply.sample_rate_hz)
+        stage.play(reply.pcm.astype(np.float32) / np.float32(32768), reply.sample_rate_hz)
     if not arguments.json:
         if reply.state == "noise":
             print("(nothing: it was not asked)")
