@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias, get_args
 
 from vita_edge.engines.backends import open_backend
 from vita_edge.engines.background_session import OpenedBeside
@@ -23,11 +22,7 @@ from ..text.tokenizer import Tokenizer
 from .conversation import Conversation
 from .turn import Options
 
-__all__ = ["Assistant", "Opening", "demo_folder"]
-
-Opening: TypeAlias = Literal["quick", "thorough"]
-"""quick: int8 graphs that read many rows use their weights as they lie on the disk. thorough: all weights are copied
-into the order of the kernels first (docs/decisions/0012)."""
+__all__ = ["Assistant", "demo_folder"]
 
 LLM = "llm"
 MANY_ROWS = ("vision", "audio", PREFILL)
@@ -59,9 +54,10 @@ class Assistant:
         threads: threads of the CPU backend; 0 takes one per core.
         fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
             opens it when there is memory for it.
-        opening: ``thorough`` opens more slowly, takes more memory, and then reads prompts faster.
+        repack: copy int8 weights into the order of the kernels at load: slower load, more memory, faster prefill
+            (docs/decisions/0012).
         backend: ``cpu``, ``cuda`` or ``tensorrt`` (docs/decisions/0021).
-        plans: folder of the plans that `vita-edge build` has made; None is that of the user.
+        engine_dir: folder of the engines that `vita-edge build` has built; None takes the user's cache.
         record: a folder for what every graph is fed, to calibrate with; it is there once the assistant is closed.
 
     Raises:
@@ -76,15 +72,13 @@ class Assistant:
         *,
         threads: int = 0,
         fast_prefill: bool | None = None,
-        opening: Opening = "quick",
+        repack: bool = False,
         backend: str = "cpu",
-        plans: str | Path | None = None,
+        engine_dir: str | Path | None = None,
         record: str | Path | None = None,
     ) -> None:
         if threads < 0:
             raise Misuse(f"threads is {threads}.", why="It must be 0 or more.", fix="0 takes one per core.")
-        if opening not in get_args(Opening):
-            raise Misuse(f"There is no opening {opening}.", why="Known: quick, thorough.", fix="Choose one of them.")
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         _check_small_files(self.bundle)
         facts = self.bundle.model
@@ -93,13 +87,13 @@ class Assistant:
         with ExitStack() as stack:
             recorder = stack.enter_context(FeedRecorder(record, self.bundle)) if record else None
             self.backend = stack.enter_context(
-                open_backend(self.bundle, backend, threads=threads, plans=Path(plans) if plans else None)
+                open_backend(self.bundle, backend, threads=threads, engine_dir=Path(engine_dir) if engine_dir else None)
             )
             int8_as_it_lies = self.bundle.target == "onnxruntime"  # elsewhere int8 weights are widened before a product
 
             def session_of(name: str) -> Session:
                 int8 = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
-                rearrange = opening == "thorough" or not (int8 and int8_as_it_lies)
+                rearrange = repack or not (int8 and int8_as_it_lies)
                 session = self.backend.session(name, rearrange=rearrange)
                 return recorder.watch(LLM if name == PREFILL else name, session) if recorder else session
 

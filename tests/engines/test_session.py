@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_mapped import resident
 
+from support.memory import resident
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import ContextOverflow
 from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession

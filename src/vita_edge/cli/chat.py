@@ -103,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.audio_io.portaudio import choose
     from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.metrics.machine_load import MachineSampler
     from vita_edge.runtime.metrics.perfetto_trace import Trace
     from vita_edge.runtime.metrics.turn_log import TurnLog
     from vita_edge.runtime.metrics.turn_metrics import TurnReports
@@ -122,6 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.trace and not arguments.trace.parent.is_dir():
             raise Misuse(f"There is no folder {arguments.trace.parent}.", why="The trace goes there.", fix="Create it.")
         trace = Trace()
+        machine = stack.enter_context(MachineSampler(sampled=trace.machine))
         choose(arguments.input_device, "input")  # what is not there is told before anything large is opened
         choose(arguments.output_device, "output")
         microphone, speaker = SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device)
@@ -143,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
             options=options,
             camera=camera,
             canceller=_canceller(arguments.echo),
-            observers=[TurnReports(assistant.bundle.model.codec, take), trace, view],
+            observers=[TurnReports(assistant.bundle.model.codec, take, machine), trace, view],
             push_to_talk=arguments.push_to_talk,
         )
         try:

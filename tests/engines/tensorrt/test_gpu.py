@@ -53,13 +53,13 @@ def backend(request: pytest.FixtureRequest) -> str:
 def bundle(
     backend: str, request: pytest.FixtureRequest, golden: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bundle]:
-    """Exported for the engine, its plans built in a cache of its own."""
+    """Exported for the engine, its engines built in a cache of its own."""
     folder = tmp_path_factory.mktemp(f"{backend}-{request.param}")
     grown = backend == "tensorrt" and find_library().opset < 24
     target = "tensorrt-10.3" if grown else "tensorrt"
     export_bundle(golden / "checkpoint", folder / "bundle", precision=request.param, target=target)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VITA_EDGE_PLANS", str(folder / "plans"))
+        patch.setenv("VITA_EDGE_ENGINE_DIR", str(folder / "engines"))
         if backend == "tensorrt":
             assert main(["build", str(folder / "bundle"), "--codes", "1000", "--json"]) == 0
         yield Bundle.open(folder / "bundle")
