@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from vita_edge.engines.bundle.atomic_file import write_whole
 from vita_edge.engines.bundle.format import Bundle, sha256_of
 from vita_edge.engines.errors import OutputFailed
 from vita_edge.engines.machine import machine_facts
@@ -84,9 +85,9 @@ def write_certificate(facts: dict[str, Any], name: Path) -> tuple[Path, Path]:
     for file, text in zip(written, texts):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, "utf-8")
         except OSError as error:
             raise OutputFailed.from_os_error(file, error) from error
+        write_whole(file, text.encode())
     return written
 
 

@@ -41,7 +41,7 @@ def record_bundle(
     max_tokens: int = 16,
     threads: int = 0,
     backend: str = "cpu",
-    plans: Path | None = None,
+    engine_dir: Path | None = None,
     progress: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Write what ``bundle`` computes on ``backend`` into a new ``folder``, which appears whole or not at all.
@@ -49,7 +49,7 @@ def record_bundle(
     Args:
         inputs: sounds, pictures and lists of frames; None takes those that come along.
         max_tokens: tokens of each reply.
-        plans: folder of the engines that the bundle was built into.
+        engine_dir: folder of TensorRT engines; None takes the user's cache.
 
     Raises:
         BadInput: the inputs cannot be used.
@@ -61,7 +61,7 @@ def record_bundle(
     with whole_folder(free_place(folder, lambda _: taken), MAX_BYTES, what="recording") as target:
         prepare_inputs(inputs or built_in_inputs(), target / "inputs")
         plan = plan_for(target / "inputs", max_tokens=max_tokens)
-        with Assistant(bundle, threads=threads, backend=backend, plans=plans) as assistant:
+        with Assistant(bundle, threads=threads, backend=backend, engine_dir=engine_dir) as assistant:
             recorder = _Recorder(assistant, target / "inputs", plan, progress)
             recorder.arrays.source = {
                 "bundle": str(bundle.path),

@@ -122,7 +122,7 @@ def _recorded(bundle: Bundle, arguments: argparse.Namespace) -> Iterator[Path]:
             from vita_edge.verification.record_bundle import record_bundle
 
             other = Bundle.open(arguments.against)
-            backend = {"backend": arguments.against_backend, "plans": backend_options(arguments).get("plans")}
+            backend = {"backend": arguments.against_backend, "engine_dir": arguments.engine_dir}
             record_bundle(other, folder, progress=_progress(), **backend, **shared)
         _progress()("")
         yield folder
