@@ -10,7 +10,7 @@ _RUN = (
     "import sys; sys.path[:] = [folder for folder in sys.path if folder]; "
     "from importlib import import_module; sys.exit(import_module({module!r}).main())"
 )
-"""`-m` puts the current folder on the path, `-c` an empty name for it; -P, which does neither, came with Python 3.11."""
+"""`-m` puts the current folder on the path, `-c` an empty name for it; -P does neither, since Python 3.11."""
 
 
 def module_command(module: str) -> list[str]:
