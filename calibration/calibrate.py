@@ -68,14 +68,14 @@ def calibrate(
     manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
     sources = {"bundle": bundle.path, "recording": Path(feeds_path)}
     place = free_place(output, lambda there: refusal(there, force=force, sources=sources))
-    replace = force and (place / MANIFEST).is_file()
+    over = force and (place / MANIFEST).is_file()
     _check_sources(bundle, names)
     graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
     earlier = _earlier_report(bundle, manifest, names)
     layers: list[LayerReport] = []
     stages: list[StageReport] = []
     needed = _expected_bytes(bundle, graphs, choices)
-    with whole_folder(place, needed, what="bundle", replace=replace) as folder:
+    with whole_folder(place, needed, what="bundle", replace=over) as folder:
         changed = {file for name in names for file in bundle.components[name].files}
         copied = _copy(bundle, folder, changed)
         (folder / "components").mkdir(exist_ok=True)

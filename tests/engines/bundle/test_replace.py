@@ -90,7 +90,7 @@ def test_a_calibration_replaces_neither_its_bundle_nor_its_recording(tiny_bundle
 
     bundle = Path(shutil.copytree(tiny_bundle.path, tmp_path / "b"))
     with Assistant(bundle, record=tmp_path / "feeds") as assistant:
-        assistant.conversation().ask(Turn("hello"))
+        assistant.session().ask(Turn("hello"))
     for place in (bundle, tmp_path / "feeds"):
         with pytest.raises(Misuse, match="is read from there"):
             calibrate(bundle, tmp_path / "feeds", place, components=["llm"], force=True)
