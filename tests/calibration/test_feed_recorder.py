@@ -19,7 +19,7 @@ from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import Misuse, OutputFailed
 from vita_edge.engines.feed_recorder import FeedRecorder, Limits
 from vita_edge.engines.tensors import Array
-from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
+from vita_edge.runtime import Assistant, SessionOptions, Turn, read_image, read_sound
 
 
 class _Cache:
@@ -213,7 +213,7 @@ def test_a_recorded_turn_says_what_an_unrecorded_one_says(tiny_bundle: Bundle, g
     replies = []
     for record in (None, tmp_path / "feeds"):
         with Assistant(tiny_bundle, record=record) as assistant:
-            replies.append(assistant.conversation(Options(max_new_tokens=12)).ask(turn))
+            replies.append(assistant.session(SessionOptions(max_new_tokens=12)).ask(turn))
     assert replies[0].token_ids == replies[1].token_ids
     assert np.array_equal(replies[0].pcm, replies[1].pcm)
     (sequence,) = recorded(tmp_path / "feeds", "llm")

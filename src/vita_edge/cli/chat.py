@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
-    """Options of a live talk, the same for every command that holds one."""
+    """SessionOptions of a live talk, the same for every command that holds one."""
     how = parser.add_argument_group("turns")
     how.add_argument(
         "--speculation-delay-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun"

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         talk = None
         for number, turn in enumerate(turns, 1):
             if talk is None or arguments.folder:
-                talk = assistant.conversation(options)
+                talk = assistant.session(options)
             reply = hold_turn(talk, turn, quiet=True)
             if not arguments.json:
                 print(f"{number} of {len(turns)}: {printable_line(reply.text.strip()[:60])}", file=sys.stderr)
