@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant
 from vita_edge.runtime.decoding.sampling import repetition_penalty
-from vita_edge.runtime.decoding.top_k_logits import Logits, row_of
+from vita_edge.runtime.decoding.top_k_logits import row_of
 
 __all__ = ["BundleDraft"]
 
@@ -26,11 +26,11 @@ class BundleDraft:
         if tokens:
             rows = np.concatenate([rows, self._assistant.embeddings.rows(tokens)])
         chosen = list(tokens)
-
-        def greedy(logits: Logits) -> int:
+        logits = self._model.prefill(rows)
+        while len(chosen) < len(tokens) + count:
             row = row_of(logits).copy()
             repetition_penalty(row, chosen, self._penalty)
             chosen.append(int(row.argmax()))
-            return chosen[-1]
-
-        return list(self._model.generate(self._model.prefill(rows), greedy, count))
+            if len(chosen) < len(tokens) + count:
+                logits = self._model.step(chosen[-1])
+        return chosen[len(tokens) :]
