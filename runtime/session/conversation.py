@@ -19,7 +19,8 @@ from vita_edge.engines.errors import BadInput, ContextOverflow, Misuse
 from ..audio_io.pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
 from ..decoding.kv_timeline import Timeline
 from ..decoding.language_model import LanguageModel
-from ..decoding.sampling import Logits, make_sampler, make_speech_sampler
+from ..decoding.sampling import Logits, speech_sampler, text_sampler
+from ..decoding.sampling_options import SamplingOptions
 from ..decoding.segments import Rows, Segment, segments
 from ..encoders.encoders import Encoders
 from ..events.reply_events import Event, Reply, SpeechPiece, State, TextPiece, TurnDone
@@ -150,9 +151,14 @@ class Conversation:
     def _make_samplers(self) -> None:
         """Anew for every turn, so that what is drawn depends on the seed and the turn's number and nothing else."""
         options = self._options
-        seed = options.seed + (self.turns << 64)
-        self._sample = make_sampler(options.top_k, options.temperature, seed)
-        self._sample_code = make_speech_sampler(self._facts.speech, options.speech_top_k, seed)
+        how = SamplingOptions(
+            temperature=options.temperature,
+            top_k=options.top_k,
+            seed=options.seed,
+            speech_top_k=options.speech_top_k,
+        )
+        self._sample = text_sampler(self._facts.llm, how, self.turns)
+        self._sample_code = speech_sampler(self._facts.speech, how, self.turns)
 
     def _read(self, turn: Turn, clock: TurnClock) -> list[Segment]:
         """Everything of a turn, ready to be read by the language model.
@@ -208,6 +214,8 @@ class Conversation:
         tokens = self._timeline.decode(logits, writer.choose(self._sample), most, writer.stop)
         for token in clock.timed("decode", tokens):
             yield from self._hand_out(writer.step(token), writer, trim, pcm, clock)
+            if writer.finished:
+                break
         yield from self._hand_out(writer.finish(), writer, trim, pcm, clock)
         yield from self._sound(trim.finish(), "", pcm, clock)
 
