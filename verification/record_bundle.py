@@ -14,6 +14,7 @@ from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.bundle.format import Bundle, sha256_of
 from vita_edge.engines.errors import Misuse
 from vita_edge.runtime import Assistant, read_image, read_sound
+from vita_edge.runtime.decoding.logits_processors import RepetitionPenalty
 from vita_edge.runtime.decoding.sampling import make_speech_sampler
 from vita_edge.runtime.decoding.segments import splice
 from vita_edge.runtime.decoding.top_k_logits import row_of
