@@ -28,7 +28,7 @@ COMMANDS = {
     "build": "build TensorRT engines of a bundle for an NVIDIA GPU",
     "record": "answer questions and record what the graphs are fed, for calibrate",
     "calibrate": "write an INT8 or INT4 bundle, calibrated on recorded feeds",
-    "verify": "compare every stage of a bundle with recorded arrays of the reference",
+    "verify": "compare every stage of a bundle with its checkpoint, with recorded arrays, or with another bundle",
     "inspect": "show what a bundle contains and how much memory it takes",
     "estimate": "predict whether a model fits a board, and how fast it runs",
     "bench": "measure latency: recorded questions in real time, three clocks",
