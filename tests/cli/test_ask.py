@@ -130,7 +130,7 @@ def test_the_text_goes_to_standard_output_and_all_else_to_standard_error(ask: As
     lines = {line.split("  ")[0]: line for line in result.err.splitlines()}
     assert lines["state"].split(maxsplit=1)[1].startswith("text (")
     assert f"{facts['audio']['seconds']:.2f} s in {wav}" in lines["speech"]
-    assert "8 tokens" in lines["cut off"]
+    assert lines["stopped"] == "max_new_tokens (8) reached"
     assert lines["total"].endswith("ms, of which")
     assert {"first text", "first audio"} < set(lines)
 
