@@ -132,7 +132,7 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="repack int8 weights at load: slower load, more memory, faster prefill (default: off)",
     )
-    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: one per core)")
+    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default, max: usable cores)")
 
 
 def add_backend_options(group: argparse._ActionsContainer) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from vita_edge.engines.cores import thread_count
 from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.printable import printable
 
@@ -229,7 +230,7 @@ def _run_bench(
         },
         machine=machine,
         settings={
-            "threads": arguments.threads or machine["cores"],
+            "threads": thread_count(arguments.threads),
             "questions": [question.name for question in questions],
             "image": camera is not None,
             "history": arguments.history,

@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     weights.add_argument("--block", type=int, default=128, choices=(32, 64, 128), help="weights that share a scale")
     weights.add_argument("--head", choices=("int8", "int4"), default="int8", help="of the language model's last layer")
     parser.add_argument("--samples", type=int, default=32, metavar="N", help="samples of each component (default: 32)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads (default: one per core)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads (default, max: usable cores)")
     parser.add_argument("--force", action="store_true", help="replace a bundle of that name")
 
 

@@ -62,7 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure this CPU and add it to --board-file",
     )
     checked.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads to measure with (default: one per core)"
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="CPU threads to measure with (default, max: usable cores)",
     )
 
 

@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
     parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of recorded arrays")
     add_backend_options(parser)
-    parser.add_argument("--threads", type=int, default=0, help="threads of the CPU backend (default: one per core)")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of the CPU backend (default, max: usable cores)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
