@@ -17,8 +17,9 @@ from vita_edge.engines.cores import thread_count
 from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.printable import printable
 
-from .ask import check_output, engine_options
+from .ask import engine_options
 from .chat import add_live_options, live_options
+from .output.output_file import check_output
 from .output.show import print_json
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(max_new_tokens=REPLY_TOKENS)
     result = parser.add_argument_group("results")
     result.add_argument("-o", "--output", type=Path, metavar="JSON", help="where the result goes, every turn in it")
-    result.add_argument("--force", action="store_true", help="replace results that exist")
+    result.add_argument("--force", action="store_true", help="replace files that exist (default: refuse)")
     result.add_argument("--waterfall", type=Path, metavar="FILE", help="where the time went: FILE.html or FILE.png")
     result.add_argument("--trace", type=Path, metavar="JSON", help="everything that happened, for ui.perfetto.dev")
     result.add_argument(
@@ -155,12 +156,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise Misuse(
             "--paired is with speculation and without.", why="--no-speculation is without.", fix="Leave one out."
         )
-    for path in (arguments.output, arguments.waterfall, arguments.trace):
-        check_output(path)
-        if path is not None and path.is_file() and not arguments.force:
-            raise Misuse(
-                f"{path} exists.", why="It may be what you compare with.", fix="Choose another name, or give --force."
-            )
+    for path in (arguments.output, arguments.trace):
+        check_output(path, suffixes=(".json",), force=arguments.force)
+    check_output(arguments.waterfall, force=arguments.force)
     if arguments.waterfall is not None:
         if arguments.waterfall.suffix not in CHARTS:
             raise Misuse(

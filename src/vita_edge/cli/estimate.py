@@ -180,9 +180,9 @@ def _measure(arguments: argparse.Namespace) -> int:
     from vita_edge.engines.machine import machine_facts
     from vita_edge.estimate.device_file import FORMAT, read_devices
 
-    from .ask import check_output
+    from .output.output_file import check_output
 
-    check_output(arguments.board_file)
+    check_output(arguments.board_file, suffixes=(".json",), force=True)  # it is added to
     own: dict[str, Any] = {"format": FORMAT, "devices": {}}
     if arguments.board_file.exists():
         read_devices(arguments.board_file)  # refuse what is not a device file before the measurement
