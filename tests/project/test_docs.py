@@ -21,7 +21,7 @@ from vita_edge.runtime import read_sound
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "src" / "vita_edge" / "demo"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CLI_PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
 
 needs_demo = pytest.mark.skipif(not (DEMO / "bundle" / "manifest.json").is_file(), reason="the demo is not here")

@@ -61,17 +61,22 @@ def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="WAV",
         help="spoken question, a sound file; repeatable",
     )
-    question.add_argument("--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures")
-    question.add_argument("--video", type=Path, metavar="FILE", help="a video file, or a JSON list of frames")
     question.add_argument(
-        "--turns", type=Path, metavar="FILE", help='several turns: a JSON list of {"text", "audio", "image", "video"}'
+        "--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures to show"
+    )
+    question.add_argument("--video", type=Path, metavar="FILE", help="video to show: a file, or a JSON list of frames")
+    question.add_argument(
+        "--turns",
+        type=Path,
+        metavar="FILE",
+        help='hold several turns: a JSON list of {"text", "audio", "image", "video"}',
     )
     return question
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """SessionOptions of the conversation, the same for every command that holds one."""
-    how = parser.add_argument_group("how to answer")
+    how = parser.add_argument_group("response")
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same reply (default: 0)")
     how.add_argument(
@@ -92,14 +97,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--style",
         choices=("command_line", "live"),
         default="command_line",
-        help="prompts and turns as in that program of the reference (default: command_line)",
+        help=argparse.SUPPRESS,  # reproduces the published demo: docs/how-to/verify-a-bundle.md
     )
     how.add_argument(
         "--streaming",
         choices=("exact", "reference"),
         default="exact",
-        help="exact: sound equals one pass of the codec; reference: chunks and cuts of the published demo "
-        "(default: exact)",
+        help=argparse.SUPPRESS,  # likewise
     )
     how.add_argument(
         "--max-new-tokens",
@@ -108,12 +112,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="end a reply after N tokens (default: %(default)s)",
     )
-    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: the limit of --style)")
-    add_engine_options(how)
+    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: 12)")
+    add_engine_options(parser)
 
 
-def add_engine_options(group: argparse._ArgumentGroup) -> None:
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """How the engines are opened, the same for every command that opens them."""
+    group = parser.add_argument_group("engine")
     add_backend_options(group)
     group.add_argument(
         "--context",

@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="WAV",
-        help="where the spoken replies go, one after the other (default: reply.wav, or reply-2.wav where that exists)",
+        help="write the spoken replies, one after the other, to this WAV file (default: reply.wav, or reply-2.wav …)",
     )
     add_force(parser)
     parser.add_argument(
-        "--interactive", action="store_true", help="then go on with questions that you type, until an empty line"
+        "--interactive", action="store_true", help="then answer questions that you type, until an empty line"
     )
-    parser.add_argument("--mute", action="store_true", help="play nothing, even where a loudspeaker is")
+    parser.add_argument("--mute", action="store_true", help="do not play the replies")
     add_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS, max_tiles=1)
 

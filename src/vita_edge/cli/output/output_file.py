@@ -14,7 +14,7 @@ WAV = (".wav",)
 
 
 def add_force(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
-    group.add_argument("--force", action="store_true", help="replace files that exist (default: refuse)")
+    group.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
 def check_output(path: Path | None, *, suffixes: tuple[str, ...] = (), force: bool = False) -> None:
