@@ -94,6 +94,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with --temperature, sample from the N most likely tokens (default: 0, all)",
     )
     how.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="with --temperature, sample from the most likely tokens of this total probability (default: 1, all)",
+    )
+    how.add_argument(
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="with --temperature, leave out tokens below this share of the best one's probability (default: 0)",
+    )
+    how.add_argument(
+        "--repetition-penalty",
+        type=float,
+        metavar="X",
+        help="above 1, make repeated tokens less likely (default: the checkpoint's)",
+    )
+    how.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end the reply before this text; repeatable"
+    )
+    how.add_argument(
         "--style",
         choices=("command_line", "live"),
         default="command_line",
@@ -192,6 +215,10 @@ def options_from(arguments: argparse.Namespace, *, speak: bool) -> SessionOption
         max_new_tokens=arguments.max_new_tokens,
         temperature=0.0 if arguments.greedy else arguments.temperature,
         top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        min_p=arguments.min_p,
+        repetition_penalty=arguments.repetition_penalty,
+        stop=tuple(arguments.stop),
         speech_top_k=1 if arguments.greedy else 2,
         seed=arguments.seed,
         max_tiles=arguments.max_tiles,
