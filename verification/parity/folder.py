@@ -12,6 +12,7 @@ from vita_edge.engines.errors import BadInput
 from vita_edge.engines.reading.file_kind import FileKind, is_file
 from vita_edge.engines.reading.json_file import read_json
 from vita_edge.engines.reading.npz_file import read_npz
+from vita_edge.engines.reading.table import as_table
 
 __all__ = ["GoldenFolder"]
 
