@@ -15,6 +15,7 @@ from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.bundle.format import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.errors import Misuse
 
+from .checkpoint.check_values import check_values
 from .checkpoint.open_checkpoint import Checkpoint
 from .checkpoint.tensor import LazyTensor
 from .facts import model_facts
@@ -98,7 +99,9 @@ def export_bundle(
     row_bytes = table.shape[1] * np.dtype(_stored(table_dtype)).itemsize
     needed = sum(graph.nbytes for graph in graphs) + facts.llm.vocab_size * row_bytes
 
+    tensors = checkpoint.tensors()
     total = sum(graph.parameters for graph in graphs) + facts.llm.vocab_size * table.shape[1]
+    total += sum(tensor.size for tensor in tensors.values())
     done = 0
 
     def advance(what: str) -> Callable[[int], None]:
@@ -112,6 +115,7 @@ def export_bundle(
 
     if told:
         told(notice)
+    check_values(tensors, facts.llm.vocab_size, checkpoint.notes, advance("checking values"))
     with whole_folder(place, needed, what="bundle", replace=replace) as folder:
         files = [_write_text(folder / "tokenizer.json", checkpoint.tokenizer_json())]
         files.append(

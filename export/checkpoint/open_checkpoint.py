@@ -73,6 +73,12 @@ class Checkpoint:
         used = checked_tensors(path, parts, expected, PLACES, notes)
         return cls(path, config, used["main"], used["speech"], used["codec"], notes)
 
+    def tensors(self) -> dict[str, LazyTensor]:
+        """All that is used; names of the side folders' files have the file in front."""
+        side = {"decoder/final.pt": self.speech, "codec/final.pt": self.codec}
+        named = {f"{file}: {name}": tensor for file, part in side.items() for name, tensor in part.items()}
+        return {**self.main, **named}
+
     def tokenizer_json(self) -> str:
         """The text of ``tokenizer.json``, without padding and truncation; built from vocab.json, merges.txt and
         added_tokens.json when it is absent or newer than what is read here."""

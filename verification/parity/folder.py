@@ -56,7 +56,9 @@ class GoldenFolder:
         for file in sorted(self.path.glob("*.npz")):
             self._arrays[file.name] = read_npz(file, RECORDED)
         cases = self.json("cases.json")
-        self.cases: Mapping[str, Any] = as_table(self.path / "cases.json", cases, RECORDED).values if cases else {}
+        self.cases: Mapping[str, Any] = (
+            as_table(self.path / "cases.json", cases, RECORDED).values if cases is not None else {}
+        )
         self.prompts: Mapping[str, Mapping[str, str]] | None = self._beside("prompts.json")
 
     def json(self, name: str) -> Any:
