@@ -104,9 +104,7 @@ def read_turn_log(path: str | Path) -> Iterator[TurnReport]:
         try:
             yield TurnReport.from_json({name: value for name, value in dict(data).items() if name != "time"})
         except (TypeError, ValueError) as error:
-            raise BadInput(
-                f"Line {number} of {path} is no turn.", why=str(error), fix="Give a journal of a talk."
-            ) from error
+            raise BadInput(f"Line {number} of {path} is no turn.", why=str(error), fix=TURN_LOG.fix) from error
 
 
 def _ends_within_a_line(path: Path) -> bool:
