@@ -25,6 +25,7 @@ from ..reading.file_kind import FileKind, beside, is_file, is_folder
 from ..reading.json_file import read_json
 from ..reading.table import Table, as_table
 from ..session import Session
+from .atomic_folder import restore
 from .facts import ModelFacts
 from .facts_check import check_facts, check_prompts
 from .work import ModelWork
@@ -90,6 +91,7 @@ class Bundle:
             BadBundle: not a bundle, damaged, incomplete, or written by a newer version.
         """
         folder = Path(path)
+        restore(Path(os.path.realpath(folder)))
         manifest = _read_manifest(folder)
         components = {name: _component(name, entry) for name, entry in manifest.sections("components")}
         embeddings = manifest.section("embeddings")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import VitaEdgeError
+from ..printable import printable
 
 __all__ = [
     "MAX_BYTES",
@@ -119,10 +120,3 @@ def beside(file: Path, name: str, kind: FileKind) -> Path:
     if len(raw) > MAX_PATH_BYTES or max(map(len, raw.split(b"/"))) > MAX_NAME_BYTES:
         raise kind.refusal(file, f"It names {name[:40]!r}…: {os.strerror(errno.ENAMETOOLONG).lower()}.")
     return path
-
-
-def printable(text: str) -> str:
-    """Without control characters, and with names that are not UTF-8 spelled out: it goes to a terminal."""
-    return "".join(
-        c if c == "\n" or (c.isprintable() and not "\ud800" <= c <= "\udfff") else ascii(c)[1:-1] for c in text
-    )

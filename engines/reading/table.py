@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import VitaEdgeError
-from .file_kind import FileKind, printable
+from ..printable import printable
+from .file_kind import FileKind
 
 __all__ = ["REQUIRED", "Table", "as_table"]
 

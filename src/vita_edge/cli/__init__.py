@@ -14,6 +14,7 @@ from vita_edge import __version__
 from vita_edge.engines.errors import OutputFailed, VitaEdgeError
 
 from .huge_pages import begin_again_with_huge_pages
+from .output.safe_streams import safe_streams
 
 __all__ = ["build_parser", "main"]
 
@@ -26,7 +27,7 @@ COMMANDS = {
     "build": "compile a bundle for an NVIDIA GPU: plans of TensorRT",
     "record": "ask a bundle, and keep what its graphs are fed, to calibrate with",
     "calibrate": "measure ranges on recorded feeds and write a bundle with 8- or 4-bit weights",
-    "verify": "compare every stage of a bundle with recorded arrays",
+    "verify": "compare every stage of a bundle with its checkpoint, with recorded arrays, or with another bundle",
     "inspect": "what is in a bundle, and the memory that it will take",
     "estimate": "does it fit a device, and how fast will it be: before anything is built",
     "bench": "ask recorded questions in real time: latency, speed and memory",
@@ -60,9 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None and sys.argv[1:2] and sys.argv[1] in TALKS:
         begin_again_with_huge_pages()
-    arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show Chinese shows ?
+    with safe_streams():
+        return _run(build_parser().parse_args(argv))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         try:
             return int(arguments.run(arguments))

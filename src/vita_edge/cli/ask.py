@@ -13,7 +13,7 @@ from .output.show import print_json, table
 from .turns import read_turn, turn_specs
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Assistant, Conversation, Options, Reply, Turn
+    from vita_edge.runtime import Assistant, Reply, Session, SessionOptions, Turn
 
 __all__ = [
     "add_arguments",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Options of what is asked, the same for every command that asks."""
+    """SessionOptions of what is asked, the same for every command that asks."""
     question = parser.add_argument_group("question")
     question.add_argument("--text", default="", metavar="T", help="question as text; - reads standard input")
     question.add_argument(
@@ -69,7 +69,7 @@ def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the conversation, the same for every command that holds one."""
+    """SessionOptions of the conversation, the same for every command that holds one."""
     how = parser.add_argument_group("how to answer")
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same reply (default: 0)")
@@ -176,10 +176,10 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
-    from vita_edge.runtime import Options
+def options_from(arguments: argparse.Namespace, *, speak: bool) -> SessionOptions:
+    from vita_edge.runtime import SessionOptions
 
-    return Options(
+    return SessionOptions(
         style=arguments.style,
         speak=speak,
         streaming=arguments.streaming,
@@ -202,7 +202,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_from(arguments, speak=not arguments.no_speech)
     turns = [read_turn(spec, arguments.style) for spec in turn_specs(arguments)]  # before anything large is opened
     with Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments)) as assistant:
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
         results = []
         for number, turn in enumerate(turns, 1):
             reply = hold_turn(talk, turn, quiet=arguments.json)
@@ -216,7 +216,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
+def hold_turn(talk: Session, turn: Turn, *, quiet: bool) -> Reply:
     """Hold one turn; the text is printed as it is decoded, unless ``quiet``."""
     from vita_edge.runtime import StateDecided, TextPiece, TurnDone
 
@@ -235,7 +235,7 @@ def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
     raise AssertionError("a turn ends with TurnDone")
 
 
-def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Conversation) -> dict[str, Any]:
+def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Session) -> dict[str, Any]:
     """What ``--json`` prints of a turn."""
     bundle = assistant.bundle
     return {

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.printable import printable
 
 from .ask import check_output, engine_options
 from .chat import add_live_options, live_options
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     trace = Trace() if arguments.trace else None
     with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
         if not arguments.json:
-            print(assistant.bundle.notice, file=sys.stderr)
+            print(printable(assistant.bundle.notice), file=sys.stderr)
         result, stopped = _run_bench(assistant, questions, options, arguments, trace, camera)
     if passed_over:
         unread = {"not of a format that can be read": dict.fromkeys(passed_over, 1)}

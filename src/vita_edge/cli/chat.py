@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse, VitaEdgeError
+from vita_edge.engines.printable import printable
 
 from .ask import add_engine_options, add_recording, engine_options
 from .output.show import print_json
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
-    """Options of a live talk, the same for every command that holds one."""
+    """SessionOptions of a live talk, the same for every command that holds one."""
     how = parser.add_argument_group("turns")
     how.add_argument(
         "--speculation-delay-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun"
@@ -132,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         assistant = stack.enter_context(
             Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments))
         )
-        print(assistant.bundle.notice, file=sys.stderr)
+        print(printable(assistant.bundle.notice), file=sys.stderr)
 
         def take(report: TurnReport) -> None:
             for taker in takers:

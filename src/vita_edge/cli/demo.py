@@ -17,7 +17,7 @@ from .output.loudspeaker import Play, find_loudspeaker
 from .output.show import print_json
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Assistant, Conversation, Reply, Turn
+    from vita_edge.runtime import Assistant, Reply, Session, Turn
 
 __all__ = ["add_arguments", "run"]
 
@@ -77,7 +77,7 @@ class _Asked:
 class _Stage:
     """Where the talk is held: with which model, for whom, and how loud."""
 
-    talk: Conversation
+    talk: Session
     assistant: Assistant
     arguments: argparse.Namespace
     play: Play | None
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output)
     options = options_from(arguments, speak=True)
     with Assistant(demo / "bundle", **engine_options(arguments)) as assistant:
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
         audible = not arguments.json and not arguments.mute and sys.stdout.isatty()
         stage = _Stage(talk, assistant, arguments, find_loudspeaker() if audible else None)
         if not arguments.json:

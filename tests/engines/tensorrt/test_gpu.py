@@ -20,7 +20,7 @@ from vita_edge.engines.session import KvCache, Session
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.export.bundle import export_bundle
-from vita_edge.runtime import Assistant, Options, Turn
+from vita_edge.runtime import Assistant, SessionOptions, Turn
 from vita_edge.runtime.audio_io.sound import read_sound
 from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
@@ -167,7 +167,7 @@ def test_a_turn_ends_with_sound_and_is_the_same_twice(backend: str, bundle: Bund
     replies = []
     for _ in range(2):
         with Assistant(bundle, backend=backend) as assistant:
-            talk = assistant.conversation(Options(max_new_tokens=12, context_tokens=1024))
+            talk = assistant.session(SessionOptions(max_new_tokens=12, context_tokens=1024))
             replies.append(talk.ask(Turn(text="What do you see?")))
             kernels = assistant.backend.facts().get("kernels", {})
     assert set(kernels.values()) <= {"of an earlier start"}  # TensorRT-RTX compiles them once
