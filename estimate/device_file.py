@@ -31,7 +31,7 @@ __all__ = [
 
 FILE = Path(__file__).with_name("devices.json")
 FORMAT = 1
-DEVICES = FileKind(BadInput, "the device file", fix="Write it as docs/how-to/plan-a-device.md says.")
+DEVICES = FileKind(BadInput, "the device file", fix="Write it as docs/how-to/estimate-a-board.md says.")
 SOURCED = (
     "memory_gib",
     "bandwidth_gb_s",

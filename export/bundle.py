@@ -66,6 +66,7 @@ def export_bundle(
     force: bool = False,
     progress: Progress | None = None,
     told: Callable[[str], object] | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> ExportReport:
     """Turn the checkpoint at ``checkpoint_path`` into a bundle at ``bundle_path``.
 
@@ -81,6 +82,7 @@ def export_bundle(
             weights are random.
         force: replace a bundle that is already there.
         told: called with the notice before the first byte is written.
+        check: called with the folder when the bundle is whole, before it takes its name; what it raises leaves nothing.
 
     Raises:
         BadCheckpoint: keys missing, left over or of the wrong shape (all are listed), or options that are refused.
@@ -159,6 +161,8 @@ def export_bundle(
             },
         }
         _write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        if check:
+            check(folder)
     return ExportReport(
         bundle=Path(bundle_path),
         bytes=sum(entry["bytes"] for entry in manifest["files"].values()),
