@@ -28,8 +28,8 @@ PROBED = ("vision", "audio", "llm", "speech_prefill")
 PROBE_TOKENS = 96
 PROBE_FRAMES = 200
 _FIX = (
-    "Export at --target {target} --precision fp32, record a few turns with that bundle (vita-edge record), and calibrate "
-    "it (vita-edge calibrate): weights take 8 or 4 bits, activations stay in float32."
+    "Export at --target {target} --precision fp32, record a few turns with that bundle (vita-edge record), and "
+    "calibrate it (vita-edge calibrate): weights take 8 or 4 bits, activations stay in float32."
 )
 
 
@@ -85,8 +85,8 @@ def check_activations(bundle: Bundle, *, threads: int = 0) -> None:
             first = beyond[0]
             raise BadCheckpoint(
                 f"The activations of {name} leave half precision, first in {first.segment or first.tensor}.",
-                why=f"{first.tensor} {_size(first)}, half precision ends at {LARGEST_HALF:g}, and {len(beyond)} tensors "
-                "are beyond: every reply would be no number.",
+                why=f"{first.tensor} {_size(first)}, half precision ends at {LARGEST_HALF:g}, and {len(beyond)} "
+                "tensors are beyond: every reply would be no number.",
                 fix=_FIX.format(target=bundle.target),
             )
 
