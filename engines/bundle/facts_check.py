@@ -12,7 +12,8 @@ __all__ = ["check_facts", "check_prompts"]
 
 MAX_SIZE = 2**31
 """No size, length or id of a model is larger."""
-MAX_RATE_HZ = 1_000_000
+MAX_MS = 10_000
+FLOATS = ("audio.frame_length_ms", "audio.frame_shift_ms", "llm.repetition_penalty")
 MAY_BE_NEGATIVE = ("audio.chunk_size", "audio.left_chunks")
 MAY_BE_ZERO = ("audio.prompt_rows", "codec.left_context", "codec.right_context")
 PROMPTS = {"command_line": ("image", "video", "lang"), "live": ("audio", "image", "video")}
@@ -26,10 +27,13 @@ def check_facts(facts: ModelFacts, rows: int, columns: int) -> None:
         ValueError: what cannot be, in words.
     """
     for path, value in _numbers(facts):
-        least = -MAX_SIZE if path in MAY_BE_NEGATIVE else 0 if path in MAY_BE_ZERO or path.startswith("tokens.") else 1
-        if isinstance(value, int) and not least <= value < MAX_SIZE:
-            raise ValueError(f"model.{path} is {value}, which cannot be")
-        if isinstance(value, float) and not path.startswith("vision.") and not 0 < value < MAX_RATE_HZ:
+        if path in FLOATS:
+            possible = 0 < value < MAX_MS
+        else:  # a size of a component, a count, or an id; what lies deeper is checked where it is used
+            least = 0 if path in MAY_BE_ZERO or path.startswith("tokens.") else 1
+            whole = isinstance(value, int) and path.count(".") == 1 and path not in MAY_BE_NEGATIVE
+            possible = least <= value < MAX_SIZE if whole else True
+        if not possible:
             raise ValueError(f"model.{path} is {value:g}, which cannot be")
     for problem in _disagreements(facts, rows, columns):
         raise ValueError(problem)
