@@ -20,23 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadBundle
-from ..onnxruntime.cpu import OnnxCpuSession
 from ..reading.file_kind import FileKind, beside, is_file, is_folder
 from ..reading.json_file import read_json
 from ..reading.table import Table, as_table
-from ..session import Session
 from .atomic_folder import restore
+from .component_spec import COMPONENTS
 from .facts import ModelFacts
 from .facts_check import check_facts, check_prompts
 from .work import ModelWork
 
-__all__ = ["COMPONENTS", "FORMAT", "FORMAT_VERSION", "PREFILL", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
 
 FORMAT = "vita-edge-bundle"
 FORMAT_VERSION = 1
-COMPONENTS = ("vision", "audio", "llm", "speech_prefill", "speech_decoder", "codec")
-PREFILL = "llm_prefill"
-"""A seventh component that some precisions have: prompts are read by a graph of their own."""
 MANIFEST = "manifest.json"
 
 EMBEDDING_DTYPES = ("float32", "float16", "bfloat16")
@@ -128,10 +124,6 @@ class Bundle:
             )
         bundle._check_lengths()
         return bundle
-
-    def session(self, component: str, *, threads: int = 0, **options: Any) -> Session:
-        """Open the graph of ``component`` on the backend of this device."""
-        return OnnxCpuSession(self.components[component].graph, threads=threads, **options)
 
     def embedding_table(self) -> EmbeddingTable:
         entry = self.embeddings

@@ -184,13 +184,13 @@ ROPE = KnownKeys(
     idle=r"original_max_position_embeddings",
 )
 SAMPLING = (
-    *("do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p", "num_beams", "no_repeat_ngram_size"),
+    *("min_p", "typical_p", "num_beams", "no_repeat_ngram_size"),
     *("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id"),
     *("length_penalty", "penalty_alpha", "encoder_repetition_penalty", "exponential_decay_length_penalty"),
 )
 """Keys of generation_config.json that choose tokens."""
 GENERATION = KnownKeys(
-    used=frozenset(("eos_token_id", "repetition_penalty")),
+    used=frozenset(("eos_token_id", "repetition_penalty", "do_sample", "temperature", "top_k", "top_p")),
     idle=_TRAINING + r"|max_length|max_new_tokens|min_length|use_cache|cache_implementation",
 )
 FBANK = KnownKeys(

@@ -144,16 +144,13 @@ def _rope_theta(c: ConfigFile) -> float:
 
 
 def _note_sampling(generation: ConfigFile, notes: list[str]) -> None:
-    """What generation_config.json asks for and a bundle does not carry: replies are greedy, as the reference's."""
+    """What generation_config.json asks for and a bundle does not carry."""
     asked = {key: value for key, value in generation.values.items() if key not in GENERATION.used}
     sampling = [
         f"{key} {value!r:.40}" for key, value in asked.items() if key in SAMPLING and value not in (None, False)
     ]
     if sampling:
-        notes.append(
-            f"generation_config.json asks for {', '.join(sampling)}, which a bundle does not carry: "
-            "replies are greedy unless --temperature and --top-k say otherwise."
-        )
+        notes.append(f"generation_config.json asks for {', '.join(sampling)}, which a bundle does not carry.")
 
 
 def _eos(c: ConfigFile) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ from support.spoiled import (
     npz,
     torch_archive,
 )
+from vita_edge.cli import main
 from vita_edge.engines.bundle.format import Bundle
 
 AUDIO = "audio-encoder-Qwen2-7B-1107-weight-base-11wh-tunning"
@@ -291,11 +292,9 @@ FEEDS: dict[str, bytes] = {
 @pytest.fixture(scope="module")
 def feeds(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording of one short turn."""
-    from vita_edge.runtime import Assistant, Options, Turn
-
     folder = tmp_path_factory.mktemp("feeds") / "feeds"
-    with Assistant(tiny_bundle.path, threads=1, record=folder) as assistant:
-        assistant.conversation(Options(max_new_tokens=3)).ask(Turn(text="hi"))
+    asked = ("--text", "hi", "--greedy", "--max-new-tokens", "3", "--threads", "1")
+    assert main(["record", str(tiny_bundle.path), "-o", str(folder), *asked]) == 0
     return folder
 
 
