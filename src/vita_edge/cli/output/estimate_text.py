@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_PREFILL
+
 from .show import mib, table
 
 __all__ = ["peaks_text", "plan_text"]
@@ -14,9 +16,9 @@ STAGES = {
     "audio_rest": "rest of the question",
     "prefill_rest": "positions not yet read",
     "first_clause": "first clause",
-    "speech_prefill": "its text, for the voice",
+    SPEECH_PREFILL.name: "its text, for the voice",
     "first_codes": "first codes",
-    "codec": "their sound",
+    CODEC.name: "their sound",
 }
 FIGURES = {
     "first_audio_ms": ("first sound, engine clock", "ms"),
