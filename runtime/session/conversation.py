@@ -105,7 +105,7 @@ class Conversation:
         before = self._timeline.position, self.turns
         asked: State = "speech" if turn.sounds else "text"
         options = self._options
-        writer = ReplyWriter(self._tokenizer, self._facts, asked, options.style, whole_words=options.whole_words)
+        writer = ReplyWriter(self._tokenizer, self._facts, asked, options.style)
         pcm: list[NDArray[np.int16]] = []
         remembered = False
         try:

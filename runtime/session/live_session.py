@@ -346,7 +346,7 @@ class LiveTalk:
         attempt = Attempt(
             action.turn,
             clip,
-            ReplyWriter(self._assistant.tokenizer, facts, "speech", "live", whole_words=options.whole_words),
+            ReplyWriter(self._assistant.tokenizer, facts, "speech", "live"),
             make_sampler(options.top_k, options.temperature, seed),
             make_speech_sampler(facts.speech, options.speech_top_k, seed),
         )

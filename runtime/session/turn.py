@@ -50,8 +50,6 @@ class Options:
     """Positions of the KV cache; None takes a full prompt and a full reply."""
     max_tiles: int | None = None
     """Most tiles for a picture; None takes 12 in command line style and the checkpoint's limit in live style."""
-    whole_words: bool = False
-    """Reword function names (sin, log) only where they stand alone."""
 
     def __post_init__(self) -> None:
         for name, known in (("style", get_args(Style)), ("streaming", get_args(Streaming))):
