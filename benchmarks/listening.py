@@ -1,6 +1,6 @@
 """What is left to be encoded when the user has finished, and what listening costs meanwhile.
 
-    python benchmarks/listening.py BUNDLE [BUNDLE ...] [--seconds 2 5 10 20] [--rows 4] [--openings quick thorough]
+    python benchmarks/listening.py BUNDLE [BUNDLE ...] [--seconds 2 5 10 20] [--rows 4] [--repack 0 1]
 
 A clip of noise is given to the encoder in blocks of 20 ms, and it encodes a piece whenever one is worth it, as a live
 talk does. Then the last piece is timed, and the whole clip at once. Bundles take turns, run by run, so that they meet
@@ -51,14 +51,14 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--seconds", nargs="+", type=float, default=[2, 5, 10, 20])
     parser.add_argument("--rows", nargs="+", type=int, default=[4], help="new rows that are worth a piece")
-    parser.add_argument("--openings", nargs="+", default=["quick"], help="thorough rearranges the weights")
+    parser.add_argument("--repack", nargs="+", type=int, default=[0], help="1 repacks the weights at load")
     options = parser.parse_args()
     with ExitStack() as stack:
         bundles = {path: Bundle.open(path) for path in options.bundles}
         sessions = {
-            (path, opening): stack.enter_context(bundle.session("audio", rearrange=opening == "thorough"))
+            (path, repack): stack.enter_context(bundle.session("audio", rearrange=bool(repack)))
             for path, bundle in bundles.items()
-            for opening in options.openings
+            for repack in options.repack
         }
         front_ends = {path: AudioFrontEnd(bundle.model.audio) for path, bundle in bundles.items()}
         for (path, _), session in sessions.items():
@@ -73,12 +73,12 @@ def main() -> None:
                     samples = int(RATE_HZ * seconds) + run * RATE_HZ * 72 // 1000
                     for name, session in sessions.items():
                         runs[name].append(timed(session, front_ends[name[0]], samples, rows))
-                for (path, opening), results in runs.items():
+                for (path, repack), results in runs.items():
                     whole, last = ([1000 * result[i] for result in results] for i in (0, 1))
                     pieces = [1000 * piece for result in results for piece in result[2]] or [0.0]
                     load = sum(pieces) / sum(1000 * seconds for _ in results)
                     print(
-                        f"{path.name:14} {opening:9} {rows:4} {seconds:6.1f} {median(whole):9.0f} {median(last):8.0f} "
+                        f"{path.name:14} {repack:6} {rows:4} {seconds:6.1f} {median(whole):9.0f} {median(last):8.0f} "
                         f"{max(last):6.0f} {median(pieces):9.0f} {load:5.0%}"
                     )
 

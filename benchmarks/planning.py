@@ -1,6 +1,6 @@
 """How far `vita-edge estimate` is off on this machine: stages of a turn, predicted and measured in alternation.
 
-    python benchmarks/planning.py BUNDLE [--rounds 9] [--opening thorough] [--json FILE]
+    python benchmarks/planning.py BUNDLE [--rounds 9] [--repack] [--json FILE]
 
 The kernels say what the processor reaches; the stages of the bundle are run between their rounds, so that both meet the
 same neighbours. Then the stages are predicted from the kernels. Nothing is fitted: the errors are the roofline's.
@@ -99,12 +99,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--opening", choices=("quick", "thorough"), default="thorough")
+    parser.add_argument("--repack", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     machine_peaks.ROUNDS = options.rounds
-    with Assistant(options.bundle, threads=options.threads, opening=options.opening) as assistant:
+    with Assistant(options.bundle, threads=options.threads, repack=options.repack) as assistant:
         runs = stages(assistant)
         measured: dict[str, list[float]] = {name: [] for name in runs}
 
@@ -117,7 +117,8 @@ def main() -> None:
         peaks = machine_peaks.machine_peaks(options.threads, between=between)
         device = _device(machine_peaks.machine_device(peaks, "this machine", time.strftime("%Y-%m-%d")))
         found = predictions(assistant, device)
-    print(f"{options.bundle.name}, {options.opening}, {options.rounds} rounds; median (least to most)\n")
+    packing = "repacked" if options.repack else "as stored"
+    print(f"{options.bundle.name}, {packing}, {options.rounds} rounds; median (least to most)\n")
     for name, peak in peaks.items():
         print(f"{name:12} {peak.median:7.1f} ({peak.least:.1f} to {peak.most:.1f})")
     print(f"\n{'stage':42} {'predicted':>10} {'measured':>10} {'least':>8} {'most':>8} {'error':>6}  bound by")

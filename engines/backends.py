@@ -2,7 +2,7 @@
 
 ``cpu``       ONNX Runtime's CPU provider: every target. Graphs for GPUs run, slowly, so that they can be judged.
 ``cuda``      ONNX Runtime's CUDA provider: target ``tensorrt``.
-``tensorrt``  plans that `vita-edge build` has made: targets ``tensorrt`` and ``tensorrt-10.3``.
+``tensorrt``  engines that `vita-edge build` has made: targets ``tensorrt`` and ``tensorrt-10.3``.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Backend(ABC):
 
         Raises:
             BadBundle: it cannot be read.
-            EngineUnavailable: there is no plan of it.
+            EngineUnavailable: there is no engine of it.
         """
         return self._open(component, _Wish(rearrange, tuple(taps), overrides))
 
@@ -87,12 +87,12 @@ class Backend(ABC):
         self.close()
 
 
-def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0, plans: Path | None = None) -> Backend:
+def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0, engine_dir: Path | None = None) -> Backend:
     """The engine of that name for ``bundle``; what does not fit is refused before anything large is read.
 
     Args:
         threads: of the CPU; 0 takes one per core.
-        plans: folder of the plans of TensorRT; None is that of the user.
+        engines: folder of the engines of TensorRT; None is that of the user.
 
     Raises:
         Misuse: there is no such backend, or it does not run bundles of this target.
@@ -110,7 +110,7 @@ def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0, plan
     if backend == "cuda":
         return _Cuda(bundle, threads)
     if backend == "tensorrt":
-        return _TensorRt(bundle, plans)
+        return _TensorRt(bundle, engine_dir)
     return _Cpu(bundle, threads)
 
 
@@ -150,19 +150,19 @@ class _Cuda(Backend):
 
 
 class _TensorRt(Backend):
-    """Plans on one GPU: a stream and one block of activations for each thread of a talk."""
+    """Engines on one GPU: a stream and one block of activations for each thread of a talk."""
 
     name = "tensorrt"
     taps = False
 
-    def __init__(self, bundle: Bundle, plans: Path | None) -> None:
+    def __init__(self, bundle: Bundle, engine_dir: Path | None) -> None:
         from .tensorrt.buffer_layout import LANES
         from .tensorrt.cuda import Cuda
         from .tensorrt.device import find_device
         from .tensorrt.device_memory import Lane
 
         self._device = find_device()
-        self._bundle, self._plans, self._cuda = bundle, plans, Cuda()
+        self._bundle, self._engine_dir, self._cuda = bundle, engine_dir, Cuda()
         self._stack = ExitStack()
         self._lanes: dict[str, Lane] = {}
         self._sessions: dict[str, TensorRtSession] = {}
@@ -175,8 +175,8 @@ class _TensorRt(Backend):
         from .tensorrt.open_session import open_session
 
         if wish.taps or wish.overrides:
-            raise ValueError("a plan has no inner tensors to hand out or to replace")
-        session = open_session(self._bundle, component, self._lanes[lane_of(component)], self._plans)
+            raise ValueError("an engine has no inner tensors to hand out or to replace")
+        session = open_session(self._bundle, component, self._lanes[lane_of(component)], self._engine_dir)
         self._sessions[component] = session
         return session
 

@@ -133,7 +133,7 @@ def read_bench(path: Path) -> Bench:
     from vita_edge.runtime.metrics.bench_result import BenchResult
 
     run = BenchResult.read(path)
-    turns = run.group(True) or run.group(False)
+    turns = run.group(run.groups[0]) if run.groups else ()
     if not turns:
         raise BadInput(
             f"{path} has no turn to compare with.",

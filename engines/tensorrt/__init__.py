@@ -1,1 +1,2 @@
-"""TensorRT: plans are built for one GPU, kept, explained when they do not fit, and run. Importable without TensorRT."""
+"""TensorRT: engines are built for one GPU, kept, explained when they do not fit, and run. Importable without
+TensorRT."""

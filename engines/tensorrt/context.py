@@ -1,4 +1,4 @@
-"""One execution context of a plan: the calls of TensorRT that a session makes, with their refusals in words."""
+"""One execution context of an engine: the calls of TensorRT that a session makes, with their refusals in words."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Context", "Engine"]
 
 
 class Engine:
-    """A deserialised plan.
+    """A deserialised engine.
 
     Args:
         trt: TensorRT's module, either family.
         engine: its ``ICudaEngine``.
         told: what the library has said last, for errors.
-        kernels: where TensorRT-RTX finds and leaves what it compiles when the plan is used; None for the full library.
-        keep: what has to live as long as the plan.
+        kernels: where TensorRT-RTX finds and leaves what it compiles when the engine is used; None for the full
+        library. keep: what has to live as long as the engine.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class Engine:
         return int(self._engine.get_device_memory_size_for_profile_v2(profile))
 
     def on_host(self, tensor: str) -> bool:
-        """Whether the plan reads the tensor on the host: it decides about shapes."""
+        """Whether the engine reads the tensor on the host: it decides about shapes."""
         return bool(self._engine.get_tensor_location(tensor) == self.trt.TensorLocation.HOST)
 
     def aliased(self, output: str) -> str | None:
-        """The input in whose memory the plan writes ``output``; None too where the library cannot tell."""
+        """The input in whose memory the engine writes ``output``; None too where the library cannot tell."""
         ask = getattr(self._engine, "get_aliased_input_tensor", None)
         return (ask(output) or None) if ask else None
 
@@ -83,16 +83,16 @@ class Engine:
     def failed(self, what: str) -> InferenceFailed:
         told = self._told() if self._told else ""
         return InferenceFailed(
-            f"The plan of {self.name} {what}.",
+            f"The engine of {self.name} {what}.",
             why=told or "TensorRT did not say why.",
-            fix="Free some memory of the GPU; if it stays, build the plan again: see `vita-edge build --help`.",
+            fix="Free some memory of the GPU; if it stays, build the engine again: see `vita-edge build --help`.",
         )
 
 
 class Context:
     """Shapes, addresses, and the call. Activations lie in the block of the lane.
 
-    They are asked for when it is used, not when the plan is opened: a talk hears in pieces, and never takes the room
+    They are asked for when it is used, not when the engine is opened: a talk hears in pieces, and never takes the room
     for a whole recording.
     """
 

@@ -1,6 +1,6 @@
 """The GPU of this machine, asked through NVIDIA's cuda-python; whatever is missing is said in plain words.
 
-Asked before TensorRT is given a plan: without a driver, some of its versions end the process instead of failing.
+Asked before TensorRT is given an engine: without a driver, some of its versions end the process instead of failing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Device:
 
 
 def host() -> str:
-    """System and processor that a plan is opened by: ``Linux aarch64``."""
+    """System and processor that an engine is opened by: ``Linux aarch64``."""
     return f"{platform.system()} {platform.machine()}"
 
 

@@ -138,7 +138,7 @@ class DeviceTensor:
 
 
 class TensorRtOutputs(DeviceOutputs):
-    """Outputs of a plan: read when they are looked at, or used where they lie.
+    """Outputs of an engine: read when they are looked at, or used where they lie.
 
     Args:
         here: outputs that are on the host already.

@@ -1,7 +1,7 @@
-"""Where plans are kept: a folder with a folder for each, named by its key, published whole or not at all.
+"""Where engines are kept: a folder with a folder for each, named by its key, published whole or not at all.
 
 CACHE/
-  llm-0f3a…/plan.bin, plan.json
+  llm-0f3a…/engine.bin, engine.json
   timings-tensorrt-10.16.0-orin.bin     timings of kernels, for the next build (full TensorRT only)
   .lock                          held by the build that is going on
 """
@@ -20,46 +20,46 @@ from vita_edge.engines.errors import EngineUnavailable, OutputFailed
 
 from ..bundle.atomic_folder import whole_folder
 from .device import Device
-from .engine_file import HEADER, BadPlan, Plan, read_plan
-from .engine_key import PlanKey
+from .engine_file import HEADER, BadEngine, EngineFile, read_engine
+from .engine_key import EngineKey
 from .library import Library
 
-__all__ = ["PlanCache", "default_cache"]
+__all__ = ["EngineCache", "default_cache"]
 
 _OLD, _PARTIAL = ".old", ".partial"
 
 
 def default_cache() -> Path:
-    """``$VITA_EDGE_PLANS``, else ``$XDG_CACHE_HOME/vita-edge/plans`` or the same in ``~/.cache``: a bundle may lie on a
-    disk that is read-only, or be shared by devices of several kinds."""
-    if named := os.environ.get("VITA_EDGE_PLANS"):
+    """``$VITA_EDGE_ENGINE_DIR``, else ``$XDG_CACHE_HOME/vita-edge/engines`` or the same in ``~/.cache``: a bundle may
+    lie on a disk that is read-only, or be shared by devices of several kinds."""
+    if named := os.environ.get("VITA_EDGE_ENGINE_DIR"):
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vita-edge" / "plans"
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vita-edge" / "engines"
 
 
-class PlanCache:
-    """The plans in one folder."""
+class EngineCache:
+    """The engines in one folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder if folder is not None else default_cache()
 
-    def find(self, key: PlanKey) -> Plan | None:
-        """The plan of exactly this key, or None if there is none; its header is read, the plan is not.
+    def find(self, key: EngineKey) -> EngineFile | None:
+        """The engine of exactly this key, or None if there is none; its header is read, the engine is not.
 
         Raises:
-            BadPlan: there is something of this name that is no whole plan.
+            BadEngine: there is something of this name that is no whole engine.
         """
         folder = self.folder / key.folder
         if not folder.exists():
             return None
-        plan = read_plan(folder)
-        if plan.key != key:  # two keys with the same beginning of their digest, or a header that was edited
-            raise BadPlan(f"{folder / HEADER} is damaged: its key is not the one of its name")
-        return plan
+        engine_file = read_engine(folder)
+        if engine_file.key != key:  # two keys with the same beginning of their digest, or a header that was edited
+            raise BadEngine(f"{folder / HEADER} is damaged: its key is not the one of its name")
+        return engine_file
 
-    def plans(self, component: str) -> tuple[list[Plan], list[str]]:
-        """All plans of a component, the newest first, and what is wrong with those that cannot be read."""
+    def engines(self, component: str) -> tuple[list[EngineFile], list[str]]:
+        """All engines of a component, the newest first, and what is wrong with those that cannot be read."""
         found, problems = [], []
         try:
             folders = [f for f in self.folder.iterdir() if f.name.startswith(f"{component}-") and f.is_dir()]
@@ -67,8 +67,8 @@ class PlanCache:
             return [], []
         for folder in sorted(folders, key=_age, reverse=True):
             try:
-                found.append(read_plan(folder))
-            except BadPlan as error:
+                found.append(read_engine(folder))
+            except BadEngine as error:
                 problems.append(str(error))
         return found, problems
 
@@ -80,13 +80,13 @@ class PlanCache:
         return self.folder / f"timings-{library.name}-{library.version}-{gpu}.bin"
 
     @contextmanager
-    def publishing(self, key: PlanKey, bytes_needed: int) -> Iterator[Path]:
-        """A folder to write a plan and its header into; it takes its name in the cache when all went well.
+    def publishing(self, key: EngineKey, bytes_needed: int) -> Iterator[Path]:
+        """A folder to write an engine and its header into; it takes its name in the cache when all went well.
 
         Raises:
             OutputFailed: no space or no permission; the cache is as it was.
         """
-        with whole_folder(self.folder / key.folder, bytes_needed, what="plan", replace=True) as folder:
+        with whole_folder(self.folder / key.folder, bytes_needed, what="engine", replace=True) as folder:
             yield folder
 
     @contextmanager
@@ -109,7 +109,7 @@ class PlanCache:
                 raise EngineUnavailable(
                     f"Another build is going on in {self.folder}.",
                     why="Two at once would take twice the memory, and the timings of one would disturb the other's.",
-                    fix="Wait for it, or name another folder with --cache.",
+                    fix="Wait for it, or name another folder with --engine-dir.",
                 ) from error
             self._sweep()
             yield

@@ -1,8 +1,8 @@
-"""A plan on disk: what TensorRT has built, with a header that says for what. Checked before TensorRT sees it.
+"""An engine on disk: what TensorRT has built, with a header that says for what. Checked before TensorRT sees it.
 
 PLAN/
-  plan.json     the header: key, bytes and sha256 of the plan, inputs and outputs, what building it took
-  plan.bin      the plan
+  engine.json     the header: key, bytes and sha256 of the engine, inputs and outputs, what building it took
+  engine.bin      the engine
   kernels.bin   what TensorRT-RTX has compiled of it when it was used (:mod:`.kernel_cache`); may be missing
 """
 
@@ -20,21 +20,21 @@ from vita_edge.engines.tensors import TensorSpec
 
 from ..bundle.format import sha256_of
 from .build.profiles import CAPACITY, Profile
-from .engine_key import PlanKey
+from .engine_key import EngineKey
 
-__all__ = ["HEADER", "PLAN", "BadPlan", "Built", "Plan", "read_plan"]
+__all__ = ["HEADER", "PLAN", "BadEngine", "Built", "EngineFile", "read_engine"]
 
-HEADER, PLAN, KERNELS = "plan.json", "plan.bin", "kernels.bin"
-FORMAT, FORMAT_VERSION = "vita-edge-plan", 1
+HEADER, PLAN, KERNELS = "engine.json", "engine.bin", "kernels.bin"
+FORMAT, FORMAT_VERSION = "vita-edge-engine", 1
 
 
-class BadPlan(Exception):
-    """A folder of the cache is no whole plan; the text says why, in words."""
+class BadEngine(Exception):
+    """A folder of the cache is no whole engine; the text says why, in words."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What building a plan took, and what it will take."""
+    """What building an engine took, and what it will take."""
 
     seconds: float
     estimated_s: float
@@ -51,11 +51,11 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A plan whose header has been read; :meth:`check` compares the rest."""
+class EngineFile:
+    """An engine whose header has been read; :meth:`check` compares the rest."""
 
     folder: Path
-    key: PlanKey
+    key: EngineKey
     bytes: int
     sha256: str
     inputs: Mapping[str, TensorSpec]
@@ -104,31 +104,31 @@ class Plan:
         """Compare length and sha256 with the header; ``progress`` gets bytes read.
 
         Raises:
-            BadPlan: they differ, or the plan cannot be read.
+            BadEngine: they differ, or the engine cannot be read.
         """
         try:
             size = self.path.stat().st_size
             if size != self.bytes:
-                raise BadPlan(f"{self.path} has {size} bytes, and its header says {self.bytes}")
+                raise BadEngine(f"{self.path} has {size} bytes, and its header says {self.bytes}")
             if sha256_of(self.path, progress) != self.sha256:
-                raise BadPlan(f"{self.path} is damaged: its sha256 is not the one of its header")
+                raise BadEngine(f"{self.path} is damaged: its sha256 is not the one of its header")
         except OSError as error:
-            raise BadPlan(f"{self.path} cannot be read: {error.strerror}") from error
+            raise BadEngine(f"{self.path} cannot be read: {error.strerror}") from error
         except VitaEdgeError as error:
-            raise BadPlan(f"{self.path} cannot be read: {error.why}") from error
+            raise BadEngine(f"{self.path} cannot be read: {error.why}") from error
 
     def data(self) -> mmap:
-        """The plan, mapped: it is read as TensorRT reads it."""
+        """The engine, mapped: it is read as TensorRT reads it."""
         with self.path.open("rb") as file:
             return mmap(file.fileno(), 0, access=ACCESS_READ)
 
     def header(self) -> str:
-        """What ``plan.json`` holds."""
+        """What ``engine.json`` holds."""
         header = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "key": self.key.to_json(),
-            "plan": {"bytes": self.bytes, "sha256": self.sha256},
+            "engine": {"bytes": self.bytes, "sha256": self.sha256},
             "inputs": [[spec.name, spec.dtype, list(spec.axes)] for spec in self.inputs.values()],
             "outputs": [[spec.name, spec.dtype, list(spec.axes)] for spec in self.outputs.values()],
             "built": {**vars(self.built), "activation_bytes": list(self.built.activation_bytes)},
@@ -136,43 +136,43 @@ class Plan:
         return json.dumps(header, indent=1) + "\n"
 
 
-def read_plan(folder: Path) -> Plan:
-    """Read the header of a plan.
+def read_engine(folder: Path) -> EngineFile:
+    """Read the header of an engine.
 
     Raises:
-        BadPlan: it is missing, damaged, or of another version of vita-edge.
+        BadEngine: it is missing, damaged, or of another version of vita-edge.
     """
     file = folder / HEADER
     try:
         header = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise BadPlan(f"{file} cannot be read: {error.strerror}") from error
+        raise BadEngine(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise BadPlan(f"{file} is damaged: it is not JSON") from error
+        raise BadEngine(f"{file} is damaged: it is not JSON") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise BadPlan(f"{file} is not the header of a plan")
+        raise BadEngine(f"{file} is not the header of an engine")
     if header.get("format_version") != FORMAT_VERSION:
-        raise BadPlan(f"{file} was written by another version of vita-edge")
+        raise BadEngine(f"{file} was written by another version of vita-edge")
     try:
-        key = PlanKey.from_json(header["key"])
+        key = EngineKey.from_json(header["key"])
         inputs, outputs = (
             {str(name): TensorSpec(str(name), str(dtype), tuple(axes)) for name, dtype, axes in header[part]}
             for part in ("inputs", "outputs")
         )
-        plan = Plan(
+        engine_file = EngineFile(
             folder=folder,
             key=key,
-            bytes=int(header["plan"]["bytes"]),
-            sha256=str(header["plan"]["sha256"]),
+            bytes=int(header["engine"]["bytes"]),
+            sha256=str(header["engine"]["sha256"]),
             inputs=inputs,
             outputs=outputs,
             built=_built(header["built"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadPlan(f"{file} is damaged: {type(error).__name__}: {error}") from error
+        raise BadEngine(f"{file} is damaged: {type(error).__name__}: {error}") from error
     if folder.name != key.folder:
-        raise BadPlan(f"{folder} bears the name of another plan")
-    return plan
+        raise BadEngine(f"{folder} bears the name of another engine")
+    return engine_file
 
 
 def _built(data: Mapping[str, Any]) -> Built:

@@ -1,4 +1,5 @@
-"""What a plan depends on: everything that, when it changes, makes another plan of it. Its digest names the plan."""
+"""What an engine depends on: everything that, when it changes, makes another engine of it. Its digest names the
+engine."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from .build.profiles import Profile
 from .device import host
 from .library import Library
 
-__all__ = ["PlanKey", "differences"]
+__all__ = ["EngineKey", "differences"]
 
 
 @dataclass(frozen=True)
-class PlanKey:
-    """Two plans with the same key are interchangeable."""
+class EngineKey:
+    """Two engines with the same key are interchangeable."""
 
     component: str
     files: Mapping[str, str]
@@ -33,11 +34,11 @@ class PlanKey:
     sm: str
     """Compute capability: ``sm86``."""
     gpu: str
-    """Model of the GPU, where kernels were timed on it; empty for plans that run on every GPU of the capability."""
+    """Model of the GPU, where kernels were timed on it; empty for engines that run on every GPU of the capability."""
     host: str
     """System and processor."""
     stripped: bool = False
-    """The weights are not in the plan; they are put in from the bundle when it is opened."""
+    """The weights are not in the engine; they are put in from the bundle when it is opened."""
 
     def to_json(self) -> dict[str, Any]:
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -46,7 +47,7 @@ class PlanKey:
         return data
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PlanKey:
+    def from_json(cls, data: Mapping[str, Any]) -> EngineKey:
         """Raises KeyError, TypeError, ValueError or AttributeError for what :meth:`to_json` has not written."""
         plain = ("component", "precision", "library", "version", "sm", "gpu", "host")
         return cls(
@@ -65,7 +66,7 @@ class PlanKey:
 
     @property
     def folder(self) -> str:
-        """Name of the plan's folder in a cache."""
+        """Name of the engine's folder in a cache."""
         return f"{self.component}-{self.digest[:20]}"
 
     @classmethod
@@ -80,8 +81,8 @@ class PlanKey:
         profiles: tuple[Profile, ...] = (),
         fixed: Mapping[str, int] | None = None,
         stripped: bool = False,
-    ) -> PlanKey:
-        """The key of a plan that is wanted; ``gpu`` counts only where the library times kernels."""
+    ) -> EngineKey:
+        """The key of an engine that is wanted; ``gpu`` counts only where the library times kernels."""
         part = bundle.components[component]
         names = [file.relative_to(bundle.path).as_posix() for file in part.files]
         return cls(
@@ -99,10 +100,10 @@ class PlanKey:
         )
 
 
-def differences(wanted: PlanKey, found: PlanKey) -> list[str]:
-    """Why the plan ``found`` cannot be opened where ``wanted`` is needed, in words; nothing when it can.
+def differences(wanted: EngineKey, found: EngineKey) -> list[str]:
+    """Why the engine ``found`` cannot be opened where ``wanted`` is needed, in words; nothing when it can.
 
-    Profiles and fixed lengths do not count: a plan for other lengths can be opened.
+    Profiles and fixed lengths do not count: an engine for other lengths can be opened.
     """
     reasons = []
     if found.files != wanted.files:
@@ -117,5 +118,5 @@ def differences(wanted: PlanKey, found: PlanKey) -> list[str]:
     return reasons
 
 
-def _told(key: PlanKey) -> str:
+def _told(key: EngineKey) -> str:
     return f"{'TensorRT-RTX' if key.library == 'tensorrt_rtx' else 'TensorRT'} {key.version}"

@@ -1,7 +1,8 @@
-"""Kernels that TensorRT-RTX compiles on the GPU when a plan is first used, kept beside the plan for the next start.
+"""Kernels that TensorRT-RTX compiles on the GPU when an engine is first used, kept beside the engine for the next
+start.
 
-A plan of TensorRT-RTX holds kernels for a family of GPUs in a form that is finished on the GPU itself: NVIDIA says that
-this takes seconds. What was finished is handed out as bytes by ``IRuntimeCache``, and taken back only by the same
+An engine of TensorRT-RTX holds kernels for a family of GPUs in a form that is finished on the GPU itself: NVIDIA says
+that this takes seconds. What was finished is handed out as bytes by ``IRuntimeCache``, and taken back only by the same
 version on the same GPU. The full TensorRT has nothing to finish.
 """
 
@@ -21,7 +22,7 @@ _DIGEST_BYTES = sha256().digest_size
 
 
 class KernelCache:
-    """The kernels of one plan, shared by its contexts.
+    """The kernels of one engine, shared by its contexts.
 
     It never stands in the way: what cannot be read is compiled again, what cannot be written is compiled at the next
     start, and :attr:`problem` says why.
@@ -42,7 +43,7 @@ class KernelCache:
 
     @property
     def used(self) -> bool:
-        """Whether the plan has been used."""
+        """Whether the engine has been used."""
         return self._cache is not None
 
     def __str__(self) -> str:

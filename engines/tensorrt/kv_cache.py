@@ -1,4 +1,4 @@
-"""The KV cache of a plan: in memory of the GPU, written in place, or grown in two buffers that take turns."""
+"""The KV cache of an engine: in memory of the GPU, written in place, or grown in two buffers that take turns."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["GrowingTensorRtKvCache", "TensorRtKvCache"]
 
 
 class TensorRtKvCache(KvLength):
-    """Keys and values in buffers of the capacity that the plan was built for.
+    """Keys and values in buffers of the capacity that the engine was built for.
 
     Args:
-        specs: cache inputs of the plan.
+        specs: cache inputs of the engine.
         capacity_tokens: positions that may be used.
-        built_tokens: positions that the plan's tensors have: as many, or more.
+        built_tokens: positions that the engine's tensors have: as many, or more.
 
     Raises:
-        ContextOverflow: the plan was built for fewer.
+        ContextOverflow: the engine was built for fewer.
     """
 
     def __init__(self, specs: Mapping[str, TensorSpec], capacity_tokens: int, built_tokens: int, lane: Lane) -> None:
         super().__init__(capacity_tokens)
         if capacity_tokens > built_tokens:
             raise ContextOverflow(
-                f"A context of {capacity_tokens:,} positions is more than the plan has.",
+                f"A context of {capacity_tokens:,} positions is more than the engine has.",
                 why=f"It was built for {built_tokens:,}.",
-                fix="Ask for a smaller --context, or build the plan with a larger one: see `vita-edge build --help`.",
+                fix="Ask for a smaller --context, or build the engine with a larger one: see `vita-edge build --help`.",
             )
         self.axes = {name: spec.axes for name, spec in specs.items()}
         self._lane = lane
@@ -124,7 +124,7 @@ class TensorRtKvCache(KvLength):
 
 
 class GrowingTensorRtKvCache(TensorRtKvCache):
-    """For plans whose present is a longer tensor than their past.
+    """For engines whose present is a longer tensor than their past.
 
     A tensor of n positions has another layout than one of n + 1, so a rewind is only noted, and the next call moves the
     positions that are still valid together: one strided copy a layer.

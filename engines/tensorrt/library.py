@@ -1,9 +1,9 @@
 """Which TensorRT is installed, and how its two families differ: the one place that knows.
 
 ``tensorrt`` is the full library (JetPack 6 has 10.3, JetPack 7 has 10.13 to 11.4): it times kernels on the GPU that it
-builds for. ``tensorrt_rtx`` is the library for desktop GPUs: its plans are compiled for a compute capability, without a
-GPU if need be, and finished when they are opened. Since 11 types are those of the graph in both; before, that has to be
-asked for.
+builds for. ``tensorrt_rtx`` is the library for desktop GPUs: its engines are compiled for a compute capability,
+without a GPU if need be, and finished when they are opened. Since 11 types are those of the graph in both; before,
+that has to be asked for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OBJECTIONS = {
     "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it",
     "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it",
     "INSUFFICIENT_GPU_MEMORY": "the GPU has too little memory for it",
-    "MALFORMED_ENGINE": "it is no plan",
+    "MALFORMED_ENGINE": "it is no engine",
     "CUDA_ERROR": "the NVIDIA driver is not installed as it should be",
 }
 
@@ -76,16 +76,17 @@ class Library:
 
     @property
     def strips(self) -> bool:
-        """Plans can be built without their weights, which are put in when they are opened."""
+        """Engines can be built without their weights, which are put in when they are opened."""
         return hasattr(self.trt.BuilderFlag, "STRIP_PLAN")
 
     @property
     def captures_on_request(self) -> bool:
-        """Steps of a plan can be captured as a CUDA graph only if it was built to take all its memory from outside."""
+        """Steps of an engine can be captured as a CUDA graph only if it was built to take all its memory from
+        outside."""
         return self.rtx and hasattr(self.trt.BuilderFlag, "REQUIRE_USER_ALLOCATION")
 
     def runtime(self, logger: Any) -> Any:
-        """What opens plans.
+        """What opens engines.
 
         Raises:
             EngineUnavailable: CUDA does not start.
@@ -93,7 +94,7 @@ class Library:
         return self._started("Runtime", logger)
 
     def builder(self, logger: Any) -> Any:
-        """What builds plans.
+        """What builds engines.
 
         Raises:
             EngineUnavailable: CUDA does not start.
@@ -122,13 +123,13 @@ class Library:
                 bits |= 1 << int(flags[name])
         return builder.create_network(bits)
 
-    def objection(self, plan: bytes | memoryview | mmap) -> str:
-        """Why the library itself would refuse a plan on the GPU of this machine, in words; empty when it would not, or
-        cannot tell. Only the head of the plan is read, and nothing is deserialised."""
+    def objection(self, engine_file: bytes | memoryview | mmap) -> str:
+        """Why the library itself would refuse an engine on the GPU of this machine, in words; empty when it would not,
+        or cannot tell. Only the head of the engine is read, and nothing is deserialised."""
         runtime = self.runtime(self.trt.Logger(self.trt.Logger.INTERNAL_ERROR)) if self.rtx else None
         if runtime is None or not hasattr(runtime, "get_engine_validity"):
             return ""
-        validity, bits = runtime.get_engine_validity(bytes(plan[: runtime.engine_header_size]))
+        validity, bits = runtime.get_engine_validity(bytes(engine_file[: runtime.engine_header_size]))
         if validity != self.trt.EngineValidity.INVALID:
             return ""
         known = self.trt.EngineInvalidityDiagnostics.__members__
@@ -145,7 +146,7 @@ class Library:
             raise Misuse(
                 f"{self} cannot build for another GPU than the one in this machine.",
                 why="It times kernels on the GPU that will run them.",
-                fix="Build on the device itself, with --device auto.",
+                fix="Build on the device itself, with --sm auto.",
             )
         if sm not in self.targets:
             raise Misuse(

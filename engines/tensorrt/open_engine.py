@@ -1,4 +1,4 @@
-"""From a bundle to a plan that may be given to TensorRT on this device, or to the reason why there is none."""
+"""From a bundle to an engine that may be given to TensorRT on this device, or to the reason why there is none."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from vita_edge.engines.errors import EngineUnavailable
 
 from ..bundle.format import Bundle
 from .device import Device, find_device
-from .engine_cache import PlanCache
-from .engine_file import BadPlan, Plan
-from .engine_key import PlanKey, differences
+from .engine_cache import EngineCache
+from .engine_file import BadEngine, EngineFile
+from .engine_key import EngineKey, differences
 from .library import Library, find_libraries
 
-__all__ = ["open_plan"]
+__all__ = ["open_engine"]
 
 
-def open_plan(
+def open_engine(
     bundle: Bundle,
     component: str,
     *,
@@ -24,64 +24,64 @@ def open_plan(
     cache: Path | None = None,
     library: Library | None = None,
     device: Device | None = None,
-) -> Plan:
-    """The plan of ``component`` for this device. Its length and sha256 are compared before this returns.
+) -> EngineFile:
+    """The engine of ``component`` for this device. Its length and sha256 are compared before this returns.
 
     Args:
-        max_context: positions that the KV cache has to have room for; the smallest plan with as many is taken. Without
-            it, the plan that was built last is.
-        cache: folder of plans; default: that of the user.
-        library: default: whichever is installed here and has a plan.
-        device: default: the GPU of this machine. Of another one, the library is not asked what it thinks of the plan.
+        max_context: positions that the KV cache has to have room for; the smallest engine with as many is taken.
+            Without it, the engine that was built last is.
+        cache: folder of engines; default: that of the user.
+        library: default: whichever is installed here and has an engine.
+        device: default: the GPU of this machine. Of another one, the library is not asked what it thinks of the engine.
 
     Raises:
-        EngineUnavailable: no driver, no GPU, no library, no plan, or none that fits and is whole; says which, and which
-            command builds one.
+        EngineUnavailable: no driver, no GPU, no library, no engine, or none that fits and is whole; says which, and
+            which command builds one.
     """
     really_here = device is None
     device = device or find_device()
-    plans = PlanCache(cache)
+    engines = EngineCache(cache)
     problems: list[str] = []
     for candidate in [library] if library else find_libraries():
-        wanted = PlanKey.of(bundle, component, candidate, sm=device.sm, gpu=device.name)
-        for plan in _fitting(plans, wanted, max_context, problems):
+        wanted = EngineKey.of(bundle, component, candidate, sm=device.sm, gpu=device.name)
+        for engine_file in _fitting(engines, wanted, max_context, problems):
             try:
-                plan.check()
-                if really_here and (objection := candidate.objection(plan.data())):
-                    raise BadPlan(f"{candidate} refuses {plan.path}: {objection}")
-                return plan
-            except BadPlan as error:
+                engine_file.check()
+                if really_here and (objection := candidate.objection(engine_file.data())):
+                    raise BadEngine(f"{candidate} refuses {engine_file.path}: {objection}")
+                return engine_file
+            except BadEngine as error:
                 problems.insert(0, str(error))
-    raise _explained(bundle, component, plans, device, problems, max_context)
+    raise _explained(bundle, component, engines, device, problems, max_context)
 
 
-def _fitting(plans: PlanCache, wanted: PlanKey, max_context: int | None, problems: list[str]) -> list[Plan]:
-    """Plans that may be opened, the best first; of the others, ``problems`` is told why not."""
-    found, unreadable = plans.plans(wanted.component)
+def _fitting(engines: EngineCache, wanted: EngineKey, max_context: int | None, problems: list[str]) -> list[EngineFile]:
+    """Engines that may be opened, the best first; of the others, ``problems`` is told why not."""
+    found, unreadable = engines.engines(wanted.component)
     problems += [problem for problem in unreadable if problem not in problems]
     fitting = []
-    for plan in found:
-        reasons = differences(wanted, plan.key)
-        if max_context and plan.capacity and plan.capacity[1] < max_context:
-            reasons.append(f"its KV cache has room for {plan.capacity[1]:,} positions, not {max_context:,}")
+    for engine_file in found:
+        reasons = differences(wanted, engine_file.key)
+        if max_context and engine_file.capacity and engine_file.capacity[1] < max_context:
+            reasons.append(f"its KV cache has room for {engine_file.capacity[1]:,} positions, not {max_context:,}")
         if reasons:
-            problems.append(f"{plan.folder.name}: {'; '.join(reasons)}")
+            problems.append(f"{engine_file.folder.name}: {'; '.join(reasons)}")
         else:
-            fitting.append(plan)
+            fitting.append(engine_file)
     if max_context:
-        fitting.sort(key=lambda plan: plan.capacity[1] if plan.capacity else 0)
+        fitting.sort(key=lambda engine_file: engine_file.capacity[1] if engine_file.capacity else 0)
     return fitting
 
 
 def _explained(
-    bundle: Bundle, component: str, plans: PlanCache, device: Device, problems: list[str], max_context: int | None
+    bundle: Bundle, component: str, engines: EngineCache, device: Device, problems: list[str], max_context: int | None
 ) -> EngineUnavailable:
-    cache = "" if plans.folder == PlanCache().folder else f" --cache {plans.folder}"
-    context = f" --max-context {max_context}" if max_context and component == "llm" else ""
+    cache = "" if engines.folder == EngineCache().folder else f" --engine-dir {engines.folder}"
+    context = f" --context {max_context}" if max_context and component == "llm" else ""
     command = f"vita-edge build {bundle.path} --backend tensorrt --component {component}{context}{cache}"
     if not problems:
-        what, why = f"No plan of {component} has been built for {device}.", f"There is none in {plans.folder}."
+        what, why = f"No engine of {component} has been built for {device}.", f"There is none in {engines.folder}."
     else:
-        what = f"No plan of {component} can be used on {device}."
+        what = f"No engine of {component} can be used on {device}."
         why = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "") + "."
     return EngineUnavailable(what, why=why, fix=f"Build it: {command}")

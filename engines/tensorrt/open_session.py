@@ -1,4 +1,4 @@
-"""From a plan on the disk to a session: the library is asked once it is known that it can answer."""
+"""From an engine on the disk to a session: the library is asked once it is known that it can answer."""
 
 from __future__ import annotations
 
@@ -15,51 +15,53 @@ from .context import Engine
 from .device_memory import Lane
 from .kernel_cache import KernelCache
 from .library import find_library
-from .open_engine import open_plan
+from .open_engine import open_engine
 from .session import TensorRtSession
 
 __all__ = ["open_session"]
 
 
 def open_session(
-    bundle: Bundle, component: str, lane: Lane, plans: Path | None = None, *, graphs: bool = True
+    bundle: Bundle, component: str, lane: Lane, engine_dir: Path | None = None, *, graphs: bool = True
 ) -> TensorRtSession:
-    """The plan of a component, opened on the GPU.
+    """The engine of a component, opened on the GPU.
 
     Args:
         lane: where it runs.
-        plans: folder of plans; None is that of the user.
+        engines: folder of engines; None is that of the user.
         graphs: launch single-token steps as CUDA graphs.
 
     Raises:
-        EngineUnavailable: there is no plan, or it does not fit this GPU and this library.
+        EngineUnavailable: there is no engine, or it does not fit this GPU and this library.
     """
-    plan = open_plan(bundle, component, cache=plans)  # the device first, then the library, then every byte of the plan
-    library = find_library(plan.library)
+    engine_file = open_engine(
+        bundle, component, cache=engine_dir
+    )  # the device first, then the library, then every byte of the engine
+    library = find_library(engine_file.library)
     logger = _logger_of(library.trt)
     runtime = library.runtime(logger)
-    engine = runtime.deserialize_cuda_engine(plan.data())
+    engine = runtime.deserialize_cuda_engine(engine_file.data())
     if engine is None:
         raise EngineUnavailable(
-            f"{library} does not open the plan of {component}.",
+            f"{library} does not open the engine of {component}.",
             why=logger.told() or "It did not say why.",
             fix=f"Build it again: vita-edge build {bundle.path}",
         )
-    if plan.key.stripped:
-        put_weights_in(library, engine, logger, plan, bundle)
+    if engine_file.key.stripped:
+        put_weights_in(library, engine, logger, engine_file, bundle)
     return TensorRtSession(
         Engine(
             component,
             library.trt,
             engine,
             logger.told,
-            kernels=KernelCache(plan.kernels) if library.rtx else None,
+            kernels=KernelCache(engine_file.kernels) if library.rtx else None,
             keep=(runtime, logger),
         ),
-        plan.inputs,
-        plan.outputs,
-        plan.profiles,
-        plan.capacity[1] if plan.capacity else None,
+        engine_file.inputs,
+        engine_file.outputs,
+        engine_file.profiles,
+        engine_file.capacity[1] if engine_file.capacity else None,
         lane,
         graphs=graphs,
     )
@@ -69,7 +71,7 @@ def open_session(
 def _logger_of(trt: ModuleType) -> Any:
     """A logger of that library, which keeps what it was told last of what matters until somebody asks for it.
 
-    One for all plans, and never given back: the library itself goes on telling the first that it was given.
+    One for all engines, and never given back: the library itself goes on telling the first that it was given.
     """
     severe = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
 
@@ -83,7 +85,7 @@ def _logger_of(trt: ModuleType) -> Any:
                 self.last_error = (message.strip().splitlines() or [""])[0]
 
         def told(self) -> str:
-            """Once: the next failure, perhaps of another plan, has reasons of its own."""
+            """Once: the next failure, perhaps of another engine, has reasons of its own."""
             told, self.last_error = self.last_error, ""
             return told
 

@@ -1,4 +1,4 @@
-"""A graph as a plan of TensorRT, behind the same protocol as everywhere: fed by name, its KV cache on the GPU."""
+"""A graph as an engine of TensorRT, behind the same protocol as everywhere: fed by name, its KV cache on the GPU."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ __all__ = ["TensorRtSession"]
 
 
 class TensorRtSession:
-    """An opened plan; see :class:`~vita_edge.engines.session.Session`.
+    """An opened engine; see :class:`~vita_edge.engines.session.Session`.
 
     Calls of one position over a cache that is written in place go through :class:`~.step.StepRun`. All others choose a
     profile by their shapes, and are copied up, run and waited for. A prompt that is longer than the largest profile is
     read in pieces.
 
     Args:
-        engine: the deserialised plan.
-        inputs, outputs: all of them, as the plan declares them.
+        engine: the deserialised engine.
+        inputs, outputs: all of them, as the engine declares them.
         profiles: in TensorRT's order.
-        capacity_tokens: positions that the plan's cache has; None for a plan without one.
+        capacity_tokens: positions that the engine's cache has; None for an engine without one.
         lane: the stream and the activations, shared with what runs before and after.
         graphs: launch single-token steps as CUDA graphs.
 
     Raises:
-        EngineUnavailable: the plan does not write its cache in place.
+        EngineUnavailable: the engine does not write its cache in place.
     """
 
     rows_at_once = GPU_ROWS
@@ -101,7 +101,7 @@ class TensorRtSession:
             return kind(self._cache_specs, capacity_tokens, self._capacity or capacity_tokens, self._lane)
 
     def close(self) -> None:
-        """Give the plan and its memory back; the session cannot be used afterwards."""
+        """Give the engine and its memory back; the session cannot be used afterwards."""
         if not self._open:
             return
         with self._lane.lock:
@@ -227,14 +227,14 @@ class TensorRtSession:
             self._engine.keep_kernels()
 
     def _check_aliases(self) -> None:
-        """The cache is bound once, as past and as present: the plan has to agree."""
+        """The cache is bound once, as past and as present: the engine has to agree."""
         if not self._in_place:
             return
         for past in self._cache_specs:
             written = self._engine.aliased(present(past))
             if written not in (None, past):
                 raise EngineUnavailable(
-                    f"The plan of {self.name} writes {present(past)} into the memory of {written}.",
+                    f"The engine of {self.name} writes {present(past)} into the memory of {written}.",
                     why="The KV cache has one buffer for the past and the present of a layer.",
-                    fix="Build the plan again: see `vita-edge build --help`.",
+                    fix="Build the engine again: see `vita-edge build --help`.",
                 )

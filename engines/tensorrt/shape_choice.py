@@ -1,4 +1,4 @@
-"""Which profile of a plan takes a call, and how a call that is too long for all of them is cut. Needs no device."""
+"""Which profile of an engine takes a call, and how a call that is too long for all of them is cut. Needs no device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ProfileShapes(Protocol):
 
 
 def choose_profile(graph: str, profiles: Sequence[ProfileShapes], shapes: Mapping[str, Shape]) -> int:
-    """Index of the profile that takes ``shapes`` and reaches least beyond them; 0 for a plan without profiles.
+    """Index of the profile that takes ``shapes`` and reaches least beyond them; 0 for an engine without profiles.
 
     Raises:
         InferenceFailed: none does.
@@ -47,9 +47,9 @@ def choose_profile(graph: str, profiles: Sequence[ProfileShapes], shapes: Mappin
         for profile in profiles
     )
     raise InferenceFailed(
-        f"The plan of {graph} was not built for this input.",
-        why=f"It is {given}; the plan takes {allowed}.",
-        fix="Give a shorter input, or build plans with larger limits (--audio-seconds for a clip): see "
+        f"The engine of {graph} was not built for this input.",
+        why=f"It is {given}; the engine takes {allowed}.",
+        fix="Give a shorter input, or build engines with larger limits (--audio-seconds for a clip): see "
         "`vita-edge build --help`.",
     )
 

@@ -33,7 +33,7 @@ _capturing = threading.Lock()
 
 
 class StepRun:
-    """One plan over one cache, one position at a time, all addresses fixed.
+    """One engine over one cache, one position at a time, all addresses fixed.
 
     Feeds and lengths lie together in pinned memory, and so do the small outputs. So a step is always the same row of
     commands, copies included, and from the second one on they are launched as one CUDA graph. It has a context of its
@@ -124,7 +124,7 @@ class StepRun:
     def _capture(self) -> None:
         """Record a step; where that is refused, steps go on being told one command after the other."""
         if not self._context.capturable():
-            self.without_graph = "the library says that this plan cannot be captured"
+            self.without_graph = "the library says that this engine cannot be captured"
             return
         cuda, stream = self._lane.cuda, self._lane.stream
         with _capturing:

@@ -1,9 +1,11 @@
 """Stage 7: questions that no training has seen, with the replies they should get, as files.
 
     python examples/nano/behaviour_cases.py FOLDER --count 100 --seed 1
+    python examples/nano/behaviour_cases.py FOLDER --voice "piper joe" --noise-db 10 20
 
-Voices are the held-out ones, half of the pictures show held-out combinations, and noise is added to the samples, not to
-features. ``FOLDER/cases.json`` lists the cases; `benchmarks/behaviour.py` asks them.
+Voices are espeak-ng's held-out ones or the one that is named, half of the pictures show held-out combinations, and
+noise is added to the samples, not to features. ``FOLDER/cases.json`` lists the cases; `benchmarks/behaviour.py` asks
+them.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from corpus import typed
 from drawing import draw
 from noises import babble, music, noise
 from speaking import RATE_HZ, held_out_voice, room, say, with_silence
+from voices import say_all
 from world import SMALL_TALK, UNKNOWN, Asked, Scene, any_question, follow_up, random_scene
 
 __all__ = ["write_cases"]
@@ -38,11 +41,13 @@ SHARES = {
     "other talk": 9,
 }
 """Cases of each kind among a hundred."""
+NOISE_DB = (8.0, 40.0)
+"""How far noise lies below the voice."""
 
 
 class _Writer:
-    def __init__(self, folder: Path, rng: random.Random) -> None:
-        self.folder, self.rng = folder, rng
+    def __init__(self, folder: Path, rng: random.Random, voice: str, noise_db: tuple[float, float]) -> None:
+        self.folder, self.rng, self.voice, self.noise_db = folder, rng, voice, noise_db
         self.number = 0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -54,15 +59,16 @@ class _Writer:
         return name
 
     def speech(self, text: str) -> str:
-        """At some level, in some room, with noise 8 to 40 dB below it."""
+        """At some level, in some room, with noise below it."""
         rng = self.rng
-        samples = with_silence(say(text, held_out_voice(rng)), rng)
+        spoken = say_all(self.voice, [text + "?"], rng)[0] if self.voice else say(text, held_out_voice(rng))
+        samples = with_silence(spoken, rng)
         if rng.random() < 0.35:
             samples = room(samples, rng)
         samples = samples * 10 ** (rng.uniform(-15, 3) / 20)
         level = np.sqrt(np.mean(samples**2))
         hiss = noise(rng, len(samples) / RATE_HZ + 0.1)[: len(samples)]
-        return self.sound(samples + hiss * 10 * level * 10 ** (-rng.uniform(8, 40) / 20))
+        return self.sound(samples + hiss * 10 * level * 10 ** (-rng.uniform(*self.noise_db) / 20))
 
     def picture(self, scene: Scene) -> str:
         name = f"picture-{self.number:04}.jpg"
@@ -71,9 +77,11 @@ class _Writer:
         return name
 
 
-def write_cases(folder: Path, count: int, seed: int) -> list[Case]:
-    """Write files and ``cases.json``; the same seed and the same espeak-ng give the same cases."""
-    writer = _Writer(folder, random.Random(f"behaviour {seed}"))
+def write_cases(
+    folder: Path, count: int, seed: int, voice: str = "", noise_db: tuple[float, float] = NOISE_DB
+) -> list[Case]:
+    """Write files and ``cases.json``; the same seed and the same synthesiser give the same cases."""
+    writer = _Writer(folder, random.Random(f"behaviour {seed}"), voice, noise_db)
     kinds = [kind for kind, share in SHARES.items() for _ in range(round(count * share / 100))]
     cases = [{"kind": kind, "turns": _turns(kind, writer)} for kind in kinds]
     (folder / "cases.json").write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
@@ -124,8 +132,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--voice", default="", help="one of voices.py (default: espeak-ng's held-out ones)")
+    parser.add_argument("--noise-db", type=float, nargs=2, default=NOISE_DB, metavar=("HEAVY", "LIGHT"))
     arguments = parser.parse_args()
-    cases = write_cases(arguments.folder, arguments.count, arguments.seed)
+    noise_db = (arguments.noise_db[0], arguments.noise_db[1])
+    cases = write_cases(arguments.folder, arguments.count, arguments.seed, arguments.voice, noise_db)
     print(f"{len(cases)} cases in {arguments.folder}")
 
 

@@ -1,6 +1,6 @@
 """Stage 6: the trained weights as a checkpoint in the layout of the release, which `vita-edge export` reads.
 
-    python examples/nano/checkpoint.py WEIGHTS.pt FOLDER
+    python examples/nano/checkpoint.py WEIGHTS.pt FOLDER --hearing out/nano/hearing.pt
 
 The voice comes from ``out/nano/voice``; as long as that is missing, a random one is written in its place.
 """
@@ -34,10 +34,14 @@ NAME = "vita-edge/nano"
 VOICE = OUT / "voice"
 
 
-def load_weights(file: Path) -> Vita:
-    """The model with the weights of a stage."""
+def load_weights(file: Path, hearing: Path | None = None) -> Vita:
+    """The model with the weights of a stage; the audio encoder and its adapter from another if ``hearing`` names it."""
     model = new_model()
-    model.load_state_dict(torch.load(file, weights_only=True)["model"])
+    found = torch.load(file, weights_only=True)["model"]
+    if hearing:
+        heard = torch.load(hearing, weights_only=True)["model"]
+        found |= {name: tensor for name, tensor in heard.items() if "audio_encoder" in name}
+    model.load_state_dict(found)
     return model.eval()
 
 
@@ -92,8 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--hearing", type=Path, metavar="WEIGHTS.pt", help="the audio encoder of another stage")
     arguments = parser.parse_args()
-    write(load_weights(arguments.weights), arguments.folder)
+    write(load_weights(arguments.weights, arguments.hearing), arguments.folder)
 
 
 if __name__ == "__main__":

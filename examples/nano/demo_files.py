@@ -6,6 +6,7 @@ python examples/nano/demo_files.py src/vita_edge/demo
 from __future__ import annotations
 
 import argparse
+import json
 import random
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def main() -> None:
     for name, text in (("question", "what colour is the circle"), ("follow-up", "and the cross")):
         speech = np.pad(0.6 * say(text, VOICE), (RATE_HZ // 4, RATE_HZ // 3))
         soundfile.write(folder / f"{name}.wav", speech + hiss.normal(0, 0.001, len(speech)), RATE_HZ, "PCM_16")
+    script = [
+        {"audio": "question.wav", "image": "picture.png", "said": "What colour is the circle?"},
+        {"audio": "follow-up.wav", "said": "And the cross?"},
+        {"audio": "noise.wav", "said": "(a tune)"},
+    ]
+    (folder / "script.json").write_text(json.dumps(script, indent=1) + "\n", encoding="utf-8")
     soundfile.write(folder / "noise.wav", music(random.Random(6), 2.0), RATE_HZ, "PCM_16")
 
 

@@ -35,6 +35,6 @@ def checkpoint_config(vocab_rows: int, end_id: int) -> CheckpointConfig:
         tiny.vision, hidden_size=128, intermediate_size=512, layers=3, heads=4, max_tiles=1, use_thumbnail=False
     )
     audio: AudioConfig = replace(
-        tiny.audio, conv_width=80, hidden_size=144, intermediate_size=576, layers=4, heads=4, adapter_kernel=5
+        tiny.audio, conv_width=80, hidden_size=144, intermediate_size=576, layers=5, heads=4, adapter_kernel=5
     )
     return replace(tiny, name="nano", llm=llm, vision=vision, audio=audio)

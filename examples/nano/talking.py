@@ -58,7 +58,7 @@ class RealSounds:
         if drawn.way == "spoken":
             index = rng.choice(sounds.by_text[drawn.asked])
         elif drawn.asked == "foreign":
-            index = rng.choice(sounds.by_text["foreign"]) if "foreign" in sounds.by_text else self._babble(rng)
+            index = rng.choice(sounds.of_kind["foreign"])
         elif drawn.asked == "noise":
             index = rng.choice(sounds.of_kind["noise"])
         else:

@@ -32,11 +32,13 @@ def train(
     check: Callable[[], dict[str, float]] | None = None,
     check_every: int = 500,
     warm_up: int = 200,
+    until: int | None = None,
 ) -> None:
     """Train ``module`` (and ``extra``, heads that are thrown away) for ``steps``; goes on where it was stopped.
 
     ``loss_of(step)`` draws a batch and returns its losses; their sum is minimised. ``slow(name)`` scales the learning
     rate of a parameter; 0 freezes it. Weights go to ``out/nano/NAME.pt``, the record to ``out/nano/NAME.jsonl``.
+    ``until``: stop there, on the way; what is reached goes to ``out/nano/NAME-STEP.pt`` as well.
     """
     both = nn.ModuleDict({"module": module} | ({"extra": extra} if extra else {}))
     groups: dict[tuple[float, bool], list[Tensor]] = {}
@@ -92,6 +94,10 @@ def train(
             if time.monotonic() - last_saved > SAVE_EVERY_S or step == steps:
                 _save(file, module, extra, optimizer, step)
                 last_saved = time.monotonic()
+            if step == until:
+                for path in (file, OUT / f"{name}-{step}.pt"):
+                    _save(path, module, extra, optimizer, step)
+                break
     module.eval()
 
 

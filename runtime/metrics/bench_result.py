@@ -8,19 +8,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from vita_edge.engines.errors import BadInput
 
 from .latency_breakdown import largest_saving
-from .statistics import Summary, summary
+from .statistics import Summary, nearest_rank, summary
 from .turn_report import TurnReport
 
-__all__ = ["MEASURES", "BenchResult", "BenchTurn", "Measure", "summaries", "turn_at"]
+__all__ = ["MEASURES", "BenchResult", "BenchTurn", "Measure", "cannot_be", "summaries", "turn_at"]
 
-FORMAT = 1
+FORMAT = 2
+READS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,29 @@ class Measure:
     unit: str
     better: Literal["less", "more"]
     of: Callable[[TurnReport], float | None]
+    made_of: Literal["work", "waiting", "neither"] = "work"
+    """What it lasts for: work, which a busy machine makes slower; work and a fixed silence; or neither of them."""
+
+
+def _endpoint_ms(report: TurnReport) -> float | None:
+    """From the user's true last sample where that is known, as the waits count."""
+    return None if report.endpoint_ms is None else report.endpoint_ms + (report.late_ms or 0.0)
+
+
+def _own_cpu_s(report: TurnReport) -> float | None:
+    return report.load.own_cpu_s if report.load else None
+
+
+def _taken_percent(report: TurnReport) -> float | None:
+    return 100 * report.load.taken_share if report.load else None
 
 
 MEASURES: dict[str, Measure] = {
-    "acoustic_ms": Measure("acoustic clock", "ms", "less", lambda report: report.acoustic_ms),
-    "server_ms": Measure("server clock", "ms", "less", lambda report: report.server_ms),
+    "acoustic_ms": Measure("acoustic clock", "ms", "less", lambda report: report.acoustic_ms, "waiting"),
+    "server_ms": Measure("server clock", "ms", "less", lambda report: report.server_ms, "waiting"),
     "engine_ms": Measure("engine clock", "ms", "less", lambda report: report.engine_ms),
-    "endpoint_ms": Measure("endpoint", "ms", "less", lambda report: report.endpoint_ms),
-    "late_ms": Measure("end of speech, seen late", "ms", "less", lambda report: report.late_ms),
+    "endpoint_ms": Measure("silence until the endpoint", "ms", "less", _endpoint_ms, "waiting"),
+    "late_ms": Measure("end-of-speech detection delay", "ms", "less", lambda report: report.late_ms, "neither"),
     "positions_after_speech": Measure(
         "prefilled after speech", "positions", "less", lambda report: report.positions_after_speech
     ),
@@ -46,8 +62,10 @@ MEASURES: dict[str, Measure] = {
     "decode_rate": Measure("decode", "tokens/s", "more", lambda report: report.decode_rate),
     "speech_decoder_rtf": Measure("speech decoder", "of real time", "less", lambda report: report.speech_decoder_rtf),
     "codec_rtf": Measure("codec", "of real time", "less", lambda report: report.codec_rtf),
-    "dry_s": Measure("speaker ran dry", "s", "less", lambda report: report.dry_s),
-    "wasted_ms": Measure("work in vain", "ms", "less", lambda report: report.wasted_ms),
+    "dry_s": Measure("playback underrun", "s", "less", lambda report: report.dry_s),
+    "wasted_ms": Measure("discarded work", "ms", "less", lambda report: report.wasted_ms),
+    "own_cpu_s": Measure("own processor time", "s", "less", _own_cpu_s),
+    "taken_share": Measure("cores taken by others", "%", "less", _taken_percent, "neither"),
 }
 
 
@@ -61,6 +79,13 @@ class BenchTurn:
     history_tokens: int
     """Positions of the KV cache before the question."""
     report: TurnReport
+    variant: str = ""
+    """Of the talk that answered it, where variants of something else than speculation were compared."""
+
+    @property
+    def group(self) -> str:
+        """Turns of one group are summed up together: ``on`` and ``off`` are those of speculation."""
+        return self.variant or ("on" if self.speculation else "off")
 
 
 @dataclass(frozen=True)
@@ -73,28 +98,39 @@ class BenchResult:
     machine: Mapping[str, Any]
     settings: Mapping[str, Any]
     memory_peak_bytes: int | None
-    left_out: Mapping[str, int]
-    """Why → questions that gave no turn to count."""
+    left_out: Mapping[str, Mapping[str, int]]
+    """Why → question → how often it gave no turn to count."""
     turns: tuple[BenchTurn, ...]
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    """Question → why the end of its speech may be marked wrongly."""
+    asked: int | None = None
+    """Turns that were to be asked; more than there are when the run was interrupted or some were left out."""
+    interrupted: bool = False
 
-    def group(self, speculation: bool) -> tuple[BenchTurn, ...]:
-        return tuple(turn for turn in self.turns if turn.speculation == speculation)
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the variants, in the order in which they were asked."""
+        return tuple(dict.fromkeys(turn.group for turn in self.turns))
+
+    def group(self, name: str) -> tuple[BenchTurn, ...]:
+        return tuple(turn for turn in self.turns if turn.group == name)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with the summaries that follow from it."""
-        groups = {name: self.group(on) for name, on in (("on", True), ("off", False))}
+        groups = {name: self.group(name) for name in self.groups}
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "turns"}
         summed = {
             name: {measure: dataclasses.asdict(numbers) for measure, numbers in summaries(turns).items()}
             for name, turns in groups.items()
-            if turns
         }
-        savings = {name: _saving(turns) for name, turns in groups.items() if turns}
+        savings = {name: _saving(turns) for name, turns in groups.items()}
+        impossible = [i for i, turn in enumerate(self.turns) if cannot_be(turn.report)]
         turns = [
             {**{key: value for key, value in vars(turn).items() if key != "report"}, **turn.report.to_json()}
             for turn in self.turns
         ]
-        return {"format": FORMAT, **facts, "summary": summed, "largest_saving": savings, "turns": turns}
+        results = {"summary": summed, "largest_saving": savings, "cannot_be": impossible, "turns": turns}
+        return {"format": FORMAT, **facts, **results}
 
     @classmethod
     def read(cls, path: str | Path) -> BenchResult:
@@ -111,8 +147,9 @@ class BenchResult:
         except ValueError as error:
             raise BadInput(f"{path} is not JSON.", why=f"{error}.", fix=fix) from error
         try:
-            if data["format"] != FORMAT:
-                raise ValueError(f"Its format is {data['format']}; this version reads {FORMAT}.")
+            if data["format"] not in READS:
+                raise ValueError(f"Its format is {data['format']}; this version reads 1 and 2.")
+            data = _upgraded(data) if data["format"] == 1 else data
             known = {field.name: data[field.name] for field in dataclasses.fields(cls)}
             return cls(**{**known, "turns": tuple(map(_turn, data["turns"]))})
         except (KeyError, TypeError, ValueError) as error:
@@ -122,23 +159,39 @@ class BenchResult:
 
 def summaries(turns: Sequence[BenchTurn]) -> dict[str, Summary]:
     """Measure → its numbers over ``turns``; what nobody measured is left out."""
-    found = {name: summary(map(measure.of, (turn.report for turn in turns))) for name, measure in MEASURES.items()}
+    found = {
+        name: summary(map(measure.of, (turn.report for turn in turns)), measure.better)
+        for name, measure in MEASURES.items()
+    }
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
+def cannot_be(report: TurnReport) -> bool:
+    """The answer was heard sooner than the silence that it waited for: the end of the speech is marked too late."""
+    heard_ms, endpoint_ms = report.acoustic_ms, report.endpoint_ms
+    return heard_ms is not None and endpoint_ms is not None and heard_ms < endpoint_ms
+
+
 def turn_at(turns: Sequence[BenchTurn], share: float) -> BenchTurn | None:
-    """The turn that a ``share`` of the heard turns are no slower than: 0.5 is the median turn."""
+    """The turn that a ``share`` of the heard turns are no slower than, by nearest rank: 0.5 is the median turn."""
     heard = [turn for turn in turns if turn.report.server_ms is not None]
     if not heard:
         return None
     ordered = sorted(heard, key=lambda turn: turn.report.acoustic_ms or turn.report.server_ms or 0.0)
-    return ordered[round(share * (len(ordered) - 1))]
+    return ordered[nearest_rank(len(ordered), share)]
 
 
 def _saving(turns: Sequence[BenchTurn]) -> dict[str, Any] | None:
     median = turn_at(turns, 0.5)
     saving = largest_saving(median.report) if median else None
     return dataclasses.asdict(saving) if saving else None
+
+
+def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A result of format 1 as one of format 2."""
+    turns = [{**turn, "variant": ""} for turn in data["turns"]]
+    left_out = {why: {"": count} for why, count in data["left_out"].items()}
+    return {**data, "turns": turns, "left_out": left_out, "doubts": {}, "asked": None, "interrupted": False}
 
 
 def _turn(data: Mapping[str, Any]) -> BenchTurn:

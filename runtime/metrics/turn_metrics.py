@@ -29,6 +29,7 @@ from ..events.session_events import (
     TurnForgotten,
     Written,
 )
+from .machine_load import MachineSampler
 from .turn_report import Interruption, Stretch, TurnReport
 
 __all__ = ["TurnReports"]
@@ -75,10 +76,13 @@ class TurnReports:
     Args:
         codec: rates of codes and samples.
         report: called with each report when its turn has ended, in the thread that told the end.
+        machine: samples the machine; without it no report has a load.
     """
 
-    def __init__(self, codec: CodecFacts, report: Callable[[TurnReport], None]) -> None:
-        self._codec, self._report = codec, report
+    def __init__(
+        self, codec: CodecFacts, report: Callable[[TurnReport], None], machine: MachineSampler | None = None
+    ) -> None:
+        self._codec, self._report, self._machine = codec, report, machine
         self._open: dict[int, _Turn] = {}
         self._loose: deque[Span] = deque(maxlen=LOOSE_SPANS)
         self._forgotten: Counter[str] = Counter()
@@ -170,6 +174,7 @@ class TurnReports:
             interruption=Interruption(_ms(cut.silent_s - cut.at_s), cut.tokens_heard, cut.tokens_written)
             if cut
             else None,
+            load=self._machine.between(began.speech_begin_s, end.at_s) if self._machine else None,
         )
         self._forgotten.clear()
         self._forgotten_turns = {number for number in self._forgotten_turns if number > began.turn}

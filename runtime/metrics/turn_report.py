@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..events.reply_events import State
+from .machine_load import MachineLoad
 
 __all__ = ["Interruption", "Stretch", "TurnReport"]
 
@@ -90,6 +91,8 @@ class TurnReport:
     wasted_ms: float
     """Work of those attempts."""
     interruption: Interruption | None
+    load: MachineLoad | None = None
+    """What else the machine did from the user's first sample to the end of the reply; None unless it was sampled."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -103,7 +106,12 @@ class TurnReport:
         """
         try:
             wait = tuple(Stretch(**part) for part in data["wait"])
-            cut = data["interruption"]
-            return cls(**{**data, "wait": wait, "interruption": Interruption(**cut) if cut else None})
+            cut, load = data["interruption"], data.get("load")
+            parts = {
+                "wait": wait,
+                "interruption": Interruption(**cut) if cut else None,
+                "load": MachineLoad.from_json(load) if load else None,
+            }
+            return cls(**{**data, **parts})
         except (KeyError, TypeError) as error:
             raise ValueError(f"This is not the report of a turn: {error}.") from error

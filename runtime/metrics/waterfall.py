@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .bench_result import BenchResult, BenchTurn, turn_at
@@ -12,7 +12,8 @@ from .turn_report import Stretch, TurnReport
 __all__ = ["Bar", "Mark", "Row", "Strip", "Waterfall", "conditions", "waterfall"]
 
 STAGES = ("vision", "audio", "prefill", "decode", "speech_decoder", "codec")
-GROUPS = {True: "speculation on", False: "speculation off"}
+GROUPS = {"on": "speculation on", "off": "speculation off"}
+"""Labels of groups of turns; others are called as they are."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,22 @@ class Waterfall:
     @property
     def causes(self) -> tuple[str, ...]:
         """What occurs in the bars, as listed in CAUSES."""
-        there = {part.name for bar in self.bars for part in bar.parts}
-        return tuple(cause for cause in CAUSES if cause in there)
+        return _causes(part for bar in self.bars for part in bar.parts)
+
+    @property
+    def row_causes(self) -> tuple[str, ...]:
+        """What the rows of the median turn are coloured after."""
+        return _causes(part for row in self.rows for part in row.stretches)
+
+
+def _causes(parts: Iterable[Stretch]) -> tuple[str, ...]:
+    there = {part.name for part in parts}
+    return tuple(cause for cause in CAUSES if cause in there)
 
 
 def waterfall(run: BenchResult) -> Waterfall | None:
-    """The waterfall of a rehearsal: of its turns with speculation, if it has any; None when nothing was heard."""
-    groups = [(GROUPS[on], heard) for on in (True, False) if (heard := _heard(run.group(on)))]
+    """The waterfall of a rehearsal: of its first group of turns; None when nothing was heard."""
+    groups = [(GROUPS.get(name, name), heard) for name in run.groups if (heard := _heard(run.group(name)))]
     if not groups:
         return None
     name, turns = groups[0]

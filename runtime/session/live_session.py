@@ -62,13 +62,13 @@ from ..turns.turn_events import (
 )
 from ..turns.turn_taking import TurnTaking
 from .assistant import Assistant
+from .attempt import Announcer, Attempt
+from .dialogue import Dialogue
 from .generation_thread import Camera, Mind
-from .history import Dialogue
 from .jitter_buffer import Pace
 from .live_options import LiveOptions
 from .playback import Playback, ReplyHeard, Silenced, Told
 from .reply_writer import ReplyWriter
-from .response import Announcer, Attempt
 from .speech_thread import Mouth
 from .warm_up import warm_up
 

@@ -30,8 +30,8 @@ _GLUE = frozenset(
     "about because which who where when while between without through over under such other another".split()
 )
 _CHINESE_OPENERS = (
-    "但是 因为 所以 而且 并且 如果 以及 或者 不过 然后 通过 关于 为了 虽然 由于 因此 同时 其中 此外 另外 例如 比如 还是 "
-    "还有 包括 并不 可以 需要 能够 已经 正在 就是 不仅 无论 只要 只有 除了 根据 按照 随着 当然 尤其 特别"
+    "但是 因为 所以 而且 并且 如果 以及 或者 不过 然后 通过 关于 为了 虽然 由于 因此 同时 其中 此外 另外 例如 "
+    "比如 还是 还有 包括 并不 可以 需要 能够 已经 正在 就是 不仅 无论 只要 只有 除了 根据 按照 随着 当然 尤其 特别"
 ).split()
 _PARTICLES = "的了着过"
 _BEFORE_VERB = "它他她我你您们这那和与及并也都就还又才只不"

@@ -1,4 +1,5 @@
-"""`vita-edge build` compiles real plans, without a GPU, by the library for desktop GPUs; what stops it is explained."""
+"""`vita-edge build` compiles real engines, without a GPU, by the library for desktop GPUs; what stops it is
+explained."""
 
 from __future__ import annotations
 
@@ -25,19 +26,20 @@ from support.command import run
 from support.spoil import flip_byte
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, Misuse
-from vita_edge.engines.tensorrt.build.build import build_plans
+from vita_edge.engines.tensorrt.build.build import build_engines
 from vita_edge.engines.tensorrt.build.build_jobs import build_jobs
 from vita_edge.engines.tensorrt.build.build_one import Job, _configure
 from vita_edge.engines.tensorrt.build.build_target import find_place
 from vita_edge.engines.tensorrt.build.child import run_job
 from vita_edge.engines.tensorrt.build.profiles import Limits, Profile, Range
+from vita_edge.engines.tensorrt.build.safe_child import module_command
 from vita_edge.engines.tensorrt.device import find_device
-from vita_edge.engines.tensorrt.engine_cache import PlanCache
+from vita_edge.engines.tensorrt.engine_cache import EngineCache
 from vita_edge.engines.tensorrt.library import FULL, RTX, Library, find_library
-from vita_edge.engines.tensorrt.open_engine import open_plan
+from vita_edge.engines.tensorrt.open_engine import open_engine
 
 needs_rtx = pytest.mark.skipif(not importlib.util.find_spec(RTX), reason="tensorrt_rtx is not installed")
-ARGUMENTS = ("--device", "sm86", "--max-context", "512")
+ARGUMENTS = ("--sm", "sm86", "--context", "512")
 NEWS = list[dict[str, Any]]
 
 
@@ -70,17 +72,17 @@ class BuiltOnce:
 
 @pytest.fixture(scope="module")
 def built(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> BuiltOnce:
-    """All plans of the bundle."""
+    """All engines of the bundle."""
     if not importlib.util.find_spec(RTX):
         pytest.skip("tensorrt_rtx is not installed")
-    cache = tmp_path_factory.mktemp("cache") / "plans"
+    cache = tmp_path_factory.mktemp("cache") / "engines"
     done = subprocess.run(command(bundle, cache, "--json"), capture_output=True, text=True, check=True)
     return BuiltOnce(cache, json.loads(done.stdout), done.stderr.splitlines())
 
 
 def command(bundle: Bundle, cache: Path, *more: str) -> list[str]:
     script = "import sys; from vita_edge.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", script, "build", str(bundle.path), *ARGUMENTS, "--cache", str(cache), *more]
+    return [sys.executable, "-c", script, "build", str(bundle.path), *ARGUMENTS, "--engine-dir", str(cache), *more]
 
 
 def gone(process: str) -> bool:
@@ -124,78 +126,78 @@ def test_what_each_version_can_do_is_known() -> None:
 
 
 @needs_rtx
-def test_the_library_says_itself_what_is_no_plan() -> None:
+def test_the_library_says_itself_what_is_no_engine() -> None:
     library = find_library(RTX)
     assert {"sm86", "sm89"} <= set(library.targets)
-    assert library.objection(b"this is no plan at all" * 10) == "it is no plan"
+    assert library.objection(b"this is no engine at all" * 10) == "it is no engine"
 
 
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU")
 def test_a_missing_gpu_is_explained(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EngineUnavailable) as caught:
-        open_plan(bundle, "llm")
+        open_engine(bundle, "llm")
     assert "GPU" in caught.value.what
     if importlib.util.find_spec(RTX):
         result = run(capsys, "build", bundle.path)
         result.assert_explains("GPU")
-        assert "--device sm75" in result.err
+        assert "--sm sm75" in result.err
 
 
 # --- building
 
 
-def test_plans_are_built_and_told(bundle: Bundle, built: BuiltOnce) -> None:
+def test_engines_are_built_and_told(bundle: Bundle, built: BuiltOnce) -> None:
     facts = built.facts
-    assert set(facts["plans"]) == set(bundle.components)
+    assert set(facts["engines"]) == set(bundle.components)
     assert (facts["library"], facts["device"], facts["max_context"]) == (RTX, "sm86", 512)
-    for name, plan in facts["plans"].items():
-        assert plan["state"] == "built", name
-        assert Path(plan["plan"]).stat().st_size == plan["bytes"]
-        assert plan["weights_bytes"] > 10_000
-        assert len(plan["activation_bytes"]) == len(plan["profiles"]) == {"llm": 3, "audio": 2}.get(name, 1)
-        assert plan["seconds"] > 0 and plan["peak_memory_bytes"] > 1 << 26
-    assert facts["plans"]["llm"]["profiles"][0].startswith("step: inputs_embeds 1 × 1 × ")
-    heard = facts["plans"]["audio"]["profiles"][0]  # one layer stands for all
+    for name, entry in facts["engines"].items():
+        assert entry["state"] == "built", name
+        assert Path(entry["engine"]).stat().st_size == entry["bytes"]
+        assert entry["weights_bytes"] > 10_000
+        assert len(entry["activation_bytes"]) == len(entry["profiles"]) == {"llm": 3, "audio": 2}.get(name, 1)
+        assert entry["seconds"] > 0 and entry["peak_memory_bytes"] > 1 << 26
+    assert facts["engines"]["llm"]["profiles"][0].startswith("step: inputs_embeds 1 × 1 × ")
+    heard = facts["engines"]["audio"]["profiles"][0]  # one layer stands for all
     assert heard.startswith("piece: fbank 1 × 7..131 × ") and "past.0.key" in heard and "past.1." not in heard
     assert len(built.told) == len(bundle.components)
     assert built.told[0].startswith("[1/6] ") and " left" in built.told[0] and " left" not in built.told[-1]
 
 
-def test_plans_that_are_there_are_used_again(
+def test_engines_that_are_there_are_used_again(
     bundle: Bundle, built: BuiltOnce, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = run(capsys, "build", bundle.path, *ARGUMENTS, "--cache", built.cache)
+    again = run(capsys, "build", bundle.path, *ARGUMENTS, "--engine-dir", built.cache)
     assert again.code == 0
     assert again.out.count("reused") == len(bundle.components)
     assert "llm: profile 2, prefill: inputs_embeds 1 × 1..512 × " in again.out
 
 
 def test_the_cache_of_the_decoder_is_fixed_and_single_tokens_need_little_memory(built: BuiltOnce) -> None:
-    (plan,), problems = PlanCache(built.cache).plans("llm")
+    (engine_file,), problems = EngineCache(built.cache).engines("llm")
     assert not problems
-    assert plan.capacity == (512, 512)
-    assert plan.inputs["past_key_values.0.key"].axes[2] == plan.outputs["present.0.key"].axes[2] == 512
-    step, rest, prefill = plan.built.activation_bytes
+    assert engine_file.capacity == (512, 512)
+    assert engine_file.inputs["past_key_values.0.key"].axes[2] == engine_file.outputs["present.0.key"].axes[2] == 512
+    step, rest, prefill = engine_file.built.activation_bytes
     assert step < 1 << 20 < prefill and rest <= prefill
 
 
-def test_the_same_graph_makes_the_same_plan_and_a_damaged_one_is_built_anew(
+def test_the_same_graph_makes_the_same_engine_and_a_damaged_one_is_built_anew(
     bundle: Bundle, built: BuiltOnce, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = Path(shutil.copytree(built.cache, tmp_path / "plans"))
-    (plan,) = PlanCache(copy).plans("speech_decoder")[0]
-    flip_byte(plan.path, plan.bytes // 2)
-    result = run(capsys, "build", bundle.path, *ARGUMENTS, "--component", "speech_decoder", "--cache", copy)
+    copy = Path(shutil.copytree(built.cache, tmp_path / "engines"))
+    (engine_file,) = EngineCache(copy).engines("speech_decoder")[0]
+    flip_byte(engine_file.path, engine_file.bytes // 2)
+    result = run(capsys, "build", bundle.path, *ARGUMENTS, "--component", "speech_decoder", "--engine-dir", copy)
     assert result.code == 0
     assert "speech_decoder was built anew: " in result.out
     assert "is damaged: its sha256 is not the one of its header" in result.out
-    plan.check()  # against the header that was read before: the very same bytes are there again
+    engine_file.check()  # against the header that was read before: the very same bytes are there again
 
 
 def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_half(
     bundle: Bundle, built: BuiltOnce, tmp_path: Path
 ) -> None:
-    cache = tmp_path / "plans"
+    cache = tmp_path / "engines"
 
     def interruptible() -> None:  # what a shell starts in the background ignores interrupts, and hands that down
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -220,14 +222,14 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_half(
         assert time.monotonic() < until
         time.sleep(0.05)
     assert [entry.name.partition("-")[0] for entry in cache.iterdir() if entry.name != ".lock"] == ["vision"]
-    (plan,) = PlanCache(cache).plans("vision")[0]
-    plan.check()
+    (engine_file,) = EngineCache(cache).engines("vision")[0]
+    engine_file.check()
 
 
-# --- one plan, in a process of its own
+# --- one engine, in a process of its own
 
 
-def job_of(tmp_path: Path, *nodes: onnx.NodeProto, plan: Path | None = None, **changes: Any) -> Job:
+def job_of(tmp_path: Path, *nodes: onnx.NodeProto, engine_file: Path | None = None, **changes: Any) -> Job:
     """A graph x float32 [n, 4] → y with these nodes."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])
@@ -239,7 +241,7 @@ def job_of(tmp_path: Path, *nodes: onnx.NodeProto, plan: Path | None = None, **c
     return Job(
         component="toy",
         graph=tmp_path / "g.onnx",
-        plan=plan or tmp_path / "toy.plan",
+        engine_file=engine_file or tmp_path / "toy.engine",
         library=RTX,
         target="sm86",
         precision="fp32",
@@ -259,13 +261,13 @@ def failure(job: Job) -> EngineUnavailable:
 def test_progress_is_told_and_the_process_says_what_it_has_made(tmp_path: Path) -> None:
     heard: NEWS = []
     done = run_job(job_of(tmp_path, helper.make_node("Tanh", ["x"], ["y"])), lambda news: news and heard.append(news))
-    assert (tmp_path / "toy.plan").stat().st_size == done["bytes"]
+    assert (tmp_path / "toy.engine").stat().st_size == done["bytes"]
     assert [news["phase"] for news in heard[:2]] == ["building", "Building engine"]
     assert all(before["fraction"] <= after["fraction"] <= 1 for before, after in pairwise(heard))
 
 
 @needs_rtx
-def test_a_plan_takes_no_memory_of_its_own_while_it_runs_so_that_a_step_can_be_captured(tmp_path: Path) -> None:
+def test_an_engine_takes_no_memory_of_its_own_while_it_runs_so_that_a_step_can_be_captured(tmp_path: Path) -> None:
     library = find_library(RTX)
     builder = library.trt.Builder(library.trt.Logger(library.trt.Logger.ERROR))
     config = builder.create_builder_config()
@@ -294,7 +296,7 @@ def test_a_profile_that_does_not_fit_the_graph_is_refused_by_the_library_in_its_
 @needs_rtx
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_full_disk_is_told_by_the_process_that_builds(tmp_path: Path) -> None:
-    error = failure(job_of(tmp_path, helper.make_node("Tanh", ["x"], ["y"]), plan=Path("/dev/full")))
+    error = failure(job_of(tmp_path, helper.make_node("Tanh", ["x"], ["y"]), engine_file=Path("/dev/full")))
     assert (error.what, error.why) == ("Cannot write /dev/full.", "No space left on device.")
 
 
@@ -342,7 +344,7 @@ def test_a_job_without_its_library_says_so(tmp_path: Path) -> None:
 
 def test_a_job_is_given_up_when_its_parent_goes(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "vita_edge.engines.tensorrt.build.build_one"],
+        module_command("vita_edge.engines.tensorrt.build.build_one"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -364,7 +366,7 @@ def test_a_job_travels_as_json(tmp_path: Path) -> None:
 
 
 def test_a_bundle_for_onnx_runtime_is_refused(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    result = run(capsys, "build", tiny_bundle.path, "--device", "sm86")
+    result = run(capsys, "build", tiny_bundle.path, "--sm", "sm86")
     result.assert_explains("cannot be built for TensorRT", code=2)
     assert "--target tensorrt" in result.err
 
@@ -373,10 +375,10 @@ def test_a_bundle_for_onnx_runtime_is_refused(tiny_bundle: Bundle, capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--device", "sm87"), "cannot build for sm87"),
+        (("--sm", "sm87"), "cannot build for sm87"),
         (("--precision", "int8"), "is fp16, not int8"),
         (("--component", "nose"), "There is no component nose"),
-        (("--max-context", "100000"), "--max-context is 100000"),
+        (("--context", "100000"), "--context is 100000"),
         (("--memory", "0"), "--memory is 0"),
         (("--stripped",), "without their weights"),
     ],
@@ -386,9 +388,11 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
 ) -> None:
     if "--stripped" in arguments and has_gpu():
         pytest.skip("there is a GPU")
-    device = () if "--device" in arguments else ("--device", "sm86")
-    run(capsys, "build", bundle.path, *device, *arguments, "--cache", tmp_path / "plans").assert_explains(told, code=2)
-    assert not (tmp_path / "plans").exists()
+    device = () if "--sm" in arguments else ("--sm", "sm86")
+    run(capsys, "build", bundle.path, *device, *arguments, "--engine-dir", tmp_path / "engines").assert_explains(
+        told, code=2
+    )
+    assert not (tmp_path / "engines").exists()
 
 
 @needs_rtx
@@ -396,7 +400,7 @@ def test_a_budget_that_is_too_small_for_one_component_keeps_no_other_back(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two = ("--component", "vision", "--component", "codec")
-    result = run(capsys, "build", bundle.path, *ARGUMENTS, *two, "--memory", 601, "--cache", tmp_path)
+    result = run(capsys, "build", bundle.path, *ARGUMENTS, *two, "--memory", 601, "--engine-dir", tmp_path)
     assert result.code == 1
     assert "error: There is not enough memory to build codec.\n" in result.err
     assert re.search(r"^It takes about 6\d\d MiB, and 601 MiB may be taken", result.err, re.MULTILINE)
@@ -414,11 +418,13 @@ def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_opera
         build_jobs(bundle, Place(Library(None, FULL, "10.3.0"), "sm87", orin), limits)
     assert "--target tensorrt-10.3" in caught.value.fix
     wanted = build_jobs(bundle, Place(Library(None, FULL, "10.16.0"), "sm87", orin), limits)
-    assert {plan.key.gpu for plan in wanted} == {"Orin"}
-    assert [plan.size.seconds for plan in wanted] == sorted(plan.size.seconds for plan in wanted)
-    timings = PlanCache(Path("plans")).timings(Library(None, FULL, "10.16.0"), orin)
-    assert timings == Path("plans/timings-tensorrt-10.16.0-orin.bin")
-    assert PlanCache(Path("plans")).timings(Library(None, RTX, "1.7"), orin) is None
+    assert {engine_file.key.gpu for engine_file in wanted} == {"Orin"}
+    assert [engine_file.size.seconds for engine_file in wanted] == sorted(
+        engine_file.size.seconds for engine_file in wanted
+    )
+    timings = EngineCache(Path("engines")).timings(Library(None, FULL, "10.16.0"), orin)
+    assert timings == Path("engines/timings-tensorrt-10.16.0-orin.bin")
+    assert EngineCache(Path("engines")).timings(Library(None, RTX, "1.7"), orin) is None
 
 
 # --- with a GPU
@@ -427,19 +433,19 @@ def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_opera
 @pytest.mark.gpu
 @pytest.mark.skipif(not has_gpu(), reason="there is no GPU")
 @pytest.mark.parametrize("stripped", [False, True])
-def test_a_plan_for_this_gpu_is_opened_by_its_library(bundle: Bundle, tmp_path: Path, stripped: bool) -> None:
+def test_an_engine_for_this_gpu_is_opened_by_its_library(bundle: Bundle, tmp_path: Path, stripped: bool) -> None:
     from vita_edge.engines.tensorrt.build.refit import put_weights_in
 
     place = find_place()
     wanted = build_jobs(bundle, place, Limits.of(bundle.model), components=["vision"], stripped=stripped)
-    (outcome,) = build_plans(wanted, place, PlanCache(tmp_path))
-    assert outcome.plan, outcome.error
-    plan = open_plan(bundle, "vision", cache=tmp_path)
+    (outcome,) = build_engines(wanted, place, EngineCache(tmp_path))
+    assert outcome.engine_file, outcome.error
+    engine_file = open_engine(bundle, "vision", cache=tmp_path)
     trt = place.library.trt
     logger = trt.Logger(trt.Logger.ERROR)
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan.data())
+    engine = trt.Runtime(logger).deserialize_cuda_engine(engine_file.data())
     if stripped:
-        put_weights_in(place.library, engine, logger, plan, bundle)
+        put_weights_in(place.library, engine, logger, engine_file, bundle)
     assert engine.num_optimization_profiles == 1
 
 
@@ -450,9 +456,9 @@ def test_timings_are_kept_for_the_next_build(bundle: Bundle, tmp_path: Path) -> 
     if not place.library.keeps_timings:
         pytest.skip("this library keeps none")
     wanted = build_jobs(bundle, place, Limits.of(bundle.model), components=["vision"])
-    (first,) = build_plans(wanted, place, PlanCache(tmp_path))
-    timings = PlanCache(tmp_path).timings(place.library, place.device)
+    (first,) = build_engines(wanted, place, EngineCache(tmp_path))
+    timings = EngineCache(tmp_path).timings(place.library, place.device)
     assert timings is not None and timings.stat().st_size > 0
-    (second,) = build_plans(wanted, place, PlanCache(tmp_path), force=True)
-    assert first.plan and second.plan
-    assert second.plan.built.seconds < first.plan.built.seconds
+    (second,) = build_engines(wanted, place, EngineCache(tmp_path), force=True)
+    assert first.engine_file and second.engine_file
+    assert second.engine_file.built.seconds < first.engine_file.built.seconds

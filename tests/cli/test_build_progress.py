@@ -48,8 +48,8 @@ def test_the_estimate_grows_with_weights_graph_and_profiles() -> None:
     twice = Size(100_000, 1_000_000_000, 2)
     assert twice.seconds == pytest.approx(2 * size.seconds)
     assert twice.memory_bytes == size.memory_bytes == (600 << 20) + 2_200_000_000  # profiles share their weights
-    assert twice.plan_bytes == size.plan_bytes
-    assert Size(100_000, 1_000_000_000, 2, stripped=True).plan_bytes < 100 << 20
+    assert twice.engine_bytes == size.engine_bytes
+    assert Size(100_000, 1_000_000_000, 2, stripped=True).engine_bytes < 100 << 20
 
 
 def test_the_pace_is_that_of_what_was_seen() -> None:

@@ -9,9 +9,11 @@ import pytest
 import soundfile
 
 from support.command import run
+from vita_edge.cli import demo
 from vita_edge.engines.bundle.format import Bundle
 
 DEMO = Path(__file__).parents[2] / "src" / "vita_edge" / "demo"
+QUESTIONS = ("What colour is the circle?", "And the cross?", "(a tune)")
 ANSWERS = ("The circle is orange.", "The cross is green.")
 
 
@@ -24,8 +26,9 @@ def test_the_demo_hears_sees_remembers_and_ignores(
     assert "shapes" in result.out.splitlines()[0]
     told = [(line[:13].strip(), line[13:]) for line in result.out.splitlines()]
     lines = {name: [value for other, value in told if other == name] for name, _ in told}
-    assert len(lines["question"]) == 3 and len(lines["picture"]) == 1
-    assert all(Path(file).is_file() for file in (*lines["question"], *lines["picture"]))
+    assert lines["question"] == list(QUESTIONS)
+    assert len(lines["recording"]) == 3 and len(lines["picture"]) == 1
+    assert all(Path(file).is_file() for file in (*lines["recording"], *lines["picture"]))
     first, second, ignored = lines["reply"]
     assert (first, second) == ANSWERS
     assert ignored == "(nothing: it was not asked)"
@@ -40,10 +43,30 @@ def test_the_demo_tells_the_same_as_json(tmp_path: Path, capsys: pytest.CaptureF
     facts = run(capsys, "demo", "-o", wav, "--json").json
     assert facts["audio"] == str(wav)
     assert [turn["state"] for turn in facts["turns"]] == ["speech", "speech", "noise"]
+    assert tuple(turn["said"] for turn in facts["turns"]) == QUESTIONS
     assert tuple(turn["text"] for turn in facts["turns"][:2]) == ANSWERS
     spoken = sum(turn["audio"]["seconds"] for turn in facts["turns"][:2])
     assert soundfile.info(wav).duration == pytest.approx(spoken + 0.5, abs=0.01)
     assert {"vision", "audio", "prefill", "decode", "speech_decoder", "codec"} <= set(facts["turns"][0]["latency_ms"])
+
+
+def test_the_demo_plays_questions_and_replies_to_whoever_sits_at_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played: list[float] = []
+    monkeypatch.setattr(
+        demo, "find_loudspeaker", lambda: lambda samples, rate_hz: played.append(len(samples) / rate_hz)
+    )
+    run(capsys, "demo", "-o", tmp_path / "reply.wav")
+    assert not played  # nobody sits there
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    run(capsys, "demo", "-o", tmp_path / "reply.wav", "--mute")
+    assert not played
+    run(capsys, "demo", "-o", tmp_path / "reply.wav")
+    recordings = [soundfile.info(DEMO / name).duration for name in ("question.wav", "follow-up.wav", "noise.wav")]
+    question, first, further, second, noise = played
+    assert [question, further, noise] == pytest.approx(recordings)
+    assert first + second + 0.5 == pytest.approx(soundfile.info(tmp_path / "reply.wav").duration, abs=0.01)
 
 
 def test_the_demo_says_the_same_every_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,15 +44,15 @@ def test_the_table_and_the_json_say_the_same(capsys: pytest.CaptureFixture[str])
 
 
 def test_an_honest_no_has_no_speed_and_says_what_would_fit(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = plan(capsys, "--model", "full", "--device", "orin-nano-8", "--precision", "fp16")
+    facts = plan(capsys, "--model", "full", "--board", "orin-nano-8", "--precision", "fp16")
     (one,) = facts["plans"]
     assert (one["verdict"], one["latency"], one["advice"]) == ("no", None, "at int4 it would fit")
-    out = run(capsys, "estimate", "--model", "full", "--device", "orin-nano-8", "--precision", "fp16").out
+    out = run(capsys, "estimate", "--model", "full", "--board", "orin-nano-8", "--precision", "fp16").out
     assert "does not fit" in out and "at int4 it would fit" in out and "tok/s" not in out.split("predictions")[0]
 
 
 def test_one_plan_says_where_memory_and_time_go(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--model", "full", "--device", "orin-nx-16", "--precision", "int4", "--context", 2048]
+    words = ["--model", "full", "--board", "orin-nx-16", "--precision", "int4", "--context", 2048]
     out = run(capsys, "estimate", *words).out
     (one,) = plan(capsys, *words)["plans"]
     for told in ("JetPack 7.2", "TensorRT 10.16", "kv cache", "first clause", "assumed efficiencies", "0.43"):
@@ -81,7 +81,7 @@ def cpu(tmp_path: Path, **changes: Any) -> Path:
 def test_where_the_bundle_runs_its_files_say_the_weights(
     capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    (one,) = plan(capsys, tiny_bundle.path, "--devices", cpu(tmp_path), "--device", "mine")["plans"]
+    (one,) = plan(capsys, tiny_bundle.path, "--board-file", cpu(tmp_path), "--board", "mine")["plans"]
     on_disk = {name: sum(file.stat().st_size for file in part.weights) for name, part in tiny_bundle.components.items()}
     assert one["memory_bytes"]["weights"] == on_disk
     assert one["memory_bytes"]["build_peak"] is None
@@ -93,7 +93,7 @@ def test_measured_figures_of_a_device_are_compared(capsys: pytest.CaptureFixture
         {"model": "practice/full", "precision": "int8", "what": "decode_tokens_per_s", "value": 2, "source": "a log"},
     ]
     file = cpu(tmp_path, memory_gib=32, measured=measured)
-    words = ["--model", "full", "--precision", "int4", "--devices", file, "--device", "mine"]
+    words = ["--model", "full", "--precision", "int4", "--board-file", file, "--board", "mine"]
     (one,) = plan(capsys, *words)["plans"]
     (compared,) = one["compared"]
     predicted = one["latency"]["decode_tokens_per_s"]["expected"]
@@ -109,7 +109,7 @@ def test_a_result_of_bench_is_compared_turn_for_turn(
     run_of = replace(bench_result(turns(5)), bundle=whose(tiny_bundle))
     result.write_text(json.dumps(run_of.to_json()))
     summary = json.loads(result.read_text())["summary"]["on"]
-    words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
+    words = ["--board-file", cpu(tmp_path), "--board", "mine", "--measured", result]
     facts = plan(capsys, tiny_bundle.path, *words)
     compared = {one["what"]: one for one in facts["plans"][0]["compared"]}
     assert compared["first_audio_ms"]["measured"] == pytest.approx(summary["engine_ms"]["p50"], abs=1e-3)
@@ -128,7 +128,7 @@ def test_a_result_of_something_else_is_refused(
 ) -> None:
     result = tmp_path / "bench.json"
     result.write_text(json.dumps(replace(bench_result(turns(2)), bundle=whose(tiny_bundle, **changed)).to_json()))
-    words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
+    words = ["--board-file", cpu(tmp_path), "--board", "mine", "--measured", result]
     ((name, value),) = changed.items()
     told = run(capsys, "estimate", tiny_bundle.path, *words)
     told.assert_explains(f"was measured with another {name}", code=2)
@@ -140,18 +140,18 @@ def test_a_result_without_turns_is_refused(
 ) -> None:
     result = tmp_path / "bench.json"
     result.write_text(json.dumps(bench_result([]).to_json()))
-    words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
+    words = ["--board-file", cpu(tmp_path), "--board", "mine", "--measured", result]
     run(capsys, "estimate", tiny_bundle.path, *words).assert_explains("has no turn to compare with")
 
 
 def test_a_result_is_compared_with_the_plan_of_its_precision(
     capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    name = plan(capsys, "--model", "tiny", "--precision", "int4", "--device", "rtx-4090")["model"]
+    name = plan(capsys, "--model", "tiny", "--precision", "int4", "--board", "rtx-4090")["model"]
     result = tmp_path / "bench.json"
     of = whose(tiny_bundle, model=name, precision="int4")
     result.write_text(json.dumps(replace(bench_result(turns(2)), bundle=of).to_json()))
-    words = ["--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
+    words = ["--board-file", cpu(tmp_path), "--board", "mine", "--measured", result]
     plans = plan(capsys, "--model", "tiny", *words)["plans"]
     assert [one["precision"] for one in plans if one["compared"]] == ["int4"]
     assert len(plans) == 3
@@ -176,7 +176,7 @@ def test_where_nothing_is_heard_before_the_end_all_of_it_is_told(
     result = tmp_path / "bench.json"
     bundle = Bundle.open(bundle_copy)
     result.write_text(json.dumps(replace(bench_result(turns(3)), bundle=whose(bundle)).to_json()))
-    words = [bundle_copy, "--devices", cpu(tmp_path), "--device", "mine", "--measured", result]
+    words = [bundle_copy, "--board-file", cpu(tmp_path), "--board", "mine", "--measured", result]
     facts = plan(capsys, *words)
     rest = facts["turn"]["rest_tokens"]
     assert rest > 20
@@ -190,7 +190,7 @@ def test_where_nothing_is_heard_before_the_end_all_of_it_is_told(
 def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
     capsys: pytest.CaptureFixture[str], golden: Path, tmp_path: Path
 ) -> None:
-    words = ["--model", "full", "--device", "orin-nano-8", "--precision", "int4"]
+    words = ["--model", "full", "--board", "orin-nano-8", "--precision", "int4"]
     newer, older = (plan(capsys, *words, "--target", target)["plans"][0] for target in ("tensorrt", "tensorrt-10.3"))
     assert (newer["verdict"], older["verdict"]) == ("tight", "no")
     assert older["memory_bytes"]["kv_cache"] == 2 * newer["memory_bytes"]["kv_cache"]
@@ -201,7 +201,7 @@ def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
     table = run(capsys, "estimate", "--model", "full", "--precision", "int4").out
     assert "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3" in table
     export_bundle(golden / "checkpoint", tmp_path / "bundle", precision="int4", target="tensorrt-10.3")
-    plans = plan(capsys, tmp_path / "bundle", "--devices", cpu(tmp_path))["plans"]
+    plans = plan(capsys, tmp_path / "bundle", "--board-file", cpu(tmp_path))["plans"]
     assert {(one["device"] == "mine", one["target"]) for one in plans} == {
         (True, "onnxruntime"),
         (False, "tensorrt-10.3"),
@@ -214,7 +214,7 @@ def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
 
 
 def test_the_context_is_that_of_the_plans_that_are_built(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = plan(capsys, "--model", "full", "--device", "agx-orin-64", "--precision", "int4")
+    facts = plan(capsys, "--model", "full", "--board", "agx-orin-64", "--precision", "int4")
     assert facts["context_tokens"] == 8192
     memory = facts["plans"][0]["memory_bytes"]
     assert memory["kv_cache"] == 8192 * 57_344
@@ -226,13 +226,13 @@ def test_the_context_is_that_of_the_plans_that_are_built(capsys: pytest.CaptureF
     [
         ([], "There is nothing to plan."),
         (["BUNDLE", "--model", "full"], "Two models are named."),
-        (["--model", "full", "--device", "abacus"], "There is no device abacus."),
+        (["--model", "full", "--board", "abacus"], "There is no board abacus."),
         (["--model", "full", "--context", "0"], "--context is 0."),
         (["--model", "tiny", "--context", "5000"], "A context of 5000 positions is more than the model has."),
         (["--model", "full", "--clause-tokens", "0"], "--clause-tokens is 0."),
         (["--model", "full", "--measured", "x.json"], "--measured belongs to one device."),
         (["--measure-this-machine"], "There is nowhere to write to."),
-        (["--measure-this-machine", "--model", "full", "--devices", "x.json"], "stands alone"),
+        (["--measure-this-machine", "--model", "full", "--board-file", "x.json"], "stands alone"),
     ],
 )
 def test_what_does_not_fit_together_is_explained(
@@ -269,12 +269,12 @@ def test_this_machine_is_measured_into_a_file_that_keeps_what_it_had(
         monkeypatch.setattr(machine_peaks, name, value)  # the same kernels, small
     file = tmp_path / "devices.json"
     file.write_text(json.dumps(own()))
-    facts = run(capsys, "estimate", "--measure-this-machine", "--devices", file, "--json").json
+    facts = run(capsys, "estimate", "--measure-this-machine", "--board-file", file, "--json").json
     assert set(facts["peaks"]) == {"read", "blocks4", "fp32", "int8", "convolution"}
     assert all(0 < peak["least"] <= peak["median"] <= peak["most"] for peak in facts["peaks"].values())
     devices = read_devices(file).devices
     assert devices["mine"].memory_gib == 4
     assert devices["this-machine"].bandwidth_gb_s == pytest.approx(facts["peaks"]["read"]["median"], abs=0.1)
-    words = ["--model", "tiny", "--devices", file, "--device", "this-machine"]
+    words = ["--model", "tiny", "--board-file", file, "--board", "this-machine"]
     assert {one["verdict"] for one in plan(capsys, *words)["plans"]} == {"fits"}
-    assert "GB/s" in run(capsys, "estimate", "--measure-this-machine", "--devices", file).out
+    assert "GB/s" in run(capsys, "estimate", "--measure-this-machine", "--board-file", file).out

@@ -15,10 +15,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
-from test_tensorrt_session import opened
 
 from support.command import run
 from support.host_gpu import HostCuda
+from support.tensorrt_sessions import opened
 from vita_edge.engines.backends import BACKENDS, open_backend
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.cache_layout import CONCAT, GROUP_QUERY, SCATTER, cache_layout_of
@@ -276,7 +276,7 @@ def _of_capacity(session: Any, capacity: int) -> Any:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_sessions_over_plans_pass_every_stage(
+def test_sessions_over_engines_pass_every_stage(
     target: str, golden: Path, bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ONNX Runtime where TensorRT would be: all but its kernels is what runs on a GPU."""
@@ -290,7 +290,9 @@ def test_sessions_over_plans_pass_every_stage(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_clip_in_pieces_over_a_plan_is_the_whole_clip(target: str, golden: Path, bundles: dict[str, Bundle]) -> None:
+def test_a_clip_in_pieces_over_an_engine_is_the_whole_clip(
+    target: str, golden: Path, bundles: dict[str, Bundle]
+) -> None:
     clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
     front_end = AudioFrontEnd(bundles[target].model.audio)
     with HostBackend(bundles[target]) as backend, bundles["onnxruntime"].session("audio") as judge:

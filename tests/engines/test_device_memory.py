@@ -52,7 +52,7 @@ def test_steps_have_a_profile_of_exactly_one_position() -> None:
     assert max_positions([STEP], "inputs_embeds") == 1
 
 
-def test_a_long_prompt_is_cut_into_pieces_that_a_plan_takes() -> None:
+def test_a_long_prompt_is_cut_into_pieces_that_an_engine_takes() -> None:
     assert pieces(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
     assert pieces(4, 4) == [slice(0, 4)]
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import mmap
-import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from support.memory import resident
 from vita_edge.engines.onnxruntime.mapped_pages import forget_pages
 
 SIZE = 8 << 20
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-
-
-def resident(file: Path) -> int:
-    """Bytes of ``file`` that count as memory of this process."""
-    entries = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
-    mine = [entry for entry in entries if entry.partition("\n")[0].endswith(f" {file}")]
-    return sum(int(found[1]) << 10 for entry in mine if (found := re.search(r"(?m)^Rss: +(\d+) kB", entry)))
 
 
 @pytest.fixture

@@ -10,18 +10,18 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.cli_page import documented_keys, printed_keys, section
 from vita_edge import __version__, cli
 from vita_edge.runtime import read_sound
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "src" / "vita_edge" / "demo"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CLI_PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
 
 needs_demo = pytest.mark.skipif(not (DEMO / "bundle" / "manifest.json").is_file(), reason="the demo is not here")
@@ -149,13 +149,6 @@ def test_the_example_talks(tmp_path: Path) -> None:
 # --- the reference of the command line
 
 
-def section(command: str) -> str:
-    """What the reference says about a command."""
-    found = re.search(rf"^## vita-edge {command}\n(.*?)(?=^## |\Z)", CLI_PAGE, re.MULTILINE | re.DOTALL)
-    assert found, f"cli.md has no section on {command}"
-    return found[1]
-
-
 def test_the_reference_lists_the_commands_there_are() -> None:
     assert set(re.findall(r"^## vita-edge (\S+)$", CLI_PAGE, re.MULTILINE)) == set(parsers())
 
@@ -170,30 +163,6 @@ def test_the_reference_lists_the_options_there_are(command: str) -> None:
     positional = {str(a.metavar) for a in parsers()[command]._actions if not a.option_strings}
     assert positional <= set(re.findall(r"`([A-Z]+)`", section(command)))
     assert all(f"`{option}`" in CLI_PAGE for option in for_all)
-
-
-def documented_keys(command: str) -> set[str]:
-    """Keys in the table ``| JSON key | value |`` of a command."""
-    table = re.search(r"^\| JSON key \|.*\n\|[-|]+\n((?:\|.*\n)+)", section(command), re.MULTILINE)
-    assert table, f"cli.md does not list the JSON keys of {command}"
-    return {key for row in table[1].splitlines() for key in re.findall(r"`([^`]+)`", row.split("|")[1])}
-
-
-def printed_keys(value: Any, told: set[str], path: str = "") -> Iterator[str]:
-    """Keys of a printed object, no deeper than they are documented."""
-    deeper = any(key.startswith((f"{path}.", f"{path}[]")) for key in told) or not path
-    if path in told:
-        yield path
-    if isinstance(value, dict) and deeper:
-        for name, inner in value.items():
-            any_name = f"{path}.NAME"
-            wild = any(key == any_name or key.startswith(f"{any_name}.") for key in told)
-            yield from printed_keys(inner, told, any_name if wild else f"{path}.{name}".lstrip("."))
-    elif isinstance(value, list) and deeper:
-        for inner in value:
-            yield from printed_keys(inner, told, f"{path}[]")
-    elif path not in told:
-        yield path
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +194,10 @@ def test_the_reference_lists_the_json_keys_of_practice_export_and_inspect(
 @pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
 def test_the_reference_lists_the_json_keys_of_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     golden = ROOT / "tests" / "golden" / "tiny-a"
-    bundle, what = tmp_path / "bundle", ("--component", "speech_decoder", "--device", "sm86")
+    bundle, what = tmp_path / "bundle", ("--component", "speech_decoder", "--sm", "sm86")
     printed(capsys, "export", golden / "checkpoint", "-o", bundle, "--target", "tensorrt", "--json")
     told = documented_keys("build")
-    assert set(printed_keys(printed(capsys, "build", bundle, *what, "--cache", tmp_path, "--json"), told)) == told
+    assert set(printed_keys(printed(capsys, "build", bundle, *what, "--engine-dir", tmp_path, "--json"), told)) == told
 
 
 @needs_demo
@@ -261,7 +230,7 @@ def test_the_reference_lists_the_json_keys_of_plan(tmp_path: Path, capsys: pytes
     )
     file = tmp_path / "devices.json"
     file.write_text(json.dumps(device))
-    words = ["--model", "half", "--precision", "int4", "--devices", file, "--device", "my-board"]
+    words = ["--model", "half", "--precision", "int4", "--board-file", file, "--board", "my-board"]
     told = documented_keys("estimate")
     assert set(printed_keys(printed(capsys, "estimate", *words, "--json"), told)) == told
 
@@ -270,10 +239,10 @@ def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
     import dataclasses
 
     from vita_edge.engines import errors
-    from vita_edge.runtime import Options, Reply, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone
+    from vita_edge.runtime import Reply, SessionOptions, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone
 
     page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
-    for kind in (Options, Reply, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone):
+    for kind in (SessionOptions, Reply, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone):
         part = re.search(rf"^## {kind.__name__}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
         assert part, kind.__name__
         told = {

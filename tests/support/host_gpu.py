@@ -1,7 +1,7 @@
 """A GPU made of the host's memory: the calls of CUDA and of TensorRT that a session makes, with real numbers behind.
 
 Addresses are addresses of arrays, a stream does at once what it is told, a captured graph is the list of what it was
-told, and a plan is run by ONNX Runtime over the very addresses that were bound. It shows that buffers, profiles,
+told, and an engine is run by ONNX Runtime over the very addresses that were bound. It shows that buffers, profiles,
 lengths and graphs are put together right. It shows nothing about TensorRT itself.
 """
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.decoding.decode_loop import decode_tokens
 from vita_edge.runtime.decoding.language_model import LanguageModel
 from vita_edge.runtime.decoding.sampling import repetition_penalty
 from vita_edge.runtime.decoding.segments import splice
@@ -187,7 +188,9 @@ def _whole_checks(
         return int(row.argmax())
 
     stopped = golden.get(FILE, f"{name}.stop_tokens")
-    for token in model.generate(logits, greedy, max(len(tokens), len(stopped) if stopped is not None else 0)):
+    for token in decode_tokens(
+        logits, greedy, model.step, max(len(tokens), len(stopped) if stopped is not None else 0)
+    ):
         chosen.append(token)
     same = next((i for i, (a, b) in enumerate(zip(chosen, tokens)) if a != b), len(tokens))
     upto = min(same + 1, len(tokens), len(steps))

@@ -24,13 +24,13 @@ def verify(
     *,
     threads: int = 0,
     backend: str = "cpu",
-    plans: Path | None = None,
+    engine_dir: Path | None = None,
 ) -> Iterator[Check]:
     """Compare every stage of ``bundle`` with the recorded arrays; yields one verdict after the other.
 
     Args:
         backend: what runs the graphs. Plans of TensorRT have no inner tensors to look at: those are skipped.
-        plans: folder of these plans; None is that of the user.
+        engine_dir: folder of TensorRT engines; None takes the user's cache.
 
     Raises:
         BadBundle, BadInput: the bundle or the recorded arrays cannot be read.
@@ -40,7 +40,7 @@ def verify(
     for key in folder.absent():
         yield Check("recorded arrays", key, False, detail="the manifest lists it, the files do not hold it so")
     _check_widths(bundle, folder)
-    with Assistant(bundle, threads=threads, backend=backend, plans=plans) as assistant:
+    with Assistant(bundle, threads=threads, backend=backend, engine_dir=engine_dir) as assistant:
         yield from text_checks(folder, assistant.tokenizer)
         yield from audio_checks(folder, bundle, assistant.backend)
         yield from vision_checks(folder, bundle, assistant.backend)

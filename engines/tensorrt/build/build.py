@@ -1,4 +1,5 @@
-"""Build the plans of a bundle, one after the other, each in a process of its own, each kept as soon as it is whole."""
+"""Build the engines of a bundle, one after the other, each in a process of its own, each kept as soon as it is
+whole."""
 
 from __future__ import annotations
 
@@ -12,16 +13,16 @@ from vita_edge.engines.errors import EngineUnavailable, OutputFailed, VitaEdgeEr
 from vita_edge.engines.memory import available_memory
 from vita_edge.engines.tensors import TensorSpec
 
-from ..engine_cache import PlanCache
-from ..engine_file import HEADER, PLAN, BadPlan, Built, Plan
-from ..engine_key import PlanKey
+from ..engine_cache import EngineCache
+from ..engine_file import HEADER, PLAN, BadEngine, Built, EngineFile
+from ..engine_key import EngineKey
 from .build_cost import Pace
 from .build_jobs import BuildJob
 from .build_one import Job
 from .build_target import Place
 from .child import run_job
 
-__all__ = ["Outcome", "Progress", "build_plans"]
+__all__ = ["Outcome", "Progress", "build_engines"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one plan that was wanted."""
+    """What became of one engine that was wanted."""
 
     component: str
-    plan: Plan | None
+    engine_file: EngineFile | None
     reused: bool = False
     """It was there already."""
     replaced: str = ""
@@ -53,20 +54,20 @@ class Outcome:
     error: VitaEdgeError | None = None
 
 
-def build_plans(
+def build_engines(
     wanted: Sequence[BuildJob],
     place: Place,
-    cache: PlanCache,
+    cache: EngineCache,
     *,
     memory_bytes: int | None = None,
     force: bool = False,
     progress: Callable[[Progress], object] | None = None,
     debug: Callable[[str], object] | None = None,
 ) -> Iterator[Outcome]:
-    """Build what is not in the cache; yields an outcome for each plan as soon as there is one.
+    """Build what is not in the cache; yields an outcome for each engine as soon as there is one.
 
-    A plan that cannot be built does not keep the others from being built. When the iteration is left, or interrupted,
-    the plan at hand is given up, and those that are finished stay.
+    An engine that cannot be built does not keep the others from being built. When the iteration is left, or
+    interrupted, the engine at hand is given up, and those that are finished stay.
 
     Args:
         memory_bytes: how much building may take; default: what is free.
@@ -80,50 +81,50 @@ def build_plans(
     """
     pace = _earlier_pace(wanted, cache)
     with cache.building():
-        absent = [force or not (cache.folder / plan.key.folder).exists() for plan in wanted]
-        for i, plan in enumerate(wanted):
+        absent = [force or not (cache.folder / engine_file.key.folder).exists() for engine_file in wanted]
+        for i, engine_file in enumerate(wanted):
             later_s = pace.seconds(sum(o.size.seconds for o, new in zip(wanted[i + 1 :], absent[i + 1 :]) if new))
             try:
-                there, replaced = _there(cache, plan.key, force)
+                there, replaced = _there(cache, engine_file.key, force)
                 if there:
-                    yield Outcome(plan.component, there, reused=True)
+                    yield Outcome(engine_file.component, there, reused=True)
                     continue
-                watch = _Watch(plan, pace, later_s, progress)
-                built = _build(plan, place, cache, memory_bytes, watch, debug)
-                pace.saw(plan.size.seconds, built.built.seconds)
-                outcome = Outcome(plan.component, built, replaced=replaced)
+                watch = _Watch(engine_file, pace, later_s, progress)
+                built = _build(engine_file, place, cache, memory_bytes, watch, debug)
+                pace.saw(engine_file.size.seconds, built.built.seconds)
+                outcome = Outcome(engine_file.component, built, replaced=replaced)
             except VitaEdgeError as error:
-                outcome = Outcome(plan.component, None, error=error)
+                outcome = Outcome(engine_file.component, None, error=error)
             yield outcome
 
 
-def _there(cache: PlanCache, key: PlanKey, force: bool) -> tuple[Plan | None, str]:
-    """The plan if it is in the cache and whole, else why what is there cannot be used."""
+def _there(cache: EngineCache, key: EngineKey, force: bool) -> tuple[EngineFile | None, str]:
+    """The engine if it is in the cache and whole, else why what is there cannot be used."""
     if force:
         return None, ""
     try:
-        if plan := cache.find(key):
-            plan.check()
-        return plan, ""
-    except BadPlan as error:
+        if engine_file := cache.find(key):
+            engine_file.check()
+        return engine_file, ""
+    except BadEngine as error:
         return None, str(error)
 
 
 def _build(
     wanted: BuildJob,
     place: Place,
-    cache: PlanCache,
+    cache: EngineCache,
     memory_bytes: int | None,
     watch: _Watch,
     debug: Callable[[str], object] | None,
-) -> Plan:
+) -> EngineFile:
     key = wanted.key
     workspace = _workspace(wanted, place, memory_bytes)
-    with cache.publishing(key, wanted.size.plan_bytes) as folder:
+    with cache.publishing(key, wanted.size.engine_bytes) as folder:
         job = Job(
             component=wanted.component,
             graph=wanted.graph,
-            plan=folder / PLAN,
+            engine_file=folder / PLAN,
             library=place.library.name,
             target=place.sm if place.compiles_ahead else "",
             precision=key.precision,
@@ -134,7 +135,7 @@ def _build(
             timings=cache.timings(place.library, place.device),
         )
         done = run_job(job, watch.hear, debug)
-        plan = Plan(
+        engine_file = EngineFile(
             folder=cache.folder / key.folder,
             key=key,
             bytes=int(done["bytes"]),
@@ -152,10 +153,10 @@ def _build(
             ),
         )
         try:
-            (folder / HEADER).write_text(plan.header(), "utf-8")
+            (folder / HEADER).write_text(engine_file.header(), "utf-8")
         except OSError as error:
             raise OutputFailed.from_os_error(folder / HEADER, error) from error
-    return plan
+    return engine_file
 
 
 def _workspace(wanted: BuildJob, place: Place, memory_bytes: int | None) -> int:
@@ -180,7 +181,7 @@ def _workspace(wanted: BuildJob, place: Place, memory_bytes: int | None) -> int:
     return max(budget - needed, 256 << 20)
 
 
-def _with_lengths(specs: Mapping[str, TensorSpec], key: PlanKey) -> dict[str, TensorSpec]:
+def _with_lengths(specs: Mapping[str, TensorSpec], key: EngineKey) -> dict[str, TensorSpec]:
     return {
         name: TensorSpec(
             name, spec.dtype, tuple(key.fixed.get(axis, axis) if isinstance(axis, str) else axis for axis in spec.axes)
@@ -189,12 +190,16 @@ def _with_lengths(specs: Mapping[str, TensorSpec], key: PlanKey) -> dict[str, Te
     }
 
 
-def _earlier_pace(wanted: Sequence[BuildJob], cache: PlanCache) -> Pace:
-    """From the newest plan of each component that the same library has built for such a GPU, of whatever bundle."""
+def _earlier_pace(wanted: Sequence[BuildJob], cache: EngineCache) -> Pace:
+    """From the newest engine of each component that the same library has built for such a GPU, of whatever bundle."""
     pace = Pace()
-    for plan in wanted:
-        for earlier in cache.plans(plan.component)[0]:
-            if (earlier.library, earlier.version, earlier.key.sm) == (plan.key.library, plan.key.version, plan.key.sm):
+    for engine_file in wanted:
+        for earlier in cache.engines(engine_file.component)[0]:
+            if (earlier.library, earlier.version, earlier.key.sm) == (
+                engine_file.key.library,
+                engine_file.key.version,
+                engine_file.key.sm,
+            ):
                 pace.saw(earlier.built.estimated_s, earlier.built.seconds)
                 break
     return pace

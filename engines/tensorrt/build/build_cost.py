@@ -1,7 +1,7 @@
 """How long a build will take and how much memory and disk: from sizes, and from what was seen.
 
 The constants were measured with TensorRT-RTX 1.7 for sm86 on two x86-64 cores. Full TensorRT times kernels and takes
-several times as long: the first plans that are finished, or earlier ones in the cache, set the pace.
+several times as long: the first engines that are finished, or earlier ones in the cache, set the pace.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Size:
     weights_bytes: int
     profiles: int
     stripped: bool = False
-    """The plan is written without weights."""
+    """The engine is written without weights."""
 
     @property
     def seconds(self) -> float:
@@ -43,7 +43,7 @@ class Size:
         return building_bytes(self.weights_bytes)
 
     @property
-    def plan_bytes(self) -> int:
+    def engine_bytes(self) -> int:
         """All profiles share one set of weights."""
         return PLAN_BASE_BYTES + (0 if self.stripped else self.weights_bytes)
 

@@ -1,4 +1,4 @@
-"""Which plans a bundle needs on a GPU: a key for each, and what it will cost to build."""
+"""Which engines a bundle needs on a GPU: a key for each, and what it will cost to build."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vita_edge.engines.errors import Misuse
 
 from ...bundle.format import Bundle
 from ...onnxruntime.graph_inputs import GraphInterface, graph_interface
-from ..engine_key import PlanKey
+from ..engine_key import EngineKey
 from ..library import Library
 from .build_cost import Size
 from .build_target import Place
@@ -21,12 +21,12 @@ __all__ = ["BuildJob", "build_jobs", "check_bundle"]
 
 @dataclass(frozen=True)
 class BuildJob:
-    """A plan that is to be there in the end."""
+    """An engine that is to be there in the end."""
 
     component: str
     graph: Path
     interface: GraphInterface
-    key: PlanKey
+    key: EngineKey
     size: Size
 
 
@@ -38,7 +38,7 @@ def build_jobs(
     components: Iterable[str] = (),
     stripped: bool = False,
 ) -> list[BuildJob]:
-    """The plans of a bundle, the cheapest first: what is finished when somebody loses patience is more.
+    """The engines of a bundle, the cheapest first: what is finished when somebody loses patience is more.
 
     Args:
         components: names; none means all.
@@ -51,8 +51,8 @@ def build_jobs(
     _check_library(bundle, place.library)
     if stripped and place.device is None:
         raise Misuse(
-            "Plans cannot be built without their weights here.",
-            why="TensorRT needs a GPU and its driver for plans whose weights are put in later.",
+            "Engines cannot be built without their weights here.",
+            why="TensorRT needs a GPU and its driver for engines whose weights are put in later.",
             fix="Build on the device itself, or leave --stripped out.",
         )
     names = list(dict.fromkeys(components)) or list(bundle.components)
@@ -63,7 +63,7 @@ def build_jobs(
             fix="Name one of these.",
         )
     wanted = [_wanted(bundle, place, limits, name, stripped) for name in names]
-    return sorted(wanted, key=lambda plan: plan.size.seconds)
+    return sorted(wanted, key=lambda engine_file: engine_file.size.seconds)
 
 
 def check_bundle(bundle: Bundle, precision: str | None = None) -> None:
@@ -84,7 +84,7 @@ def check_bundle(bundle: Bundle, precision: str | None = None) -> None:
     if precision is not None and precision != bundle.precision:
         raise Misuse(
             f"{bundle.path} is {bundle.precision}, not {precision}.",
-            why="Precision is decided when a bundle is exported; a plan is built in the types of its graphs.",
+            why="Precision is decided when a bundle is exported; an engine is built in the types of its graphs.",
             fix=f"Export the checkpoint again with --precision {precision}, or leave --precision out.",
         )
 
@@ -103,7 +103,7 @@ def _wanted(bundle: Bundle, place: Place, limits: Limits, name: str, stripped: b
     interface = graph_interface(part.graph)
     fixed = fixed_lengths(name, bundle.model, limits)
     fixed = {axis: n for axis, n in fixed.items() if any(axis in spec.axes for spec in interface.inputs.values())}
-    key = PlanKey.of(
+    key = EngineKey.of(
         bundle,
         name,
         place.library,

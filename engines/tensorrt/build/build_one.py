@@ -1,9 +1,9 @@
-"""Build one plan, in a process of its own: ``python -m vita_edge.engines.tensorrt.build.build_one``.
+"""Build one engine, in a process of its own; :mod:`.child` starts it.
 
 A compiler that takes tens of gigabytes gives them back when its process ends; a crash in it, or an end for want of
-memory, leaves the plans that are finished; and Ctrl-C can stop it at any time. The job is read as one line of JSON from
-standard input, and given up when standard input ends: its parent has gone. What happens is told as lines of JSON on
-standard output.
+memory, leaves the engines that are finished; and Ctrl-C can stop it at any time. The job is read as one line of JSON
+from standard input, and given up when standard input ends: its parent has gone. What happens is told as lines of JSON
+on standard output.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.errors import BadBundle, EngineUnavailable, OutputFailed, VitaEdgeError
+from vita_edge.engines.external_data import check_external_data
 from vita_edge.engines.memory import peak_memory
 
 from ...bundle.atomic_file import write_whole
 from ...onnxruntime.graph_inputs import fixed_axes
 from ..library import Library, find_library
 from .callbacks import Tell, build_into, new_logger, new_monitor
-from .engine_writer import PlanWriter
+from .engine_writer import EngineFileWriter
 from .profiles import Profile
 
 __all__ = ["Job", "main"]
@@ -40,8 +41,8 @@ class Job:
 
     component: str
     graph: Path
-    plan: Path
-    """Where the plan is written."""
+    engine_file: Path
+    """Where the engine is written."""
     library: str
     target: str
     """Compute capability to compile for; empty for the GPU of this machine."""
@@ -56,14 +57,14 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        data |= {"graph": str(self.graph), "plan": str(self.plan), "timings": str(self.timings or "")}
+        data |= {"graph": str(self.graph), "engine_file": str(self.engine_file), "timings": str(self.timings or "")}
         data["profiles"] = [profile.to_json() for profile in self.profiles]
         return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Job:
         given = dict(data)
-        given |= {"graph": Path(data["graph"]), "plan": Path(data["plan"])}
+        given |= {"graph": Path(data["graph"]), "engine_file": Path(data["engine_file"])}
         given["timings"] = Path(data["timings"]) if data["timings"] else None
         given["profiles"] = tuple(Profile.from_json(profile) for profile in data["profiles"])
         return cls(**given)
@@ -133,16 +134,16 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     config.progress_monitor = monitor
     tell({"phase": "building", "step": 0, "steps": 0, "fraction": 0.0})
     try:
-        with PlanWriter(job.plan) as writer:
+        with EngineFileWriter(job.engine_file) as writer:
             built = build_into(writer, library, builder, network, config)
     except OSError as error:
-        raise OutputFailed.from_os_error(job.plan, error) from error
+        raise OutputFailed.from_os_error(job.engine_file, error) from error
     if cache is not None:
         _keep_timings(job, config)
     if stopped.is_set():
         raise _Stopped
     if writer.error is not None:
-        raise OutputFailed.from_os_error(job.plan, writer.error) from writer.error
+        raise OutputFailed.from_os_error(job.engine_file, writer.error) from writer.error
     if not built:
         raise EngineUnavailable(
             f"{library} cannot build {job.component}.", why=f"{log.last_error}.", fix=_what_to_do(log.last_error)
@@ -159,6 +160,7 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
 
 def _parse(job: Job, library: Library, network: Any, log: Any) -> None:
     """Read the graph, its cache axes fixed; weights are found beside it."""
+    check_external_data(job.graph)
     parser = library.trt.OnnxParser(network, log)
     try:
         model = fixed_axes(job.graph.read_bytes(), job.fixed)
@@ -236,7 +238,7 @@ def _keep_timings(job: Job, config: Any) -> None:
 
 def _what_to_do(reason: str) -> str:
     if "memory" in reason.lower() or "alloc" in reason.lower():
-        return "Free some memory, or give a smaller --max-context or --memory."
+        return "Free some memory, or give a smaller --context or --memory."
     return "Run again with --debug to see all that the library says."
 
 

@@ -1,4 +1,4 @@
-"""What builds plans, and for which GPU."""
+"""What builds engines, and for which GPU."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Place:
     library: Library
     sm: str
     device: Device | None
-    """The GPU of this machine, if there is one; plans need not be for it."""
+    """The GPU of this machine, if there is one; engines need not be for it."""
 
     @property
     def compiles_ahead(self) -> bool:
-        """Plans are compiled for a compute capability, not timed on the GPU."""
+        """Engines are compiled for a compute capability, not timed on the GPU."""
         return self.library.rtx
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ def find_place(target: str = "auto") -> Place:
         try:
             device = find_device()
         except EngineUnavailable as error:
-            ahead = f" For another machine, name its GPU: --device {', '.join(library.targets)}." if library.rtx else ""
+            ahead = f" For another machine, name its GPU: --sm {', '.join(library.targets)}." if library.rtx else ""
             raise EngineUnavailable(error.what, why=error.why, fix=error.fix + ahead) from error
         _check_target(library, device.sm, device)
         return Place(library, device.sm, device)
@@ -71,7 +71,7 @@ def _check_target(library: Library, sm: str, here: Device | None) -> None:
         raise Misuse(
             f"{library} cannot build for {sm} here.",
             why=f"It times kernels on the GPU that will run them, and this machine has {here or 'none'}.",
-            fix="Build on the device itself, with --device auto.",
+            fix="Build on the device itself, with --sm auto.",
         )
 
 

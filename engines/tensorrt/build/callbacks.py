@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..library import Library
-from .engine_writer import PlanWriter
+from .engine_writer import EngineFileWriter
 from .progress import Phases
 
 __all__ = ["Tell", "build_into", "new_logger", "new_monitor"]
@@ -22,16 +22,16 @@ Tell = Callable[[dict[str, Any]], None]
 """Told ``phase``, ``step``, ``steps`` and ``fraction``."""
 _TELL_EVERY_S = 0.1
 _NO_DRIVER = "CUDA driver version is insufficient"
-"""Of no account where plans are compiled for another machine."""
+"""Of no account where engines are compiled for another machine."""
 
 
-def build_into(writer: PlanWriter, library: Library, builder: Any, network: Any, config: Any) -> bool:
-    """Build, and write the plan as it is put together where the library can: one copy less in memory."""
+def build_into(writer: EngineFileWriter, library: Library, builder: Any, network: Any, config: Any) -> bool:
+    """Build, and write the engine as it is put together where the library can: one copy less in memory."""
     if not hasattr(builder, "build_serialized_network_to_stream"):
-        plan = builder.build_serialized_network(network, config)
-        if plan is not None:
-            writer.write(memoryview(plan))
-        return plan is not None
+        engine_file = builder.build_serialized_network(network, config)
+        if engine_file is not None:
+            writer.write(memoryview(engine_file))
+        return engine_file is not None
 
     writer_of_library: Any = library.trt.IStreamWriter
 
@@ -52,7 +52,7 @@ def new_logger(library: Library, *, without_driver: bool) -> Any:
     """A logger with ``last_error``, ``weights_bytes`` and ``activation_bytes``, a number for each profile.
 
     Args:
-        without_driver: plans are compiled for another machine, so that complaints about the driver do not count.
+        without_driver: engines are compiled for another machine, so that complaints about the driver do not count.
     """
 
     logger_of_library: Any = library.trt.ILogger

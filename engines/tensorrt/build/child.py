@@ -7,7 +7,6 @@ import json
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from vita_edge.engines.errors import EngineUnavailable, VitaEdgeError
 
 from .build_one import Job
+from .safe_child import module_command
 
 __all__ = ["run_job"]
 
@@ -28,18 +28,18 @@ LOUD_LINES = 200
 def run_job(
     job: Job, progress: Callable[[dict[str, Any] | None], object], debug: Callable[[str], object] | None = None
 ) -> dict[str, Any]:
-    """Build a plan in a process of its own and return what it has told at its end.
+    """Build an engine in a process of its own and return what it has told at its end.
 
     Args:
         progress: called with ``phase``, ``step``, ``steps`` and ``fraction``, or None when there is nothing new.
         debug: called with every line that the library prints.
 
     Raises:
-        VitaEdgeError: the plan was not built; says why.
+        VitaEdgeError: the engine was not built; says why.
         KeyboardInterrupt: the user has stopped it; the process has ended.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "vita_edge.engines.tensorrt.build.build_one"],
+        module_command("vita_edge.engines.tensorrt.build.build_one"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -132,7 +132,7 @@ def _ended(job: Job, code: int, printed: list[str]) -> VitaEdgeError:
         return EngineUnavailable(
             what,
             why="The system has killed it, most often for want of memory.",
-            fix="Free some memory, add swap, or build with a smaller --max-context.",
+            fix="Free some memory, add swap, or build with a smaller --context.",
         )
     if code < 0:
         return EngineUnavailable(

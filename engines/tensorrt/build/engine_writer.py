@@ -1,4 +1,4 @@
-"""The file of a plan while it is written: length and sha256 are known at its end without reading it again."""
+"""The file of an engine while it is written: length and sha256 are known at its end without reading it again."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["PlanWriter"]
+__all__ = ["EngineFileWriter"]
 
 PIECE_BYTES = 1 << 24
 
 
-class PlanWriter:
+class EngineFileWriter:
     """Writes pieces one after the other. An error of the disk is kept, since a library in between cannot pass it on."""
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class PlanWriter:
         self.bytes += written
         return written
 
-    def __enter__(self) -> PlanWriter:
+    def __enter__(self) -> EngineFileWriter:
         self._file = self.path.open("wb")
         return self
 

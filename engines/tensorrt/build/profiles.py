@@ -91,7 +91,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a plan has to reach; see :meth:`of`."""
+    """How far an engine has to reach; see :meth:`of`."""
 
     max_context: int
     """Positions of the language model's KV cache."""
@@ -136,7 +136,7 @@ class Limits:
             codes=codes,
         )
         for name, value, most in (
-            ("--max-context", limits.max_context, llm.context_tokens),
+            ("--context", limits.max_context, llm.context_tokens),
             ("--audio-seconds", limits.audio_s, 200),
             ("--codes", limits.codes, LONGEST_CODES),
             ("--sentence-tokens", limits.sentence_tokens, longest),

@@ -14,6 +14,7 @@ from vita_edge import __version__
 from vita_edge.engines.errors import OutputFailed, VitaEdgeError
 
 from .huge_pages import begin_again_with_huge_pages
+from .output.safe_streams import safe_streams
 
 __all__ = ["build_parser", "main"]
 
@@ -60,9 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None and sys.argv[1:2] and sys.argv[1] in TALKS:
         begin_again_with_huge_pages()
-    arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show Chinese shows ?
+    with safe_streams():
+        return _run(build_parser().parse_args(argv))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         try:
             return int(arguments.run(arguments))

@@ -13,7 +13,7 @@ from .output.show import print_json, table
 from .turns import read_turn, turn_specs
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Assistant, Conversation, Options, Reply, Turn
+    from vita_edge.runtime import Assistant, Reply, Session, SessionOptions, Turn
 
 __all__ = [
     "add_arguments",
@@ -42,18 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
     add_question(parser)
     reply = parser.add_argument_group("reply")
-    reply.add_argument("-o", "--output", type=Path, metavar="WAV", help="where the spoken reply goes")
+    reply.add_argument("-o", "--output", type=Path, metavar="WAV", help="write the spoken reply to this WAV file")
     reply.add_argument("--no-speech", action="store_true", help="answer in text only")
     add_options(parser)
     add_recording(parser.add_argument_group("recording"))
 
 
 def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Options of what is asked, the same for every command that asks."""
+    """SessionOptions of what is asked, the same for every command that asks."""
     question = parser.add_argument_group("question")
-    question.add_argument("--text", default="", metavar="T", help="what is asked in writing; - reads standard input")
+    question.add_argument("--text", default="", metavar="T", help="question as text; - reads standard input")
     question.add_argument(
-        "--audio", type=Path, action="append", default=[], metavar="WAV", help="what is said; repeatable"
+        "--audio",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="WAV",
+        help="spoken question, a sound file; repeatable",
     )
     question.add_argument("--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures")
     question.add_argument("--video", type=Path, metavar="FILE", help="a video file, or a JSON list of frames")
@@ -64,21 +69,23 @@ def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the conversation, the same for every command that holds one."""
+    """SessionOptions of the conversation, the same for every command that holds one."""
     how = parser.add_argument_group("how to answer")
-    how.add_argument("--greedy", action="store_true", help="always the most likely token and code")
+    how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
+    how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same reply (default: 0)")
     how.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of what is drawn; same seed, same reply (default: 0)"
-    )
-    how.add_argument(
-        "--temperature", type=float, default=0.0, metavar="X", help="of the text (default: 0, the most likely token)"
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="sampling temperature of the text; 0 takes the most likely token (default: 0)",
     )
     how.add_argument(
         "--top-k",
         type=int,
         default=0,
         metavar="N",
-        help="tokens of the text to draw from, with --temperature (default: all)",
+        help="with --temperature, sample from the N most likely tokens (default: 0, all)",
     )
     how.add_argument(
         "--style",
@@ -94,9 +101,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "(default: exact)",
     )
     how.add_argument(
-        "--max-new-tokens", type=int, default=1024, metavar="N", help="longest reply (default: %(default)s)"
+        "--max-new-tokens",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="end a reply after N tokens (default: %(default)s)",
     )
-    how.add_argument("--max-tiles", type=int, metavar="N", help="most tiles of a picture (default: the style's)")
+    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: the limit of --style)")
     add_engine_options(how)
 
 
@@ -104,24 +115,24 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
     """How the engines are opened, the same for every command that opens them."""
     add_backend_options(group)
     group.add_argument(
-        "--context", type=int, metavar="N", help="positions of the KV cache (default: a whole prompt and reply)"
+        "--context",
+        type=int,
+        metavar="N",
+        help="size of the KV cache in tokens (default: the longest prompt and reply)",
     )
     group.add_argument(
         "--prefill",
         choices=("auto", "fast", "plain"),
         default="auto",
-        help="int4 bundles: read prompts with the second, int8 graph if there is memory (auto), always, or never",
+        help="int4 bundles: prefill with the second, int8 graph if memory allows (auto), always (fast) or never "
+        "(plain) (default: auto)",
     )
     group.add_argument(
-        "--opening",
-        choices=("quick", "thorough"),
-        default="quick",
-        help="quick: use int8 weights as they lie on the disk; thorough: rearrange all weights for the processor "
-        "first, which takes longer and more memory, and then reads prompts faster (default: quick)",
+        "--repack",
+        action="store_true",
+        help="repack int8 weights at load: slower load, more memory, faster prefill (default: off)",
     )
-    group.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="threads of the CPU backend (default: one per core)"
-    )
+    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: one per core)")
 
 
 def add_backend_options(group: argparse._ActionsContainer) -> None:
@@ -130,14 +141,19 @@ def add_backend_options(group: argparse._ActionsContainer) -> None:
         "--backend",
         choices=("cpu", "cuda", "tensorrt"),
         default="cpu",
-        help="what runs the graphs: ONNX Runtime on the processor or on an NVIDIA GPU, or plans of TensorRT; the last "
-        "two take bundles that were exported with --target tensorrt (default: cpu)",
+        help="run the graphs with ONNX Runtime on the CPU, with ONNX Runtime on an NVIDIA GPU, or with TensorRT "
+        "engines; cuda and tensorrt take bundles exported with --target tensorrt (default: cpu)",
     )
-    group.add_argument("--plans", type=Path, metavar="DIR", help="plans of TensorRT (default: the user's cache)")
+    group.add_argument(
+        "--engine-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of TensorRT engines (default: $VITA_EDGE_ENGINE_DIR, or the user's cache)",
+    )
 
 
 def backend_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"backend": arguments.backend, "plans": arguments.plans}
+    return {"backend": arguments.backend, "engine_dir": arguments.engine_dir}
 
 
 def add_recording(group: argparse._ArgumentGroup) -> None:
@@ -145,7 +161,7 @@ def add_recording(group: argparse._ArgumentGroup) -> None:
         "--record",
         type=Path,
         metavar="DIR",
-        help="keep what every graph is fed, for `vita-edge calibrate`: what was said and seen can be read from it",
+        help="record what every graph is fed, for `vita-edge calibrate`; the recording contains what was said and seen",
     )
 
 
@@ -155,15 +171,15 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "threads": arguments.threads,
         "fast_prefill": wanted,
-        "opening": arguments.opening,
+        "repack": arguments.repack,
         **backend_options(arguments),
     }
 
 
-def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
-    from vita_edge.runtime import Options
+def options_from(arguments: argparse.Namespace, *, speak: bool) -> SessionOptions:
+    from vita_edge.runtime import SessionOptions
 
-    return Options(
+    return SessionOptions(
         style=arguments.style,
         speak=speak,
         streaming=arguments.streaming,
@@ -186,7 +202,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_from(arguments, speak=not arguments.no_speech)
     turns = [read_turn(spec, arguments.style) for spec in turn_specs(arguments)]  # before anything large is opened
     with Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments)) as assistant:
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
         results = []
         for number, turn in enumerate(turns, 1):
             reply = hold_turn(talk, turn, quiet=arguments.json)
@@ -200,7 +216,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
+def hold_turn(talk: Session, turn: Turn, *, quiet: bool) -> Reply:
     """Hold one turn; the text is printed as it is decoded, unless ``quiet``."""
     from vita_edge.runtime import StateDecided, TextPiece, TurnDone
 
@@ -219,7 +235,7 @@ def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
     raise AssertionError("a turn ends with TurnDone")
 
 
-def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Conversation) -> dict[str, Any]:
+def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Session) -> dict[str, Any]:
     """What ``--json`` prints of a turn."""
     bundle = assistant.bundle
     return {

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.printable import printable
 
 from .ask import check_output, engine_options
 from .chat import add_live_options, live_options
@@ -17,7 +24,9 @@ if TYPE_CHECKING:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.metrics.bench_result import BenchResult, BenchTurn
     from vita_edge.runtime.metrics.perfetto_trace import Trace
+    from vita_edge.runtime.session.generation_thread import Camera
     from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.simulation.questions import Question
 
 __all__ = ["add_arguments", "run"]
 
@@ -38,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="recordings, or folders of them (default: the question that comes along)",
     )
+    asked.add_argument(
+        "--image",
+        type=Path,
+        metavar="PATH",
+        help="the picture that the camera sees (default: with the question that comes along, its picture; else none)",
+    )
     asked.add_argument("--turns", type=int, default=10, metavar="N", help="questions to ask (default: %(default)s)")
     asked.add_argument("--history", action="store_true", help="ask all of them in one conversation")
     asked.add_argument("--paired", action="store_true", help="ask everything twice: with speculation, and without")
@@ -45,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(max_new_tokens=REPLY_TOKENS)
     result = parser.add_argument_group("results")
     result.add_argument("-o", "--output", type=Path, metavar="JSON", help="where the result goes, every turn in it")
+    result.add_argument("--force", action="store_true", help="replace results that exist")
     result.add_argument("--waterfall", type=Path, metavar="FILE", help="where the time went: FILE.html or FILE.png")
     result.add_argument("--trace", type=Path, metavar="JSON", help="everything that happened, for ui.perfetto.dev")
     result.add_argument(
@@ -60,33 +76,66 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.compare:
         return _compare(arguments)
     _check(arguments)
-    from vita_edge.runtime import Assistant, demo_folder
+    from vita_edge.runtime import Assistant
     from vita_edge.runtime.metrics.perfetto_trace import Trace
-    from vita_edge.runtime.simulation.bench_run import read_questions
 
     options = live_options(arguments)
-    questions = read_questions(arguments.questions or [demo_folder() / "question.wav"])
+    questions, passed_over = _questions(arguments)
+    camera = _camera(arguments)
     trace = Trace() if arguments.trace else None
     with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
         if not arguments.json:
-            print(assistant.bundle.notice, file=sys.stderr)
-        result = _run_bench(assistant, questions, options, arguments, trace)
-    if trace:
-        trace.write(arguments.trace)
-    if not result.turns:
+            print(printable(assistant.bundle.notice), file=sys.stderr)
+        result, stopped = _run_bench(assistant, questions, options, arguments, trace, camera)
+    if passed_over:
+        unread = {"not of a format that can be read": dict.fromkeys(passed_over, 1)}
+        result = dataclasses.replace(result, left_out={**result.left_out, **unread})
+    if not result.turns and not stopped:
+        if trace:
+            trace.write(arguments.trace)
+        left_out = (f"{why}: {', '.join(names)}" for why, names in result.left_out.items())
         raise BadInput(
             "None of the questions was answered.",
-            why=", ".join(f"{count} {why}" for why, count in result.left_out.items()) + ".",
+            why=f"Left out, {'; '.join(left_out)}.",
             fix="Listen to the recordings; or look at what happened with --trace.",
         )
-    _write(result, arguments)
-    if arguments.json:
-        print_json(result.to_json())
-    else:
-        from .output.bench_text import bench_text
-
-        print(bench_text(result))
+    try:
+        if trace:
+            trace.write(arguments.trace)
+        if result.turns:
+            _write(result, arguments)
+    finally:  # what was measured is said, whatever becomes of the files
+        if result.turns:
+            _say(result, as_json=arguments.json)
+    if stopped:
+        print("interrupted", file=sys.stderr)
+        return 128 + stopped
     return 0
+
+
+def _say(result: BenchResult, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result.to_json())
+        return
+    from .output.bench_text import bench_text
+
+    print(bench_text(result))
+
+
+def _questions(arguments: argparse.Namespace) -> tuple[list[Question], list[str]]:
+    from vita_edge.runtime import demo_folder
+    from vita_edge.runtime.simulation.questions import read_questions
+
+    return read_questions(arguments.questions or [demo_folder() / "question.wav"])
+
+
+def _camera(arguments: argparse.Namespace) -> Camera | None:
+    """What the questions are about, if there is a picture of it."""
+    from vita_edge.runtime import demo_folder, read_image
+    from vita_edge.runtime.simulation.still_camera import StillCamera
+
+    picture = arguments.image or (None if arguments.questions else demo_folder() / "picture.png")
+    return StillCamera(read_image(picture)) if picture else None
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -107,6 +156,10 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     for path in (arguments.output, arguments.waterfall, arguments.trace):
         check_output(path)
+        if path is not None and path.is_file() and not arguments.force:
+            raise Misuse(
+                f"{path} exists.", why="It may be what you compare with.", fix="Choose another name, or give --force."
+            )
     if arguments.waterfall is not None:
         if arguments.waterfall.suffix not in CHARTS:
             raise Misuse(
@@ -121,30 +174,48 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _run_bench(
-    assistant: Assistant, questions: Any, options: LiveOptions, arguments: argparse.Namespace, trace: Trace | None
-) -> BenchResult:
-    import dataclasses
+    assistant: Assistant,
+    questions: list[Question],
+    options: LiveOptions,
+    arguments: argparse.Namespace,
+    trace: Trace | None,
+    camera: Camera | None,
+) -> tuple[BenchResult, int]:
+    """The result of the turns that were finished, and the signal that stopped the run, or 0."""
     from datetime import datetime, timezone
 
     from vita_edge.engines.machine import machine_facts
     from vita_edge.engines.memory import peak_memory
     from vita_edge.runtime.metrics.bench_result import BenchResult
-    from vita_edge.runtime.simulation.bench_run import BenchRun
+    from vita_edge.runtime.metrics.machine_load import MachineSampler
+    from vita_edge.runtime.simulation.bench_run import BenchRun, variants
 
     bundle, machine = assistant.bundle, machine_facts()
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    speculations = [True, False] if arguments.paired else [not arguments.no_speculation]
-    bench_run = BenchRun(
-        assistant, questions, options=options, history=arguments.history, observers=[trace] if trace else []
-    )
+    ways = variants(options.times, paired=arguments.paired)
     turns: list[BenchTurn] = []
-    for turn in bench_run.run(arguments.turns, speculations):
-        turns.append(turn)
-        _progress(len(turns), arguments.turns * len(speculations), turn)
+    stopped = 0
+    with MachineSampler(sampled=trace.machine if trace else None) as sampler:
+        bench_run = BenchRun(
+            assistant,
+            questions,
+            options=options,
+            history=arguments.history,
+            camera=camera,
+            observers=[trace] if trace else [],
+            machine=sampler,
+        )
+        try:
+            with _stopped_by_signals():
+                for turn in bench_run.run(arguments.turns, ways):
+                    turns.append(turn)
+                    _progress(len(turns), arguments.turns * len(ways), turn)
+        except _Stopped as stop:
+            stopped = stop.number
     if sys.stderr.isatty():
         print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
     settings = dataclasses.asdict(options)
-    return BenchResult(
+    result = BenchResult(
         time=began,
         bundle={
             "path": str(bundle.path),
@@ -160,14 +231,45 @@ def _run_bench(
         settings={
             "threads": arguments.threads or machine["cores"],
             "questions": [question.name for question in questions],
+            "image": camera is not None,
             "history": arguments.history,
             **{name: value for name, value in settings.pop("times").items() if name != "speculate"},
             **settings,
         },
         memory_peak_bytes=peak_memory(),
-        left_out=dict(bench_run.left_out),
+        left_out={why: dict(names) for why, names in bench_run.left_out.items()},
         turns=tuple(turns),
+        doubts={question.name: question.doubt for question in questions if question.doubt},
+        asked=arguments.turns * len(ways),
+        interrupted=bool(stopped),
     )
+    return result, stopped
+
+
+class _Stopped(Exception):
+    """A signal came; ``number`` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal end the run, not what it has measured."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _progress(done: int, total: int, turn: BenchTurn) -> None:

@@ -21,56 +21,75 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
-    parser.add_argument("--backend", choices=("tensorrt",), default="tensorrt", help="that plans are for")
     parser.add_argument(
-        "--device", default="auto", metavar="SM", help="compute capability, like sm86, or auto: the GPU of this machine"
+        "--sm",
+        default="auto",
+        metavar="SM",
+        help="compute capability to build for, like sm86; auto takes the GPU of this machine (default: auto)",
     )
     parser.add_argument(
-        "--precision", metavar="P", help="refuse a bundle of another precision, which was decided at export"
+        "--precision", metavar="P", help="refuse a bundle of another precision; the precision is decided at export"
     )
-    parser.add_argument("--component", action="append", default=[], metavar="NAME", help="only this one; repeatable")
     parser.add_argument(
-        "--max-context",
+        "--component",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="build only this component; repeatable (default: all)",
+    )
+    parser.add_argument(
+        "--context",
         type=int,
         metavar="N",
-        help="positions of the KV cache (default: the longest prompt and 1024, rounded up)",
+        help="size of the KV cache in tokens (default: the longest prompt and 1024, rounded up)",
     )
-    parser.add_argument("--audio-seconds", type=int, default=60, metavar="N", help="longest clip (default: 60)")
-    parser.add_argument("--sentence-tokens", type=int, metavar="N", help="longest sentence spoken (default: 256)")
-    parser.add_argument("--codes", type=int, default=128, metavar="N", help="codes made sound at once (default: 128)")
-    parser.add_argument("--memory", type=int, metavar="MIB", help="that building may take (default: what is free)")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where plans are kept (default: the user's cache)")
-    parser.add_argument("--stripped", action="store_true", help="leave weights out of the plans; needs a GPU")
-    parser.add_argument("--force", action="store_true", help="build also what is there")
+    parser.add_argument(
+        "--audio-seconds", type=int, default=60, metavar="N", help="max length of an utterance in seconds (default: 60)"
+    )
+    parser.add_argument("--sentence-tokens", type=int, metavar="N", help="max tokens of a spoken clause (default: 256)")
+    parser.add_argument("--codes", type=int, default=128, metavar="N", help="max codec tokens per call (default: 128)")
+    parser.add_argument("--memory", type=int, metavar="MIB", help="max build memory in MiB (default: what is free)")
+    parser.add_argument(
+        "--engine-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of engines (default: $VITA_EDGE_ENGINE_DIR, or the user's cache)",
+    )
+    parser.add_argument(
+        "--stripped",
+        action="store_true",
+        help="build engines without weights, read from the bundle at load; needs a GPU",
+    )
+    parser.add_argument("--force", action="store_true", help="rebuild existing engines")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from vita_edge.engines.bundle.format import Bundle
-    from vita_edge.engines.tensorrt.build.build import build_plans
+    from vita_edge.engines.tensorrt.build.build import build_engines
     from vita_edge.engines.tensorrt.build.build_jobs import build_jobs, check_bundle
     from vita_edge.engines.tensorrt.build.build_target import find_place
     from vita_edge.engines.tensorrt.build.profiles import Limits
-    from vita_edge.engines.tensorrt.engine_cache import PlanCache
+    from vita_edge.engines.tensorrt.engine_cache import EngineCache
 
     bundle = Bundle.open(arguments.bundle)
     check_bundle(bundle, arguments.precision)
     limits = Limits.of(
         bundle.model,
-        max_context=arguments.max_context,
+        max_context=arguments.context,
         audio_s=arguments.audio_seconds,
         sentence_tokens=arguments.sentence_tokens,
         codes=arguments.codes,
     )
     if arguments.memory is not None and arguments.memory < 1:
         raise Misuse(f"--memory is {arguments.memory}.", why="It counts MiB.", fix="Give 1 or more.")
-    place = find_place(arguments.device)
+    place = find_place(arguments.sm)
     wanted = build_jobs(bundle, place, limits, components=arguments.component, stripped=arguments.stripped)
-    cache = PlanCache(arguments.cache)
+    cache = EngineCache(arguments.engine_dir)
     line = BuildLine(len(wanted))
     outcomes: list[Outcome] = []
     whole = False
     try:
-        for outcome in build_plans(
+        for outcome in build_engines(
             wanted,
             place,
             cache,
@@ -95,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "version": place.library.version,
                 "device": place.sm,
                 "max_context": limits.max_context,
-                "plans": {outcome.component: facts(outcome) for outcome in outcomes},
+                "engines": {outcome.component: facts(outcome) for outcome in outcomes},
             }
         )
     else:
@@ -109,5 +128,5 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 def _tell_what_stays(outcomes: Sequence[Outcome]) -> None:
-    done = [outcome.component for outcome in outcomes if outcome.plan]
+    done = [outcome.component for outcome in outcomes if outcome.engine_file]
     print(f"finished, and kept: {', '.join(done) or 'nothing'}", file=sys.stderr)

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse, VitaEdgeError
+from vita_edge.engines.printable import printable
 
 from .ask import add_engine_options, add_recording, engine_options
 from .output.show import print_json
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
-    """Options of a live talk, the same for every command that holds one."""
+    """SessionOptions of a live talk, the same for every command that holds one."""
     how = parser.add_argument_group("turns")
     how.add_argument(
         "--speculation-delay-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun"
@@ -103,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.audio_io.portaudio import choose
     from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.metrics.machine_load import MachineSampler
     from vita_edge.runtime.metrics.perfetto_trace import Trace
     from vita_edge.runtime.metrics.turn_log import TurnLog
     from vita_edge.runtime.metrics.turn_metrics import TurnReports
@@ -122,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.trace and not arguments.trace.parent.is_dir():
             raise Misuse(f"There is no folder {arguments.trace.parent}.", why="The trace goes there.", fix="Create it.")
         trace = Trace()
+        machine = stack.enter_context(MachineSampler(sampled=trace.machine))
         choose(arguments.input_device, "input")  # what is not there is told before anything large is opened
         choose(arguments.output_device, "output")
         microphone, speaker = SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device)
@@ -130,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         assistant = stack.enter_context(
             Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments))
         )
-        print(assistant.bundle.notice, file=sys.stderr)
+        print(printable(assistant.bundle.notice), file=sys.stderr)
 
         def take(report: TurnReport) -> None:
             for taker in takers:
@@ -143,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
             options=options,
             camera=camera,
             canceller=_canceller(arguments.echo),
-            observers=[TurnReports(assistant.bundle.model.codec, take), trace, view],
+            observers=[TurnReports(assistant.bundle.model.codec, take, machine), trace, view],
             push_to_talk=arguments.push_to_talk,
         )
         try:

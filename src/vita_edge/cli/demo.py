@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 
 from .ask import add_options, check_output, engine_options, hold_turn, options_from, reply_facts, summary
+from .output.loudspeaker import Play, find_loudspeaker
 from .output.show import print_json
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Assistant, Conversation, Reply, Turn
+    from vita_edge.runtime import Assistant, Reply, Session, Turn
 
 __all__ = ["add_arguments", "run"]
 
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interactive", action="store_true", help="then go on with questions that you type, until an empty line"
     )
+    parser.add_argument("--mute", action="store_true", help="play nothing, even where a loudspeaker is")
     add_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS, max_tiles=1)
 
@@ -47,6 +50,8 @@ class _Asked:
 
     question: Path | str
     picture: Path | None = None
+    said: str | None = None
+    """What the recording says, where that is known."""
 
     def turn(self) -> Turn:
         from vita_edge.runtime import Turn, read_image, read_sound
@@ -57,7 +62,25 @@ class _Asked:
         return Turn(sounds=[read_sound(self.question)], images=images)
 
     def facts(self) -> dict[str, Any]:
-        return {"question": str(self.question), "picture": str(self.picture) if self.picture else None}
+        picture = str(self.picture) if self.picture else None
+        return {"question": str(self.question), "said": self.said, "picture": picture}
+
+    def shown(self) -> str:
+        """What a person sees of it before the reply; what was typed stands there already."""
+        lines = {"picture": self.picture, "recording": self.question, "question": self.said}
+        if isinstance(self.question, str):
+            del lines["recording"]
+        return "".join(f"{name:13}{value}\n" for name, value in lines.items() if value)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Where the talk is held: with which model, for whom, and how loud."""
+
+    talk: Session
+    assistant: Assistant
+    arguments: argparse.Namespace
+    play: Play | None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -66,26 +89,23 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.interactive and arguments.json:
         raise Misuse("--interactive and --json exclude each other.", why="One is for people.", fix="Leave one out.")
     demo = demo_folder()
-    script = [
-        _Asked(demo / "question.wav", demo / "picture.png"),
-        _Asked(demo / "follow-up.wav"),
-        _Asked(demo / "noise.wav"),
-    ]
     check_output(arguments.output)
     options = options_from(arguments, speak=True)
     with Assistant(demo / "bundle", **engine_options(arguments)) as assistant:
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
+        audible = not arguments.json and not arguments.mute and sys.stdout.isatty()
+        stage = _Stage(talk, assistant, arguments, find_loudspeaker() if audible else None)
         if not arguments.json:
             print(assistant.bundle.notice)
         replies, turns = [], []
-        for asked in script:
-            reply, facts = _hold(asked, talk, assistant, arguments)
+        for asked in _script(demo):
+            reply, facts = _hold(asked, stage)
             replies.append(reply)
             turns.append(facts)
         if arguments.interactive:
             for asked in _typed():
                 try:
-                    replies.append(_hold(asked, talk, assistant, arguments)[0])
+                    replies.append(_hold(asked, stage)[0])
                 except VitaEdgeError as error:  # a wrong path does not end the talk
                     print(f"\n{error}")
         sound = _write(replies, arguments.output)
@@ -98,19 +118,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _hold(
-    asked: _Asked, talk: Conversation, assistant: Assistant, arguments: argparse.Namespace
-) -> tuple[Reply, dict[str, Any]]:
+def _script(demo: Path) -> list[_Asked]:
+    """The recordings that come along, in their order."""
+    listed = json.loads((demo / "script.json").read_text("utf-8"))
+    return [
+        _Asked(demo / turn["audio"], demo / turn["image"] if "image" in turn else None, turn["said"]) for turn in listed
+    ]
+
+
+def _hold(asked: _Asked, stage: _Stage) -> tuple[Reply, dict[str, Any]]:
+    import numpy as np
+
+    from vita_edge.runtime import read_sound
+
+    arguments = stage.arguments
     if not arguments.json:
-        shown = f"picture      {asked.picture}\n" if asked.picture else ""
-        spoken = f"question     {asked.question}\n" if isinstance(asked.question, Path) else ""
-        print(f"\n{shown}{spoken}reply        ", end="", flush=True)
-    reply = hold_turn(talk, asked.turn(), quiet=arguments.json)
+        print(f"\n{asked.shown()}reply        ", end="", flush=True)
+    if stage.play and isinstance(asked.question, Path):
+        sound = read_sound(asked.question)
+        stage.play(sound.first_channel, sound.sample_rate_hz)
+    reply = hold_turn(stage.talk, asked.turn(), quiet=arguments.json)
+    if stage.play and len(reply.pcm):
+        stage.play(reply.pcm.astype(np.float32) / np.float32(32768), reply.sample_rate_hz)
     if not arguments.json:
         if reply.state == "noise":
             print("(nothing: it was not asked)")
         print(summary(reply, arguments.output if len(reply.pcm) else None))
-    return reply, asked.facts() | reply_facts(reply, None, assistant, talk)
+    return reply, asked.facts() | reply_facts(reply, None, stage.assistant, stage.talk)
 
 
 def _typed() -> Iterator[_Asked]:

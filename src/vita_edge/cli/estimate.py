@@ -25,38 +25,45 @@ THIS = "this-machine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_argument_group("what is planned")
+    what = parser.add_argument_group("model")
     what.add_argument(
         "bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder that `vita-edge export` has written"
     )
-    what.add_argument("--model", choices=MODELS, help="sizes without a bundle: as released, or of a practice model")
+    what.add_argument(
+        "--model", choices=MODELS, help="estimate without a bundle: full as released, or a practice model"
+    )
     what.add_argument(
         "--precision", choices=PRECISIONS, help="default: that of the bundle, or fp16, int8 and int4 in turn"
     )
     what.add_argument(
         "--target",
         choices=TARGETS,
-        help="of the export, on devices with TensorRT (default: that of the bundle, or tensorrt)",
+        help="export target, on boards with TensorRT (default: that of the bundle, or what the board's platform needs)",
     )
     what.add_argument(
-        "--context", type=int, metavar="N", help="positions of the KV cache (default: as `vita-edge build`)"
+        "--context", type=int, metavar="N", help="size of the KV cache in tokens (default: as `vita-edge build`)"
     )
-    what.add_argument(
-        "--clause-tokens", type=int, metavar="N", help="tokens until the first clause is complete (default: 10)"
+    what.add_argument("--clause-tokens", type=int, metavar="N", help="tokens of the first clause (default: 10)")
+    where = parser.add_argument_group("board")
+    where.add_argument("--board", nargs="+", metavar="B", help="boards by their key (default: all known)")
+    where.add_argument(
+        "--board-file", type=Path, metavar="FILE", help="your own device file, read after the built-in one"
     )
-    where = parser.add_argument_group("where it is to run")
-    where.add_argument("--device", nargs="+", metavar="D", help="devices by their key (default: all that are known)")
-    where.add_argument("--devices", type=Path, metavar="FILE", help="a device file of your own, read after ours")
-    checked = parser.add_argument_group("against what was measured")
+    checked = parser.add_argument_group("measurements")
     checked.add_argument(
-        "--measured", type=Path, metavar="JSON", help="result of `vita-edge bench -o` on the one --device"
+        "--measured",
+        type=Path,
+        metavar="JSON",
+        help="compare with this result of `vita-edge bench -o` on the one --board",
     )
     checked.add_argument(
         "--measure-this-machine",
         action="store_true",
-        help="measure this processor and write it into the file of --devices",
+        help="measure this CPU and add it to --board-file",
     )
-    checked.add_argument("--threads", type=int, default=0, metavar="N", help="to measure with (default: one per core)")
+    checked.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="CPU threads to measure with (default: one per core)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -66,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.estimate.device_file import read_devices
     from vita_edge.estimate.estimate_report import plan_facts, read_bench
 
-    known = read_devices(*([arguments.devices] if arguments.devices else []))
-    keys = _chosen(arguments.device, known)
+    known = read_devices(*([arguments.board_file] if arguments.board_file else []))
+    keys = _chosen(arguments.board, known)
     planned = _planned(arguments)
     bench = read_bench(arguments.measured) if arguments.measured else None
     turn = _turn(arguments, bench.turn if bench else None)
@@ -92,11 +99,11 @@ def _check(arguments: argparse.Namespace) -> None:
     for option, value, least in (("--context", arguments.context, 1), ("--clause-tokens", arguments.clause_tokens, 1)):
         if value is not None and value < least:
             raise Misuse(f"{option} is {value}.", why=f"It must be {least} or more.", fix="Leave it out.")
-    if arguments.measured and len(arguments.device or ()) != 1:
+    if arguments.measured and len(arguments.board or ()) != 1:
         raise Misuse(
             "--measured belongs to one device.",
             why="The result was measured on one.",
-            fix="Name it with --device.",
+            fix="Name it with --board.",
         )
 
 
@@ -104,9 +111,9 @@ def _chosen(asked: list[str] | None, known: DeviceFile) -> list[str]:
     strange = [key for key in asked or () if key not in known.devices]
     if strange:
         raise Misuse(
-            f"There is no device {', '.join(strange)}.",
+            f"There is no board {', '.join(strange)}.",
             why=f"Known: {', '.join(known.devices)}.",
-            fix="Name one of them, or describe yours in a file and give it with --devices.",
+            fix="Name one of them, or describe yours in a file and give it with --board-file.",
         )
     return asked or list(known.devices)
 
@@ -154,11 +161,11 @@ def _turn(arguments: argparse.Namespace, measured: SpokenTurn | None) -> SpokenT
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    if arguments.devices is None:
+    if arguments.board_file is None:
         raise Misuse(
             "There is nowhere to write to.",
             why="What is measured goes into a device file of your own.",
-            fix="Name it: vita-edge estimate --measure-this-machine --devices my-devices.json.",
+            fix="Name it: vita-edge estimate --measure-this-machine --board-file my-devices.json.",
         )
     if arguments.bundle or arguments.model:
         raise Misuse("--measure-this-machine stands alone.", why="Nothing is planned.", fix="Plan afterwards.")
@@ -171,18 +178,18 @@ def _measure(arguments: argparse.Namespace) -> int:
 
     from .ask import check_output
 
-    check_output(arguments.devices)
+    check_output(arguments.board_file)
     own: dict[str, Any] = {"format": FORMAT, "devices": {}}
-    if arguments.devices.exists():
-        read_devices(arguments.devices)  # refuse what is not a device file before the measurement
-        own = json.loads(arguments.devices.read_text("utf-8"))
+    if arguments.board_file.exists():
+        read_devices(arguments.board_file)  # refuse what is not a device file before the measurement
+        own = json.loads(arguments.board_file.read_text("utf-8"))
     module = optional_module("estimate.machine_peaks", "export")
     peaks = module.machine_peaks(arguments.threads, _say)
     name = str(machine_facts()["cpu"] or "this machine")
     own.setdefault("devices", {})[THIS] = module.machine_device(peaks, name, date.today().isoformat())
-    write_whole(arguments.devices, (json.dumps(own, ensure_ascii=False, indent=1) + "\n").encode())
+    write_whole(arguments.board_file, (json.dumps(own, ensure_ascii=False, indent=1) + "\n").encode())
     facts = {
-        "devices": str(arguments.devices),
+        "devices": str(arguments.board_file),
         "device": THIS,
         "peaks": {key: {"median": p.median, "least": p.least, "most": p.most} for key, p in peaks.items()},
     }

@@ -66,11 +66,11 @@ def test_a_cache_that_grows_by_a_copy_is_held_twice(full: ModelWork, board: Devi
 
 
 def test_what_is_needed_is_the_sum_and_embeddings_are_not_in_it(full: ModelWork, board: Device) -> None:
-    plan = memory_plan(full, board, "int8", 2048)
-    parts = (plan.kv_cache, plan.speech_kv_cache, plan.activations, plan.runtime)
-    assert plan.needed == sum(plan.weights.values()) + sum(parts)
-    assert plan.on_disk / MIB == pytest.approx(1039.5, abs=0.1)
-    assert plan.available == (16 * 1024 - board.system_mib) * MIB
+    engine_file = memory_plan(full, board, "int8", 2048)
+    parts = (engine_file.kv_cache, engine_file.speech_kv_cache, engine_file.activations, engine_file.runtime)
+    assert engine_file.needed == sum(engine_file.weights.values()) + sum(parts)
+    assert engine_file.on_disk / MIB == pytest.approx(1039.5, abs=0.1)
+    assert engine_file.available == (16 * 1024 - board.system_mib) * MIB
 
 
 def test_activations_cover_what_the_compiler_reserves_for_a_talk(full: ModelWork, board: Device) -> None:

@@ -20,7 +20,7 @@ from vita_edge.engines.session import KvCache, Session
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.export.bundle import export_bundle
-from vita_edge.runtime import Assistant, Options, Turn
+from vita_edge.runtime import Assistant, SessionOptions, Turn
 from vita_edge.runtime.audio_io.sound import read_sound
 from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
@@ -53,13 +53,13 @@ def backend(request: pytest.FixtureRequest) -> str:
 def bundle(
     backend: str, request: pytest.FixtureRequest, golden: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bundle]:
-    """Exported for the engine, its plans built in a cache of its own."""
+    """Exported for the engine, its engines built in a cache of its own."""
     folder = tmp_path_factory.mktemp(f"{backend}-{request.param}")
     grown = backend == "tensorrt" and find_library().opset < 24
     target = "tensorrt-10.3" if grown else "tensorrt"
     export_bundle(golden / "checkpoint", folder / "bundle", precision=request.param, target=target)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VITA_EDGE_PLANS", str(folder / "plans"))
+        patch.setenv("VITA_EDGE_ENGINE_DIR", str(folder / "engines"))
         if backend == "tensorrt":
             assert main(["build", str(folder / "bundle"), "--codes", "1000", "--json"]) == 0
         yield Bundle.open(folder / "bundle")
@@ -167,7 +167,7 @@ def test_a_turn_ends_with_sound_and_is_the_same_twice(backend: str, bundle: Bund
     replies = []
     for _ in range(2):
         with Assistant(bundle, backend=backend) as assistant:
-            talk = assistant.conversation(Options(max_new_tokens=12, context_tokens=1024))
+            talk = assistant.session(SessionOptions(max_new_tokens=12, context_tokens=1024))
             replies.append(talk.ask(Turn(text="What do you see?")))
             kernels = assistant.backend.facts().get("kernels", {})
     assert set(kernels.values()) <= {"of an earlier start"}  # TensorRT-RTX compiles them once

@@ -136,7 +136,7 @@ def test_a_clip_that_no_profile_takes_is_told_without_what_fits() -> None:
     with pytest.raises(InferenceFailed) as raised:
         choose_profile("audio", made, shapes)
     assert raised.value.why == (
-        "It is fbank [1, 3001, 80]; the plan takes fbank [1, 7..131, 80] or fbank [1, 7..3000, 80]."
+        "It is fbank [1, 3001, 80]; the engine takes fbank [1, 7..131, 80] or fbank [1, 7..3000, 80]."
     )
     assert "--audio-seconds" in raised.value.fix
     later = {"past.0.key": (1, 65, 16, 128), "past.11.key": (1, 65, 16, 128)}
@@ -176,8 +176,8 @@ def test_the_context_is_that_of_a_talk_unless_it_is_said() -> None:
 @pytest.mark.parametrize(
     ("limits", "named"),
     [
-        ({"max_context": 0}, "--max-context is 0"),
-        ({"max_context": 32_769}, "--max-context is 32769"),
+        ({"max_context": 0}, "--context is 0"),
+        ({"max_context": 32_769}, "--context is 32769"),
         ({"codes": 1001}, "--codes is 1001"),
         ({"audio_s": 201}, "--audio-seconds is 201"),
         ({"sentence_tokens": 1798}, "--sentence-tokens is 1798"),

@@ -1,4 +1,4 @@
-"""The real library, as far as it goes without a GPU: it builds plans and reads headers; nothing is executed."""
+"""The real library, as far as it goes without a GPU: it builds engines and reads headers; nothing is executed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vita_edge.engines.onnxruntime.graph_inputs import fixed_axes
 from vita_edge.engines.tensorrt.context import Context, Engine
 from vita_edge.engines.tensorrt.device import Device
 from vita_edge.engines.tensorrt.device_memory import Lane
-from vita_edge.engines.tensorrt.engine_file import Plan
+from vita_edge.engines.tensorrt.engine_file import EngineFile
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
 from vita_edge.engines.tensorrt.library import Library, find_library
-from vita_edge.engines.tensorrt.open_engine import open_plan
+from vita_edge.engines.tensorrt.open_engine import open_engine
 from vita_edge.engines.tensorrt.open_session import _logger_of, open_session
 from vita_edge.engines.tensorrt.session import TensorRtSession
 from vita_edge.export.bundle import export_bundle
@@ -40,28 +40,28 @@ def bundle(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def cache(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plans")
-    target = ["--device", GPU.sm, "--cache", str(folder), "--component", "llm"]
-    assert main(["build", str(bundle.path), *target, "--max-context", "64", "--json"]) == 0
+    folder = tmp_path_factory.mktemp("engines")
+    target = ["--sm", GPU.sm, "--engine-dir", str(folder), "--component", "llm"]
+    assert main(["build", str(bundle.path), *target, "--context", "64", "--json"]) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def plan(bundle: Bundle, cache: Path) -> Plan:
-    return open_plan(bundle, "llm", cache=cache, library=find_library("tensorrt_rtx"), device=GPU)
+def engine_file(bundle: Bundle, cache: Path) -> EngineFile:
+    return open_engine(bundle, "llm", cache=cache, library=find_library("tensorrt_rtx"), device=GPU)
 
 
-def test_a_session_takes_a_plan_as_its_header_describes_it(plan: Plan, bundle: Bundle) -> None:
-    """Inputs, profiles and capacity are those of the real plan; ONNX Runtime stands in for running it."""
+def test_a_session_takes_an_engine_as_its_header_describes_it(engine_file: EngineFile, bundle: Bundle) -> None:
+    """Inputs, profiles and capacity are those of the real engine; ONNX Runtime stands in for running it."""
     cuda = HostCuda()
-    engine = HostEngine(bundle.components["llm"].graph, cuda, plan.profiles)
-    assert plan.capacity is not None
+    engine = HostEngine(bundle.components["llm"].graph, cuda, engine_file.profiles)
+    assert engine_file.capacity is not None
     session = TensorRtSession(
         Engine("llm", TRT, engine),
-        plan.inputs,
-        plan.outputs,
-        plan.profiles,
-        plan.capacity[1],
+        engine_file.inputs,
+        engine_file.outputs,
+        engine_file.profiles,
+        engine_file.capacity[1],
         Lane(cuda, "mind"),  # type: ignore[arg-type]
     )
     assert list(session.inputs) == ["inputs_embeds"]
@@ -132,7 +132,7 @@ def test_a_library_that_does_not_start_is_told_with_its_words() -> None:
         assert "error: 35" in raised.value.why
 
 
-def test_one_logger_hears_all_plans() -> None:
+def test_one_logger_hears_all_engines() -> None:
     trt: Any = find_library("tensorrt_rtx").trt
     logger = _logger_of(trt)
     builder = trt.Builder(logger)
@@ -143,19 +143,21 @@ def test_one_logger_hears_all_plans() -> None:
     assert logger.told() == ""
 
 
-def test_a_damaged_plan_is_refused_before_the_library_sees_it(bundle: Bundle, plan: Plan, cache: Path) -> None:
-    whole = plan.path.read_bytes()
+def test_a_damaged_engine_is_refused_before_the_library_sees_it(
+    bundle: Bundle, engine_file: EngineFile, cache: Path
+) -> None:
+    whole = engine_file.path.read_bytes()
     try:
-        plan.path.write_bytes(b"\0" * len(whole))
-        with pytest.raises(EngineUnavailable, match="No plan of llm can be used") as raised:
-            open_plan(bundle, "llm", cache=cache, library=find_library("tensorrt_rtx"), device=GPU)
+        engine_file.path.write_bytes(b"\0" * len(whole))
+        with pytest.raises(EngineUnavailable, match="No engine of llm can be used") as raised:
+            open_engine(bundle, "llm", cache=cache, library=find_library("tensorrt_rtx"), device=GPU)
         assert "sha256" in raised.value.why
         assert "vita-edge build" in raised.value.fix
     finally:
-        plan.path.write_bytes(whole)
+        engine_file.path.write_bytes(whole)
 
 
-def test_without_a_gpu_a_plan_is_not_given_to_the_library(bundle: Bundle) -> None:
+def test_without_a_gpu_an_engine_is_not_given_to_the_library(bundle: Bundle) -> None:
     """Some versions end the process when they are asked to."""
     from vita_edge.engines.tensorrt.device import find_device
 

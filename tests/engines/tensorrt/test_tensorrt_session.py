@@ -1,4 +1,4 @@
-"""The session over plans: everything around TensorRT, with ONNX Runtime in its place and NaN in fresh memory."""
+"""The session over engines: everything around TensorRT, with ONNX Runtime in its place and NaN in fresh memory."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from support.host_gpu import GARBAGE, RTX, TRT, HostCuda, HostEngine
+from support.host_gpu import GARBAGE, HostCuda
+from support.tensorrt_sessions import CAPACITY, opened
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, InferenceFailed
 from vita_edge.engines.session import KvCache, Session
 from vita_edge.engines.tensorrt.build.profiles import Profile, Range
-from vita_edge.engines.tensorrt.context import Engine
 from vita_edge.engines.tensorrt.device_memory import Block, Lane
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
-from vita_edge.engines.tensorrt.session import TensorRtSession
 from vita_edge.engines.tensors import Array
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
 
 Floats = NDArray[np.float32]
-CAPACITY = 48
 
 
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt-10.3"])
@@ -53,49 +51,6 @@ def cpu(bundle: Bundle) -> Iterator[Session]:
         yield session
 
 
-def decoder_profiles(engine: HostEngine, first: str, most: int) -> tuple[Profile, ...]:
-    """Single positions, and up to ``most`` of them."""
-    cache = {}
-    for name, spec in engine.inputs.items():
-        if name.startswith("past_key_values"):
-            batch, heads, axis, width = spec.axes
-            low, high = (0, CAPACITY) if axis == "past" else (CAPACITY, CAPACITY)
-            shapes = [(batch, heads, n, width) for n in (low, high, high)]
-            cache[name] = Range(*shapes)  # type: ignore[arg-type]
-    rest = tuple(engine.inputs[first].axes[2:])
-
-    def profile(name: str, low: int, high: int) -> Profile:
-        shapes = [(1, low, *rest), (1, high, *rest), (1, high, *rest)]
-        return Profile(name, {first: Range(*shapes), **cache})  # type: ignore[arg-type]
-
-    return profile("step", 1, 1), profile("prefill", 1, most)
-
-
-def opened(
-    bundle: Bundle,
-    component: str,
-    cuda: HostCuda,
-    *,
-    most: int = 16,
-    lane: Lane | None = None,
-    kernels: KernelCache | None = None,
-    **options: Any,
-) -> tuple[TensorRtSession, HostEngine]:
-    engine = HostEngine(bundle.components[component].graph, cuda, **options)
-    first = next(name for name in engine.inputs if not name.startswith("past"))
-    decoder = any(name.startswith("past_key_values") for name in engine.inputs)
-    engine.profiles = decoder_profiles(engine, first, most) if decoder else ()
-    session = TensorRtSession(
-        Engine(component, RTX if kernels else TRT, engine, lambda: "the library says no", kernels=kernels),
-        engine.inputs,
-        engine.outputs,
-        engine.profiles,
-        CAPACITY if decoder else None,
-        lane or Lane(cuda, "mind"),  # type: ignore[arg-type]
-    )
-    return session, engine
-
-
 def logits(session: Session, cache: KvCache, rows: Floats) -> Floats:
     return row_of(logits_of(session.infer({"inputs_embeds": rows[None]}, cache)))
 
@@ -105,7 +60,7 @@ def close(got: Floats, want: Floats) -> bool:
 
 
 @pytest.mark.parametrize("parts", [(40,), (1, 39), (16, 1, 1, 22), (1,) * 40])
-def test_a_plan_over_its_cache_gives_the_numbers_of_the_graph(
+def test_an_engine_over_its_cache_gives_the_numbers_of_the_graph(
     parts: Sequence[int], bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
 ) -> None:
     """Prompts longer than a profile are read in pieces; single positions go another way."""
@@ -347,7 +302,7 @@ def test_whoever_comes_to_need_more_activations_moves_them_and_graphs_follow(
     assert lane.activation_bytes < 5000  # what is never run takes nothing
     other.infer({"pixel_values": np.zeros((1, 3, 112, 112), np.float32)})
     assert lane.activation_bytes == 5000
-    for at in range(4, 8):  # the host's plan refuses activations that were given back
+    for at in range(4, 8):  # the host's engine refuses activations that were given back
         assert close(logits(session, cache, rows[at : at + 1]), logits(cpu, reference, rows[at : at + 1]))
 
 
@@ -418,9 +373,9 @@ def test_a_prefix_goes_into_the_cache_without_leaving_the_device(bundle: Bundle,
 def test_a_cache_tells_what_it_cannot_hold(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
     session, _ = opened(bundle, "llm", cuda)
     assert session.max_tokens == CAPACITY
-    with pytest.raises(ContextOverflow, match="49 positions is more than the plan has"):
+    with pytest.raises(ContextOverflow, match="49 positions is more than the engine has"):
         session.new_cache(CAPACITY + 1)
-    cache = session.new_cache(30)  # fewer than the plan's tensors have
+    cache = session.new_cache(30)  # fewer than the engine's tensors have
     logits(session, cache, rows[:30])
     with pytest.raises(ContextOverflow, match="1 more positions do not fit"):
         logits(session, cache, rows[30:31])
@@ -466,7 +421,7 @@ def test_memory_that_was_given_back_for_more_is_not_used_when_there_is_no_more(b
     np.testing.assert_array_equal(wave(4), want)  # the host's GPU ends where freed memory is written to
 
 
-def test_an_input_beyond_the_plan_is_told_with_its_limits(bundle: Bundle, cuda: HostCuda) -> None:
+def test_an_input_beyond_the_engine_is_told_with_its_limits(bundle: Bundle, cuda: HostCuda) -> None:
     session, _ = opened(bundle, "codec", cuda)
     session._profiles = (Profile("whole", {"codes": Range((1, 1), (1, 8), (1, 16))}),)
     wave = session.infer({"codes": np.zeros((1, 4), np.int64)})["waveform"]
@@ -474,11 +429,11 @@ def test_an_input_beyond_the_plan_is_told_with_its_limits(bundle: Bundle, cuda: 
         np.testing.assert_array_equal(wave, judge.infer({"codes": np.zeros((1, 4), np.int64)})["waveform"])
     with pytest.raises(InferenceFailed, match="was not built for this input") as raised:
         session.infer({"codes": np.zeros((1, 17), np.int64)})
-    assert "codes [1, 17]; the plan takes codes [1, 1..16]" in raised.value.why
+    assert "codes [1, 17]; the engine takes codes [1, 1..16]" in raised.value.why
     assert "vita-edge build" in raised.value.fix
 
 
-def test_a_plan_that_writes_its_cache_elsewhere_is_refused(bundle: Bundle, cuda: HostCuda) -> None:
+def test_an_engine_that_writes_its_cache_elsewhere_is_refused(bundle: Bundle, cuda: HostCuda) -> None:
     if bundle.target != "tensorrt":
         pytest.skip("its cache is not written in place")
     with pytest.raises(EngineUnavailable, match=r"writes present\.0\.key into the memory of past_key_values\.0\.value"):
@@ -492,7 +447,7 @@ def test_what_the_library_refuses_is_told_with_its_words(bundle: Bundle, cuda: H
     session, engine = opened(bundle, "vision", cuda)
     session.infer({"pixel_values": np.zeros((1, 3, 112, 112), np.float32)})
     engine.activations = [1 << 20]  # more than was asked for
-    with pytest.raises(InferenceFailed, match="plan of vision failed while it ran") as raised:
+    with pytest.raises(InferenceFailed, match="engine of vision failed while it ran") as raised:
         session.infer({"pixel_values": np.zeros((1, 3, 112, 112), np.float32)})
     assert raised.value.why == "the library says no"
 

@@ -139,7 +139,7 @@ def test_a_device_that_is_not_there_is_told(pulse_room: PulseRoom) -> None:
 
 
 def test_the_reference_lists_the_json_keys_of_devices(pulse_room: PulseRoom) -> None:
-    from test_docs import documented_keys, printed_keys
+    from support.cli_page import documented_keys, printed_keys
 
     told = documented_keys("devices")
     printed = set(printed_keys(json.loads(devices(pulse_room, "--test", "--json").stdout), told))

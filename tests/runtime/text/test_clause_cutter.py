@@ -129,7 +129,7 @@ def test_a_first_clause_is_cut_before_a_word_that_opens_a_phrase() -> None:
 
 def test_neither_amounts_nor_brackets_are_cut_in_two() -> None:
     reply = "The distance between both of these towns 25 kilometers (about sixteen miles as the crow flies) by road"
-    assert [clause.written for clause in cut([reply])] == [reply[:95], reply[95:]]
+    assert [clause.written for clause in cut([reply])] == [reply[:94], reply[94:]]
 
 
 def test_what_nobody_can_say_is_no_clause() -> None:

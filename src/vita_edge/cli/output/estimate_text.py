@@ -99,7 +99,7 @@ def _legend(plans: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iter
     yield "first sound: engine clock of a spoken question, " + _asked(turn)
     yield "speech: codes a second; load: seconds of work for a second of sound while the text is written (0.9 at most)"
     yield "builds: whether the device has the memory to build its own engines, about"
-    yield "Speeds are predictions from bandwidths and peaks; nothing was run on these devices. One --device says more."
+    yield "Speeds are predictions from bandwidths and peaks; nothing was run on these devices. One --board says more."
     for plan in plans:
         if plan["verdict"] == "no":
             what = plan["advice"] or "nothing makes it fit"

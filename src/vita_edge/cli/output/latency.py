@@ -55,6 +55,8 @@ def _remarks(report: TurnReport) -> Iterator[str]:
         )
     if report.dry_s:
         yield f"ran dry for {report.dry_s:.2f} s"
+    if report.load:
+        yield from report.load.reasons()
     if cut := report.interruption:
         yield (
             f"interrupted: silent after {cut.silent_ms:.0f} ms, {cut.tokens_heard} of {cut.tokens_written} tokens heard"
