@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reference_plans import SHORT_PLAN
+from support.reference_plans import SHORT_PLAN
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
 from vita_edge.export.bundle import export_bundle

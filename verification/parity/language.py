@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -147,17 +148,19 @@ def _tokens_check(
             repetition_penalty(logits, tokens[:i].tolist(), penalty)
     chosen = ours.argmax(axis=1)
     wrong = np.flatnonzero(chosen[: len(tokens)] != tokens)
-    agreement = f"{len(tokens) - len(wrong)} of {len(tokens)} tokens agree"
+    agree = len(tokens) - len(wrong)
+    agreement, share = f"{agree} of {len(tokens)} tokens agree", agree / len(tokens)
     if not len(wrong):
-        return Check(judge.stage, name, True, detail=agreement)
+        return Check(judge.stage, name, True, detail=agreement, agreement=share)
     first = int(wrong[0])
+    judged = partial(Check, judge.stage, name, agreement=share, first_difference=first)
     if judge.precision != "fp32":  # the distance of logits judges a quantised model; tokens are told, not judged
-        return Check(judge.stage, name, True, detail=f"{agreement}, first differs at {first}")
+        return judged(True, detail=f"{agreement}, first differs at {first}")
     best = np.sort(recorded[first])
     error = float(np.abs(ours[first] - recorded[first]).max())
     tie = float(best[-1] - best[-2]) < 2 * error and judge.close(name, ours[first], recorded[first], "logits").passed
     told = f"first differs at {first}: {int(chosen[first])}, recorded {int(tokens[first])}"
-    return Check(judge.stage, name, tie, detail=f"{told}{' (a tie)' if tie else ''}")
+    return judged(tie, detail=f"{told}{' (a tie)' if tie else ''}")
 
 
 def _whole_checks(
@@ -195,7 +198,8 @@ def _whole_checks(
     same = next((i for i, (a, b) in enumerate(zip(chosen, tokens)) if a != b), len(tokens))
     upto = min(same + 1, len(tokens), len(steps))
     yield judge.close(f"{name}.logits", np.stack(ours[:upto]), steps[:upto], "whole")
-    yield _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
+    check = _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
+    yield replace(check, agreement=None)  # behind the first difference the paths are different ones
     if stopped is not None and same == len(tokens):
         end = next((i + 1 for i, token in enumerate(chosen) if token == bundle.model.tokens.im_end), len(chosen))
         others = {*bundle.model.tokens.stop} - {bundle.model.tokens.im_start}

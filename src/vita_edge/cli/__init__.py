@@ -27,7 +27,7 @@ COMMANDS = {
     "build": "compile a bundle for an NVIDIA GPU: plans of TensorRT",
     "record": "ask a bundle, and keep what its graphs are fed, to calibrate with",
     "calibrate": "measure ranges on recorded feeds and write a bundle with 8- or 4-bit weights",
-    "verify": "compare every stage of a bundle with recorded arrays",
+    "verify": "compare every stage of a bundle with its checkpoint, with recorded arrays, or with another bundle",
     "inspect": "what is in a bundle, and the memory that it will take",
     "estimate": "does it fit a device, and how fast will it be: before anything is built",
     "bench": "ask recorded questions in real time: latency, speed and memory",
