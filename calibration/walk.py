@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
+from vita_edge.engines.cores import thread_count
 from vita_edge.engines.errors import InferenceFailed
 from vita_edge.engines.tensors import Array
 
@@ -134,7 +135,7 @@ class _Runner:
         )
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = thread_count(threads)
         options.enable_mem_pattern = False
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(self.graph.path.parent)

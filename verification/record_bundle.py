@@ -14,7 +14,8 @@ from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.bundle.format import Bundle, sha256_of
 from vita_edge.engines.errors import Misuse
 from vita_edge.runtime import Assistant, read_image, read_sound
-from vita_edge.runtime.decoding.sampling import make_speech_sampler, repetition_penalty
+from vita_edge.runtime.decoding.logits_processors import RepetitionPenalty
+from vita_edge.runtime.decoding.sampling import make_speech_sampler
 from vita_edge.runtime.decoding.segments import splice
 from vita_edge.runtime.decoding.top_k_logits import row_of
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
@@ -163,7 +164,7 @@ class _Recorder:
         steps = [row_of(model.prefill(rows)).copy()]
         while True:
             row = steps[-1].copy()
-            repetition_penalty(row, tokens, penalty)
+            RepetitionPenalty(penalty)(tokens, row)
             tokens.append(int(row.argmax()))
             if len(tokens) == self._plan.max_tokens:
                 return tokens, np.stack(steps), steps[0][None]

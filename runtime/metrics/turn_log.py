@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
+from vita_edge.engines.bundle.atomic_file import PRIVATE
 from vita_edge.engines.errors import BadInput, OutputFailed
 
 from .turn_report import TurnReport
@@ -25,7 +26,7 @@ class TurnLog:
     once, and the talk goes on; reports are written again when there is room.
 
     Args:
-        path: where to; what is there already is kept.
+        path: where to; what is there already is kept, and a new file is its owner's alone to read.
         complain: told of the first failure, in the journal's thread.
         now: the time of day.
 
@@ -42,7 +43,7 @@ class TurnLog:
         self._path, self._complain, self._now = Path(path), complain, now
         try:
             self._torn = _ends_within_a_line(self._path)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
         except OSError as error:
             raise OutputFailed.from_os_error(path, error) from error
         self._told = False

@@ -54,7 +54,7 @@ class Assistant:
 
     Args:
         bundle: a folder that `vita-edge export` wrote, or an opened :class:`Bundle`.
-        threads: threads of the CPU backend; 0 takes one per core.
+        threads: threads of the CPU backend; 0 takes one per usable core, and more are never taken.
         fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
             opens it when there is memory for it.
         repack: copy int8 weights into the order of the kernels at load: slower load, more memory, faster prefill

@@ -19,6 +19,7 @@ from PIL import Image
 
 from support.command import Result, run
 from support.spoil import edit_json, linked_copy, rewrite
+from vita_edge.engines.bundle import atomic_file
 from vita_edge.engines.bundle.format import Bundle
 
 Ask = Callable[..., Result]
@@ -275,15 +276,14 @@ def test_a_bundle_of_garbage_weights_never_takes_the_interpreter_down(bundle_cop
 def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(bytes(content[:100]))
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+    def full(beside: Path, content: bytes, mode: int) -> None:
+        beside.write_bytes(bytes(content[:100]))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(beside))
 
     target = tmp_path / "reply.wav"
     target.write_bytes(b"an older reply")
-    monkeypatch.setattr(Path, "write_bytes", full)
-    result = run(capsys, "ask", tiny_bundle.path, "--text", "a", "--max-new-tokens", 6, "-o", target)
+    monkeypatch.setattr(atomic_file, "_write_synced", full)
+    result = run(capsys, "ask", tiny_bundle.path, "--text", "a", "--max-new-tokens", 6, "-o", target, "--force")
     assert result.code == 1
     assert result.err.splitlines()[-3:] == [
         f"error: Cannot write {target}.",
@@ -304,10 +304,10 @@ def test_a_full_device_is_explained(tiny_bundle: Bundle, capsys: pytest.CaptureF
 def test_no_permission_to_write_is_explained(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def denied(self: Path, content: bytes) -> int:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+    def denied(beside: Path, content: bytes, mode: int) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(beside))
 
-    monkeypatch.setattr(Path, "write_bytes", denied)
+    monkeypatch.setattr(atomic_file, "_write_synced", denied)
     target = tmp_path / "reply.wav"
     result = run(capsys, "ask", tiny_bundle.path, "--text", "a", "--max-new-tokens", 6, "-o", target)
     assert result.code == 1

@@ -222,7 +222,7 @@ def test_the_reference_lists_the_json_keys_of_verify(tmp_path: Path, capsys: pyt
 
 
 def test_the_reference_lists_the_json_keys_of_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs" / "how-to" / "plan-a-device.md").read_text("utf-8")
+    page = (ROOT / "docs" / "how-to" / "estimate-a-board.md").read_text("utf-8")
     (described,) = blocks(page, "json")
     device = json.loads(described)
     device["devices"]["my-board"]["measured"].append(

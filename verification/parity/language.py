@@ -15,7 +15,7 @@ from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.audio_io.sound import read_sound
 from vita_edge.runtime.decoding.decode_loop import decode_tokens
 from vita_edge.runtime.decoding.language_model import LanguageModel
-from vita_edge.runtime.decoding.sampling import repetition_penalty
+from vita_edge.runtime.decoding.logits_processors import RepetitionPenalty
 from vita_edge.runtime.decoding.segments import splice
 from vita_edge.runtime.decoding.top_k_logits import Logits, row_of
 from vita_edge.runtime.encoders.vision_frontend import read_image
@@ -145,7 +145,7 @@ def _tokens_check(
     ours, recorded, tokens = ours.copy(), recorded.copy(), tokens[: len(recorded)]
     for i in range(len(tokens)):
         for logits in (ours[i], recorded[i]):
-            repetition_penalty(logits, tokens[:i].tolist(), penalty)
+            RepetitionPenalty(penalty)(tokens[:i].tolist(), logits)
     chosen = ours.argmax(axis=1)
     wrong = np.flatnonzero(chosen[: len(tokens)] != tokens)
     agree = len(tokens) - len(wrong)
@@ -187,7 +187,7 @@ def _whole_checks(
     def greedy(current: Logits) -> int:
         row = row_of(current)
         ours.append(row.copy())
-        repetition_penalty(row, chosen, penalty)
+        RepetitionPenalty(penalty)(chosen, row)
         return int(row.argmax())
 
     stopped = golden.get(FILE, f"{name}.stop_tokens")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vita_edge.engines.backends import Backend
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.audio_io.pcm import to_pcm16, trim_leading_silence
-from vita_edge.runtime.decoding.sampling import make_speech_sampler, speech_penalty
+from vita_edge.runtime.decoding.logits_processors import speech_penalty
+from vita_edge.runtime.decoding.sampling import make_speech_sampler
 from vita_edge.runtime.decoding.top_k_logits import Logits, row_of
 from vita_edge.runtime.session.assistant import Assistant
 from vita_edge.runtime.speech.codec_stream import (
@@ -36,7 +37,7 @@ __all__ = ["fixed_checks", "speech_checks", "talk_checks"]
 FILE = "tts.npz"
 STREAMS = {"first": (20, 0.1), "rest": (40, 0.015)}
 """Chunk and threshold of the first and of later sentences."""
-PENALTYWINDOW, PENALTY_FACTOR = 20, 1.1
+PENALTY_WINDOW, PENALTY_FACTOR = 20, 1.1
 QUIET = 2e-6
 """A cut may lie elsewhere in the stretch when it is not louder there than at the recorded one by more than this."""
 PCM_UNITS = 2
@@ -168,7 +169,7 @@ def _code_checks(
 
         def penalised(logits: Logits) -> int:
             row = row_of(logits)
-            speech_penalty(row, history, PENALTYWINDOW, PENALTY_FACTOR)
+            speech_penalty(row, history, PENALTY_WINDOW, PENALTY_FACTOR)
             history.append(sample(row))
             return history[-1]
 

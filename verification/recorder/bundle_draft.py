@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant
-from vita_edge.runtime.decoding.sampling import repetition_penalty
+from vita_edge.runtime.decoding.logits_processors import RepetitionPenalty
 from vita_edge.runtime.decoding.top_k_logits import row_of
 
 __all__ = ["BundleDraft"]
@@ -29,7 +29,7 @@ class BundleDraft:
         logits = self._model.prefill(rows)
         while len(chosen) < len(tokens) + count:
             row = row_of(logits).copy()
-            repetition_penalty(row, chosen, self._penalty)
+            RepetitionPenalty(self._penalty)(chosen, row)
             chosen.append(int(row.argmax()))
             if len(chosen) < len(tokens) + count:
                 logits = self._model.step(chosen[-1])

@@ -62,7 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure this CPU and add it to --board-file",
     )
     checked.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads to measure with (default: one per core)"
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="CPU threads to measure with (default, max: usable cores)",
     )
 
 
@@ -176,9 +180,9 @@ def _measure(arguments: argparse.Namespace) -> int:
     from vita_edge.engines.machine import machine_facts
     from vita_edge.estimate.device_file import FORMAT, read_devices
 
-    from .ask import check_output
+    from .output.output_file import check_output
 
-    check_output(arguments.board_file)
+    check_output(arguments.board_file, suffixes=(".json",), force=True)  # it is added to
     own: dict[str, Any] = {"format": FORMAT, "devices": {}}
     if arguments.board_file.exists():
         read_devices(arguments.board_file)  # refuse what is not a device file before the measurement
