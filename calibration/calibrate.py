@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
-from vita_edge.engines.bundle.format import COMPONENTS, MANIFEST, Bundle, sha256_of
+from vita_edge.engines.bundle.component_spec import COMPONENT_SPECS, COMPONENTS
+from vita_edge.engines.bundle.format import MANIFEST, Bundle, sha256_of
 from vita_edge.engines.bundle.replace import refusal
 from vita_edge.engines.errors import BadBundle, Misuse
 
@@ -80,7 +81,7 @@ def calibrate(
         copied = _copy(bundle, folder, changed)
         (folder / "components").mkdir(exist_ok=True)
         for name in names:
-            prefill = _prefill(bundle, graphs[name])
+            prefill = _prefill(bundle, name)
             raw = feeds.samples(name, choices.samples, graphs[name].inputs, prefill.inputs if prefill else ())
             inputs = _whole(graphs[name], prefill, raw, threads)
             stage, own = calibrate_component(
@@ -140,11 +141,10 @@ def _chosen(bundle: Bundle, feeds: Feeds, components: Sequence[str] | None) -> t
     return names, [f"{name} was left as it is: the feeds hold nothing of it" for name in missing]
 
 
-def _prefill(bundle: Bundle, graph: ComponentGraph) -> ComponentGraph | None:
-    """What fills the cache of ``graph`` before it begins, where it is the speech decoder."""
-    if "code" not in {spec.name for spec in graph.inputs}:
-        return None
-    return ComponentGraph(bundle.components["speech_prefill"].graph)
+def _prefill(bundle: Bundle, name: str) -> ComponentGraph | None:
+    """The graph that fills the cache of a component before it begins, where one does."""
+    filled_by = COMPONENT_SPECS[name].filled_by
+    return ComponentGraph(bundle.components[filled_by].graph) if filled_by else None
 
 
 def _whole(graph: ComponentGraph, prefill: ComponentGraph | None, raw: Sequence[Sample], threads: int) -> list[Sample]:
@@ -175,7 +175,7 @@ def _named(progress: Progress | None, name: str) -> Callable[[int, int], object]
 
 def _check_sources(bundle: Bundle, names: Sequence[str]) -> None:
     """What is rounded gets checksums of its own: damage would be found no more."""
-    read = {*names, *(["speech_prefill"] if "speech_decoder" in names else [])}
+    read = {*names, *(COMPONENT_SPECS[name].filled_by for name in names)}
     for file in (file for name in COMPONENTS if name in read for file in bundle.components[name].files):
         name = file.relative_to(bundle.path).as_posix()
         if sha256_of(file) != bundle.files[name][1]:

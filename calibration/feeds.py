@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from vita_edge.engines.bundle.component_spec import SPEECH_PREFILL
+from vita_edge.engines.bundle.feeds_format import FEEDS_FORMAT, FEEDS_VERSION, model_identity
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
-from vita_edge.engines.feed_recorder import FEEDS_FORMAT, FEEDS_VERSION, model_identity
 from vita_edge.engines.tensors import Array, TensorSpec
 
 __all__ = ["PREFIX", "Feeds", "Sample", "whole_feeds"]
 
 Sample = dict[str, Array]
 
-PREFIX = "text_embeds"
+PREFIX = SPEECH_PREFILL.inputs[0].name
 """What the cache of the speech decoder is filled with before its first code."""
 PAST = ("past.", "past_key_values.")
 _RECORD = "Record again: vita-edge record BUNDLE -o FEEDS"

@@ -12,7 +12,8 @@ import numpy as np
 
 from vita_edge import __version__
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
-from vita_edge.engines.bundle.format import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.format import FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.bundle.replace import refusal
 
 from .checkpoint.open_checkpoint import Checkpoint

@@ -21,19 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadBundle
-from ..onnxruntime.cpu import OnnxCpuSession
-from ..session import Session
 from .atomic_folder import restore
+from .component_spec import COMPONENTS
 from .facts import ModelFacts
 from .work import ModelWork
 
-__all__ = ["COMPONENTS", "FORMAT", "FORMAT_VERSION", "PREFILL", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
 
 FORMAT = "vita-edge-bundle"
 FORMAT_VERSION = 1
-COMPONENTS = ("vision", "audio", "llm", "speech_prefill", "speech_decoder", "codec")
-PREFILL = "llm_prefill"
-"""A seventh component that some precisions have: prompts are read by a graph of their own."""
 MANIFEST = "manifest.json"
 
 _EXPORT_AGAIN = "Export the checkpoint again with this version: vita-edge export CHECKPOINT -o BUNDLE"
@@ -125,10 +121,6 @@ class Bundle:
             )
         bundle._check_lengths()
         return bundle
-
-    def session(self, component: str, *, threads: int = 0, **options: Any) -> Session:
-        """Open the graph of ``component`` on the backend of this device."""
-        return OnnxCpuSession(self.components[component].graph, threads=threads, **options)
 
     def embedding_table(self) -> EmbeddingTable:
         entry = self.embeddings

@@ -36,7 +36,7 @@ _DTYPES = {
 
 
 class OnnxSession:
-    """An opened graph; see :class:`~vita_edge.engines.session.Session`.
+    """An opened graph; see :class:`~vita_edge.engines.session.GraphSession`.
 
     Args:
         path: the ONNX file; its weights lie beside it and are memory-mapped.

@@ -16,7 +16,7 @@ from vita_edge.engines.errors import BadCheckpoint
 from .cmvn import read_cmvn
 from .config import CheckpointConfig
 from .config_file import as_table, read_json
-from .layout import AUDIO, CMVN, Shapes, expected_tensors
+from .layout import AUDIO_TENSORS, CMVN, Shapes, expected_tensors
 from .read_config import read_config
 from .safetensors_file import open_safetensors
 from .side_folders import SideFolders
@@ -103,19 +103,19 @@ def _open_main(path: Path) -> Tensors:
 
 
 def _complete_cmvn(main: Tensors, folders: SideFolders, config: CheckpointConfig, notes: list[str]) -> None:
-    missing = [name for name in ("mean", "istd") if f"{AUDIO}{CMVN}{name}" not in main]
+    missing = [name for name in ("mean", "istd") if f"{AUDIO_TENSORS}{CMVN}{name}" not in main]
     stand_alone = folders.audio / "final.pt"
     if missing and stand_alone.is_file():
         found = _flat(open_torch_file(stand_alone))
         for name in [name for name in missing if f"{CMVN}{name}" in found]:
-            main[f"{AUDIO}{CMVN}{name}"] = found[f"{CMVN}{name}"]
+            main[f"{AUDIO_TENSORS}{CMVN}{name}"] = found[f"{CMVN}{name}"]
             missing.remove(name)
             notes.append(f"The main shards lack the CMVN {name}; it was taken from {stand_alone.name}.")
     if missing:
         file = folders.audio / "global_cmvn"
         statistics = dict(zip(("mean", "istd"), read_cmvn(file, config.audio.mel_bins)))
         for name in missing:
-            values, full = statistics[name], f"{AUDIO}{CMVN}{name}"
+            values, full = statistics[name], f"{AUDIO_TENSORS}{CMVN}{name}"
             main[full] = LazyTensor(full, values.shape, "float32", file, fetch_from_array(values))
         notes.append(
             f"Neither the main shards nor final.pt hold the CMVN {' and '.join(missing)}; "

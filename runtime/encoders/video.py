@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import BadInput, MissingPackage
+from vita_edge.engines.install import install_fix
 
 from .vision_frontend import read_image
 
@@ -104,7 +105,7 @@ def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint
     try:
         import cv2
     except ImportError as error:
-        why, fix = "OpenCV decodes videos, and is not installed.", "Install vita-edge with its extra: video."
+        why, fix = "OpenCV decodes videos, and is not installed.", install_fix("video")
         raise MissingPackage(f"Cannot read the video {path}.", why=why, fix=fix) from error
     capture = cv2.VideoCapture(str(path.resolve()))
     fps, promised = float(capture.get(cv2.CAP_PROP_FPS)), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.open_graph import open_graph
 from support.spoil import edit_json, flip_byte, rewrite
 from vita_edge.cli import main
+from vita_edge.engines.bundle.component_spec import COMPONENTS
 from vita_edge.engines.bundle.facts import AudioFacts, ModelFacts
-from vita_edge.engines.bundle.format import COMPONENTS, FORMAT_VERSION, Bundle, EmbeddingTable, sha256_of
+from vita_edge.engines.bundle.format import FORMAT_VERSION, Bundle, EmbeddingTable, sha256_of
 from vita_edge.engines.errors import BadBundle
 from vita_edge.runtime import Assistant
 
@@ -50,7 +52,7 @@ def test_a_folder_that_is_none_is_no_bundle(tmp_path: Path) -> None:
 
 def test_a_bundle_is_whole_wherever_it_is_moved(bundle_copy: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(bundle_copy.rename(tmp_path / "moved ☞ 箱"))
-    with bundle.session("codec") as session:
+    with open_graph(bundle, "codec") as session:
         assert session.infer({"codes": np.zeros((1, 3), np.int64)})["waveform"].shape == (1, 1800)
 
 
@@ -175,7 +177,7 @@ def test_a_damaged_graph_of_the_right_length_is_refused_when_it_is_opened(
     spoilt = {"zeros": bytes(len(content)), "halved": content[:half] + b"\xff" * (len(content) - half)}
     rewrite(file, spoilt.get(damage, b"not a graph ".ljust(len(content))))
     with pytest.raises(BadBundle, match=f"{component}.onnx cannot be opened") as raised:
-        Bundle.open(bundle_copy).session(component)
+        open_graph(Bundle.open(bundle_copy), component)
     assert "--check" in raised.value.fix
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_PREFILL
+
 from .show import mib, table
 
 __all__ = ["peaks_text", "plan_text"]
@@ -14,9 +16,9 @@ STAGES = {
     "audio_rest": "rest of the question",
     "prefill_rest": "positions not yet read",
     "first_clause": "first clause",
-    "speech_prefill": "its text, for the voice",
+    SPEECH_PREFILL.name: "its text, for the voice",
     "first_codes": "first codes",
-    "codec": "their sound",
+    CODEC.name: "their sound",
 }
 FIGURES = {
     "first_audio_ms": ("first sound, engine clock", "ms"),
@@ -46,6 +48,7 @@ def plan_text(facts: Mapping[str, Any]) -> str:
         lines = [f"{title}, {plans[0]['precision']} on {plans[0]['name']}", *_whole(plans[0], facts)]
     else:
         lines = [title, "", _table(plans), "", *_legend(plans, facts["turn"])]
+    lines += _export_lines(plans)
     compared = [*_against(plans), *_yardsticks(facts["yardsticks"])]
     if compared:
         lines += ["", "predictions against measurements", _aligned(compared)]
@@ -77,6 +80,22 @@ def _table(plans: Sequence[Mapping[str, Any]]) -> str:
         sizes = (mib(memory["needed"]), mib(memory["available"]))
         rows.append((name, plan["precision"], *sizes, VERDICTS[plan["verdict"]], *speed, _builds(memory)))
     return table(rows, left=2)
+
+
+def _export_lines(plans: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The command to begin with, for each system of the one board, at the precision that fits and decodes fastest."""
+    fitting = [plan for plan in plans if plan["verdict"] != "no"]
+    if len({plan["device"] for plan in plans}) != 1 or not fitting:
+        return []
+    best = max(fitting, key=lambda plan: plan["latency"]["decode_tokens_per_s"]["expected"] if plan["latency"] else 0)
+    targets = {one["name"]: one["target"] for one in best["platforms"]} or {best["name"]: best["target"]}
+    command = "vita-edge export CHECKPOINT -o BUNDLE"
+    rows = [
+        (f"  {name}", f"{command} --target {target} --precision {best['precision']}")
+        for name, target in targets.items()
+    ]
+    width = max(len(name) for name, _ in rows)
+    return ["", "export for it", *(f"{name:<{width}}  {line}" for name, line in rows)]
 
 
 def _older(plan: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from vita_edge.engines.errors import MissingPackage
+from vita_edge.engines.install import install_fix
 
 __all__ = ["export_module", "mib", "optional_module", "print_json", "progress_bar", "table"]
 
@@ -52,7 +53,7 @@ def optional_module(name: str, extra: str) -> ModuleType:
         raise MissingPackage(
             f"{extra.capitalize()} needs the package {error.name}.",
             why="It is not installed: the device that talks does without.",
-            fix=f"Install vita-edge with its extra: {extra}.",
+            fix=install_fix(extra),
         ) from error
 
 
