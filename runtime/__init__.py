@@ -15,6 +15,7 @@ from vita_edge.engines.errors import (
 )
 
 from .audio_io.sound import Sound, read_sound, write_wav
+from .decoding.sampling_options import SamplingOptions
 from .encoders.video import live_positions, read_frames, sample_positions
 from .encoders.vision_frontend import read_image
 from .events.reply_events import (
@@ -28,7 +29,7 @@ from .events.reply_events import (
     TurnDone,
 )
 from .session.assistant import Assistant, demo_folder
-from .session.options import SamplingOptions, SessionOptions
+from .session.options import SessionOptions
 from .session.response import Response
 from .session.session import Session
 from .session.turn import Turn

@@ -11,7 +11,8 @@ from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Sample, whole_feeds
 from vita_edge.calibration.half_range import LARGEST_HALF, TensorRange, tensor_ranges
 from vita_edge.calibration.walk import run_graph
-from vita_edge.engines.bundle.format import COMPONENTS, Bundle
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.format import Bundle
 
 from .parity import Check, GoldenFolder
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio_io.pcm import LeadingSilenceTrim
-from ..decoding.sampling import Sampler
+from ..decoding.sampling import Sampler, TokenSampler
 from ..events.session_events import Happening, Observer, Span, Stage
 from .reply_writer import ReplyWriter
 
@@ -64,7 +64,7 @@ class Attempt:
         turn: int,
         clip: NDArray[np.float32],
         writer: ReplyWriter,
-        sample: Sampler,
+        sample: TokenSampler,
         sample_code: Sampler,
     ) -> None:
         """

@@ -7,7 +7,7 @@ for whoever has one thread; a live session runs both at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vita_edge.engines.errors import ContextOverflow, Misuse
 
 from ..audio_io.pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
-from ..decoding.sampling import Logits, Sampler, make_sampler, make_speech_sampler
+from ..decoding.logits_processors import LogitsProcessor
+from ..decoding.sampling import Logits, speech_sampler, text_sampler
 from ..events.reply_events import Event, FinishReason, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
 from ..events.turn_clock import TurnClock
 from ..speech.clause_synthesis import ClauseVoice, Synthesizer
@@ -25,31 +26,21 @@ from ..text.prompt import continuation, encode_prompt, opening, system_prompt
 from .history import History, SettledTurn
 from .open_turn import OpenTurn
 from .opened_model import OpenedModel
-from .options import SamplingOptions, SessionOptions
+from .options import SessionOptions
 from .reply_writer import ReadyClause, ReplyWriter, Written
 from .response_table import AudioDone, Begin, Cancel, Fail, FirstToken, Ignored, ResponseMachine, TextDone
 from .scheduler import Lane
 
-__all__ = ["Generation", "samplers", "write_reply"]
+__all__ = ["Generation", "write_reply"]
 
 
 def write_reply(tokens: Iterator[int], writer: ReplyWriter) -> Iterator[list[Written]]:
     """The decode loop: for every token what it completes (state, text, clauses), and at the end what was held back."""
     for token in tokens:
         yield list(writer.step(token))
+        if writer.finished:
+            break
     yield list(writer.finish())
-
-
-def samplers(model: OpenedModel, options: SamplingOptions, index: int) -> tuple[Sampler, Sampler]:
-    """Of the text and of the codes. Anew for every response: what is drawn depends on the seed and the number of the
-    turn, and on nothing else.
-
-    Raises:
-        Misuse: an option makes no sense.
-    """
-    seed = options.seed + (index << 64)
-    text = make_sampler(options.top_k, options.temperature, seed)
-    return text, make_speech_sampler(model.facts.speech, options.speech_top_k, seed)
 
 
 @dataclass
@@ -76,6 +67,7 @@ class Generation:
         turn: what is answered.
         instructions: text of the system prompt; None takes the one that the model was trained to see before such a
         turn.
+        logits_processors: behind the repetition penalty; see :mod:`~vita_edge.runtime.decoding.logits_processors`.
     """
 
     def __init__(
@@ -87,6 +79,7 @@ class Generation:
         turn: OpenTurn,
         index: int,
         instructions: str | None,
+        logits_processors: Sequence[LogitsProcessor] = (),
     ) -> None:
         self._model, self._history, self._synthesizer, self._options = model, history, synthesizer, options
         self._turn, self._instructions = turn, instructions
@@ -100,8 +93,15 @@ class Generation:
         self.prompt_tokens = 0
         asked: State = "speech" if turn.spoken else "text"
         facts = model.facts
-        self.writer = ReplyWriter(model.tokenizer, facts, asked, options.style, whole_words=options.whole_words)
-        self._sample, self._sample_code = samplers(model, options, index)
+        self.writer = ReplyWriter(
+            model.tokenizer,
+            facts,
+            asked,
+            options.style,
+            stop_strings=options.stop,
+        )
+        self._sample = text_sampler(facts.llm, options, index, logits_processors)
+        self._sample_code = speech_sampler(facts.speech, options, index)
         self._trim = LeadingSilenceTrim()
         self._clauses: deque[_Clause] = deque()
         self._spoken: list[_Spoken] = []

@@ -242,6 +242,8 @@ class Mind:
             self._hand_on(attempt, writer.step(token))
             if writer.state == "noise":
                 return  # nobody will hear it
+            if writer.finished:
+                break
             yield True
         attempt.written = True
         self._hand_on(attempt, writer.finish())

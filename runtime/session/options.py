@@ -7,32 +7,14 @@ from typing import Literal, TypeAlias, get_args
 
 from vita_edge.engines.errors import Misuse
 
+from ..decoding.sampling_options import SamplingOptions
 from ..speech.clause_synthesis import Streaming
 from ..text.prompt import Style
 
-__all__ = ["SamplingOptions", "SessionOptions", "WhenFull", "check_at_least"]
+__all__ = ["SessionOptions", "WhenFull", "check_at_least"]
 
 WhenFull: TypeAlias = Literal["refuse", "drop_oldest"]
 """refuse: a turn that does not fit raises ContextOverflow. drop_oldest: past turns leave, and then it fits."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """How the tokens and codes of a reply are chosen, and how many."""
-
-    max_new_tokens: int = 1024
-    """Longest reply."""
-    temperature: float = 0.0
-    """Of the text; 0 takes the most likely token, as the reference does."""
-    top_k: int = 0
-    """Of the text, when the temperature is not 0; 0 draws from all tokens."""
-    speech_top_k: int = 2
-    """Codes to draw from, 2 in the reference's demo; 1 takes the most likely code."""
-    seed: int = 0
-    """Random seed: the same seed gives the same reply."""
-
-    def __post_init__(self) -> None:
-        check_at_least(max_new_tokens=(self.max_new_tokens, 1), seed=(self.seed, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +30,6 @@ class SessionOptions(SamplingOptions):
     """Positions of the KV cache; None takes a full prompt and a full reply."""
     max_tiles: int | None = None
     """Most tiles for a picture; None takes 12 in command line style and the checkpoint's limit in live style."""
-    whole_words: bool = False
-    """Reword function names (sin, log) only where they stand alone."""
     when_full: WhenFull = "refuse"
 
     def __post_init__(self) -> None:

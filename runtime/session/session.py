@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 from vita_edge.engines.errors import BadInput, Misuse
 
 from ..audio_io.sound import Sound
+from ..decoding.logits_processors import LogitsProcessor
 from ..events.reply_events import Reply
 from ..text.prompt import UserTurn, system_prompt
-from .generate import Generation, samplers
+from .generate import Generation
 from .history import History
 from .open_turn import OpenTurn
 from .opened_model import OpenedModel
@@ -74,7 +76,6 @@ class Session:
         self._generation: Generation | None = None
         """The newest response's."""
         self._response: weakref.ref[Response] | None = None
-        samplers(model, options, 0)  # refuses options that make no sense
 
     # --- what the user hands over
 
@@ -187,7 +188,12 @@ class Session:
     # --- what it answers
 
     def create_response(
-        self, *, instructions: str | None = None, max_tokens: int | None = None, **sampling: Any
+        self,
+        *,
+        instructions: str | None = None,
+        max_tokens: int | None = None,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        **sampling: Any,
     ) -> Response:
         """Answer what was appended. Computes nothing yet: iterate over the response.
 
@@ -196,6 +202,8 @@ class Session:
         Args:
             instructions: system prompt of this response alone; costs a reading of the whole history, twice.
             max_tokens: longest reply, in place of the option ``max_new_tokens``.
+            logits_processors: change the logits [vocab] before every choice of a token, in place: a grammar, or tokens
+            that are forced. They see the tokens of this reply.
             sampling: other fields of :class:`SamplingOptions` in place of the session's.
 
         Raises:
@@ -213,7 +221,9 @@ class Session:
             chosen = self.instructions if instructions is None else instructions
             before = self._generation
             index = 0 if before is None else before.index + (before.settled is not None)
-            generation = Generation(self._model, self._history, self._synthesizer, options, turn, index, chosen)
+            generation = Generation(
+                self._model, self._history, self._synthesizer, options, turn, index, chosen, logits_processors
+            )
             return self._respond(generation, resumed=False)
 
     def resume(self) -> Response:

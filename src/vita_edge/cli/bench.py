@@ -13,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from vita_edge.engines.cores import thread_count
 from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.printable import printable
 
-from .ask import check_output, engine_options
+from .ask import engine_options
 from .chat import add_live_options, live_options
+from .output.output_file import check_output
 from .output.show import print_json
 
 if TYPE_CHECKING:
@@ -39,36 +41,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder that `vita-edge export` has written"
     )
-    asked = parser.add_argument_group("what is asked")
+    asked = parser.add_argument_group("questions")
     asked.add_argument(
         "--questions",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="recordings, or folders of them (default: the question that comes along)",
+        help="recordings, or folders of them (default: the built-in question)",
     )
     asked.add_argument(
         "--image",
         type=Path,
         metavar="PATH",
-        help="the picture that the camera sees (default: with the question that comes along, its picture; else none)",
+        help="picture that the camera sees (default: with the built-in question its picture, else none)",
     )
-    asked.add_argument("--turns", type=int, default=10, metavar="N", help="questions to ask (default: %(default)s)")
+    asked.add_argument("--turns", type=int, default=10, metavar="N", help="number of questions (default: %(default)s)")
     asked.add_argument("--history", action="store_true", help="ask all of them in one conversation")
-    asked.add_argument("--paired", action="store_true", help="ask everything twice: with speculation, and without")
+    asked.add_argument("--paired", action="store_true", help="ask everything twice, with and without speculation")
     add_live_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS)
     result = parser.add_argument_group("results")
-    result.add_argument("-o", "--output", type=Path, metavar="JSON", help="where the result goes, every turn in it")
-    result.add_argument("--force", action="store_true", help="replace results that exist")
-    result.add_argument("--waterfall", type=Path, metavar="FILE", help="where the time went: FILE.html or FILE.png")
-    result.add_argument("--trace", type=Path, metavar="JSON", help="everything that happened, for ui.perfetto.dev")
+    result.add_argument(
+        "-o", "--output", type=Path, metavar="JSON", help="write the result, with every turn, to this file"
+    )
+    result.add_argument("--force", action="store_true", help="overwrite existing files")
+    result.add_argument(
+        "--waterfall", type=Path, metavar="FILE", help="draw where the time went: FILE.html or FILE.png"
+    )
+    result.add_argument("--trace", type=Path, metavar="JSON", help="write a trace for ui.perfetto.dev")
     result.add_argument(
         "--compare",
         type=Path,
         nargs=2,
         metavar=("BEFORE", "AFTER"),
-        help="two results of -o: what changed beyond noise; nothing is measured",
+        help="compare two results of -o: what changed beyond noise; measures nothing",
     )
 
 
@@ -154,12 +160,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise Misuse(
             "--paired is with speculation and without.", why="--no-speculation is without.", fix="Leave one out."
         )
-    for path in (arguments.output, arguments.waterfall, arguments.trace):
-        check_output(path)
-        if path is not None and path.is_file() and not arguments.force:
-            raise Misuse(
-                f"{path} exists.", why="It may be what you compare with.", fix="Choose another name, or give --force."
-            )
+    for path in (arguments.output, arguments.trace):
+        check_output(path, suffixes=(".json",), force=arguments.force)
+    check_output(arguments.waterfall, force=arguments.force)
     if arguments.waterfall is not None:
         if arguments.waterfall.suffix not in CHARTS:
             raise Misuse(
@@ -229,7 +232,7 @@ def _run_bench(
         },
         machine=machine,
         settings={
-            "threads": arguments.threads or machine["cores"],
+            "threads": thread_count(arguments.threads),
             "questions": [question.name for question in questions],
             "image": camera is not None,
             "history": arguments.history,

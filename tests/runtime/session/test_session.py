@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from vita_edge.runtime import (
     read_sound,
 )
 from vita_edge.runtime.audio_io.stream_resampler import StreamResampler
+from vita_edge.runtime.decoding.logits_processors import AllowedTokens
 from vita_edge.runtime.session.scheduler import FairLock
 
 HELLO = Turn("Hello, how are you today?")
@@ -415,3 +416,43 @@ def test_two_hundred_failed_answers_leave_nothing_behind(
         tracemalloc.stop()
     assert after - before < 100_000  # of 200 clips with 300,000 bytes each
     assert session.turns == 0
+
+
+# --- what the reply is made of
+
+
+def test_a_grammar_decides_the_tokens_and_sees_those_of_the_reply(assistant: Assistant) -> None:
+    forced = assistant.tokenizer.encode("Call for help now")
+    seen: list[tuple[int, ...]] = []
+
+    def allowed(said: Sequence[int]) -> Sequence[int]:
+        seen.append(tuple(said))
+        return [forced[len(said)] if len(said) < len(forced) else assistant.bundle.model.tokens.im_end]
+
+    session = assistant.session(SessionOptions(max_new_tokens=len(forced) + 1, speak=False))
+    reply = session.answer(Turn("Hello"), logits_processors=[AllowedTokens(allowed)]).result()
+    assert reply.token_ids == tuple(forced)
+    assert reply.finish_reason == "stop"
+    assert seen == [tuple(forced[:n]) for n in range(len(forced) + 1)]
+
+
+def test_a_stop_string_ends_the_reply_and_what_was_decoded_stays_in_the_history(assistant: Assistant) -> None:
+    forced = assistant.tokenizer.encode("Call for help now and then go")
+    grammar = AllowedTokens(lambda said: [forced[len(said)]])
+    session = assistant.session(SessionOptions(max_new_tokens=len(forced), speak=False, stop=("help n",)))
+    reply = session.answer(Turn("Hello"), logits_processors=[grammar]).result()
+    assert (reply.text, reply.finish_reason) == ("Call for", "stop")
+    assert len(reply.token_ids) < len(forced)
+    unlimited = assistant.session(SessionOptions(max_new_tokens=len(forced), speak=False))
+    assert unlimited.answer(Turn("Hello"), logits_processors=[grammar]).result().finish_reason == "length"
+
+
+def test_top_p_and_the_repetition_penalty_may_be_given_for_one_response(assistant: Assistant) -> None:
+    session = assistant.session(SessionOptions(max_new_tokens=8, speak=False))
+    greedy = session.answer(Turn("Hello")).result()
+    session.reset()
+    narrow = session.answer(Turn("Hello"), temperature=5.0, top_p=1e-9).result()
+    assert narrow.token_ids == greedy.token_ids
+    session.reset()
+    penalised = session.answer(Turn("Hello"), repetition_penalty=1e9).result()
+    assert len(set(penalised.token_ids)) == len(penalised.token_ids)
