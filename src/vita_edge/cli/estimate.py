@@ -148,7 +148,7 @@ def _context(arguments: argparse.Namespace, planned: Planned) -> int:
         return usual_context(planned.work.prompt_limit_tokens, most)
     if arguments.context > most:
         raise Misuse(
-            f"A context of {arguments.context} positions is more than the model has.",
+            f"A context of {arguments.context} tokens is more than the model has.",
             why=f"It was made for {most}.",
             fix=f"Ask for {most} or fewer.",
         )

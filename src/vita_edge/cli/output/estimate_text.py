@@ -14,7 +14,7 @@ __all__ = ["peaks_text", "plan_text"]
 VERDICTS = {"fits": "fits", "tight": "tight", "no": "does not fit"}
 STAGES = {
     "audio_rest": "rest of the question",
-    "prefill_rest": "positions not yet read",
+    "prefill_rest": "tokens left to prefill",
     "first_clause": "first clause",
     SPEECH_PREFILL.name: "its text, for the voice",
     "first_codes": "first codes",
@@ -24,8 +24,8 @@ FIGURES = {
     "first_audio_ms": ("first sound, engine clock", "ms"),
     "server_ms": ("first sound, server clock", "ms"),
     "decode_tokens_per_s": ("decode", "tok/s"),
-    "prefill_positions_per_s": ("prefill", "positions/s"),
-    "rest_positions_per_s": ("prefill of a few", "positions/s"),
+    "prefill_positions_per_s": ("prefill", "tokens/s"),
+    "rest_positions_per_s": ("prefill of a few", "tokens/s"),
     "speech_steps_per_s": ("speech decoder", "codes/s"),
     "speech_rtf": ("speech decoder", "of real time"),
     "codec_rtf": ("codec", "of real time"),
@@ -43,7 +43,7 @@ PEAKS = {
 def plan_text(facts: Mapping[str, Any]) -> str:
     """One plan in full, or all in a table; then predictions against measurements."""
     plans = facts["plans"]
-    title = f"{facts['model']}, context {facts['context_tokens']:,} positions"
+    title = f"{facts['model']}, context {facts['context_tokens']:,} tokens"
     if len(plans) == 1:
         lines = [f"{title}, {plans[0]['precision']} on {plans[0]['name']}", *_whole(plans[0], facts)]
     else:
@@ -126,7 +126,8 @@ def _legend(plans: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iter
 
 
 def _asked(turn: Mapping[str, Any]) -> str:
-    return f"{turn['rest_tokens']} positions unread at its end, first clause of {turn['clause_tokens']} tokens"
+    rest = f"{turn['rest_tokens']} tokens left to prefill after end of speech"
+    return f"{rest}, first clause of {turn['clause_tokens']} tokens"
 
 
 def _whole(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
