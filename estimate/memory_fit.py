@@ -11,6 +11,7 @@ from vita_edge.engines.bundle.work import ModelWork
 from vita_edge.engines.session import CPU_ROWS, GPU_ROWS
 from vita_edge.engines.tensorrt.build.build_cost import building_bytes
 from vita_edge.engines.tensorrt.build.profiles import speech_capacity
+from vita_edge.runtime.speech.clause_synthesis import CHUNKS
 
 from .device_file import Device
 from .weight_bits import PRECISIONS, WeightBits, weight_bits
@@ -25,7 +26,6 @@ SPEECH_ROWS = 512
 """Vectors of a clause that the speech decoder reads before its first code, generously."""
 AUDIO_STEPS = 100
 """Four seconds of sound at once; a live talk encodes less."""
-CODES = 40
 LIVE = 4
 """Values of the widest layer that are alive at once, in widths. With it, 512 rows of the full model take 78 MB;
 TensorRT for RTX takes 81 MB for them."""
@@ -115,7 +115,7 @@ def _activations(work: ModelWork, form: WeightBits, rows: int) -> int:
         + parts.vision.widest
         + AUDIO_STEPS * parts.audio_encoder.widest
         + SPEECH_ROWS * parts.speech_layers.widest
-        + (CODES + work.codec_left + work.codec_right) * parts.codec.widest
+        + (CHUNKS[-1] + work.codec_left + work.codec_right) * parts.codec.widest
     )
     return LIVE * values * form.activation_bytes
 

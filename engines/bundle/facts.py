@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 __all__ = [
+    "AUDIO_TOKEN_MS",
+    "ENCODER_STEP_MS",
     "AudioFacts",
     "CodecFacts",
     "LlmFacts",
@@ -25,6 +27,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+ENCODER_STEP_MS, AUDIO_TOKEN_MS = 40, 80
+"""Audio under a step of the audio encoder, and under a token of its adapter."""
 
 
 @dataclass(frozen=True)
