@@ -16,7 +16,7 @@ from vita_edge.runtime.speech.clause_synthesis import CHUNKS
 from .device_file import Device
 from .weight_bits import PRECISIONS, WeightBits, weight_bits
 
-__all__ = ["MemoryPlan", "Verdict", "advice", "memory_plan"]
+__all__ = ["MemoryFit", "Verdict", "advice", "memory_fit"]
 
 Verdict: TypeAlias = Literal["fits", "tight", "no"]
 
@@ -35,7 +35,7 @@ STEP = 256
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
+class MemoryFit:
     """Bytes by what they are for, when every component has run and the contexts are full."""
 
     weights: Mapping[str, int]
@@ -73,9 +73,9 @@ class MemoryPlan:
         return "tight" if self.needed > TIGHT * self.available else "fits"
 
 
-def memory_plan(
+def memory_fit(
     work: ModelWork, device: Device, precision: str, context_tokens: int, weights: Mapping[str, int] | None = None
-) -> MemoryPlan:
+) -> MemoryFit:
     """What a model takes of a device.
 
     Args:
@@ -83,7 +83,7 @@ def memory_plan(
         weights: resident bytes of each component where files say them; else they are counted.
     """
     form, position = weight_bits(device.backend, precision), _cache_bytes(device, precision)
-    return MemoryPlan(
+    return MemoryFit(
         weights=weights or form.weights(work),
         kv_cache=context_tokens * work.llm.kv_values() * position,
         speech_kv_cache=_speech_positions(work, device) * work.speech.kv_values() * position,
@@ -126,7 +126,7 @@ def advice(
     """What would make a model fit that does not, in a sentence; None where nothing does.
 
     Args:
-        weights: at ``precision``, as in :func:`memory_plan`.
+        weights: at ``precision``, as in :func:`memory_fit`.
     """
     context = _longest_context(work, device, precision, context_tokens, weights)
     if context:
@@ -144,9 +144,9 @@ def _longest_context(
     work: ModelWork, device: Device, precision: str, most: int, weights: Mapping[str, int] | None = None
 ) -> int:
     """Positions up to ``most`` with which it fits, tightly perhaps; 0 when it does not."""
-    if memory_plan(work, device, precision, most, weights).verdict != "no":
+    if memory_fit(work, device, precision, most, weights).verdict != "no":
         return most
-    bare = memory_plan(work, device, precision, 0, weights)
+    bare = memory_fit(work, device, precision, 0, weights)
     position = work.llm.kv_values() * _cache_bytes(device, precision)
     longest = (bare.available - bare.needed) // position // STEP * STEP
     return longest if longest >= SHORTEST else 0

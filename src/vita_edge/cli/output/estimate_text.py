@@ -1,4 +1,4 @@
-"""What `vita-edge estimate` says: a table over devices and precisions, or one plan in full."""
+"""What `vita-edge estimate` says: a table over devices and precisions, or one estimate in full."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_PREFILL
 
 from .show import mib, table
 
-__all__ = ["peaks_text", "plan_text"]
+__all__ = ["estimate_text", "peaks_text"]
 
 VERDICTS = {"fits": "fits", "tight": "tight", "no": "does not fit"}
 STAGES = {
@@ -40,15 +40,15 @@ PEAKS = {
 }
 
 
-def plan_text(facts: Mapping[str, Any]) -> str:
-    """One plan in full, or all in a table; then predictions against measurements."""
-    plans = facts["plans"]
+def estimate_text(facts: Mapping[str, Any]) -> str:
+    """One estimate in full, or all in a table; then predictions against measurements."""
+    estimates = facts["estimates"]
     title = f"{facts['model']}, context {facts['context_tokens']:,} positions"
-    if len(plans) == 1:
-        lines = [f"{title}, {plans[0]['precision']} on {plans[0]['name']}", *_whole(plans[0], facts)]
+    if len(estimates) == 1:
+        lines = [f"{title}, {estimates[0]['precision']} on {estimates[0]['name']}", *_whole(estimates[0], facts)]
     else:
-        lines = [title, "", _table(plans), "", *_legend(plans, facts["turn"])]
-    compared = [*_against(plans), *_yardsticks(facts["yardsticks"])]
+        lines = [title, "", _table(estimates), "", *_legend(estimates, facts["turn"])]
+    compared = [*_against(estimates), *_yardsticks(facts["yardsticks"])]
     if compared:
         lines += ["", "predictions against measurements", _aligned(compared)]
     return "\n".join(lines)
@@ -62,12 +62,12 @@ def peaks_text(facts: Mapping[str, Any]) -> str:
     return f"{table(rows)}\n\nwritten to {facts['devices']} as {facts['device']}"
 
 
-def _table(plans: Sequence[Mapping[str, Any]]) -> str:
+def _table(estimates: Sequence[Mapping[str, Any]]) -> str:
     rows = [("device", "precision", "needs", "has", "verdict", "decode", "first sound", "speech", "load", "builds")]
     device = None
-    for plan in plans:
-        memory, latency = plan["memory_bytes"], plan["latency"]
-        name, device = plan["device"] if plan["device"] != device else "", plan["device"]
+    for one in estimates:
+        memory, latency = one["memory_bytes"], one["latency"]
+        name, device = one["device"] if one["device"] != device else "", one["device"]
         speed = ("–", "–", "–", "–")
         if latency:
             speed = (
@@ -77,13 +77,13 @@ def _table(plans: Sequence[Mapping[str, Any]]) -> str:
                 f"{latency['load']['expected']:.2f}",
             )
         sizes = (mib(memory["needed"]), mib(memory["available"]))
-        rows.append((name, plan["precision"], *sizes, VERDICTS[plan["verdict"]], *speed, _builds(memory)))
+        rows.append((name, one["precision"], *sizes, VERDICTS[one["verdict"]], *speed, _builds(memory)))
     return table(rows, left=2)
 
 
-def _older(plan: Mapping[str, Any]) -> bool:
-    """Whether a platform of the device wants another target than the planned one."""
-    return plan["target"] == "tensorrt" and any(one["target"] != "tensorrt" for one in plan["platforms"])
+def _older(one: Mapping[str, Any]) -> bool:
+    """Whether a platform of the device wants another target than the estimated one."""
+    return one["target"] == "tensorrt" and any(one["target"] != "tensorrt" for one in one["platforms"])
 
 
 def _builds(memory: Mapping[str, Any]) -> str:
@@ -93,31 +93,31 @@ def _builds(memory: Mapping[str, Any]) -> str:
     return "host" if not memory["shared"] else "yes" if memory["build_peak"] <= memory["available"] else "no"
 
 
-def _legend(plans: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iterator[str]:
-    targets = list(dict.fromkeys(plan["target"] for plan in plans))
-    yield f"planned for the export target {' and '.join(targets)}"
-    if any(_older(plan) for plan in plans):
-        yield "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3, which hold their KV cache twice: plan with that"
+def _legend(estimates: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iterator[str]:
+    targets = list(dict.fromkeys(one["target"] for one in estimates))
+    yield f"estimated for the export target {' and '.join(targets)}"
+    if any(_older(one) for one in estimates):
+        yield "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3, which hold their KV cache twice: name that"
     yield "first sound: engine clock of a spoken question, " + _asked(turn)
     yield "speech: codes a second; load: seconds of work for a second of sound while the text is written (0.9 at most)"
     yield "builds: whether the device has the memory to build its own engines, about"
     yield "Speeds are predictions from bandwidths and peaks; nothing was run on these devices. One --board says more."
-    for plan in plans:
-        if plan["verdict"] == "no":
-            what = plan["advice"] or "nothing makes it fit"
-            yield f"  {plan['device']}, {plan['precision']}: {what}"
+    for one in estimates:
+        if one["verdict"] == "no":
+            what = one["advice"] or "no precision or context fits"
+            yield f"  {one['device']}, {one['precision']}: {what}"
 
 
 def _asked(turn: Mapping[str, Any]) -> str:
-    return f"{turn['rest_tokens']} positions unread at its end, first clause of {turn['clause_tokens']} tokens"
+    return f"{turn['rest_tokens']} tokens left to prefill after its end, first clause of {turn['clause_tokens']} tokens"
 
 
-def _whole(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
-    memory, latency = plan["memory_bytes"], plan["latency"]
-    for platform in plan["platforms"]:
+def _whole(one: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
+    memory, latency = one["memory_bytes"], one["latency"]
+    for platform in one["platforms"]:
         versions = f"TensorRT {platform['tensorrt']}, CUDA {platform['cuda']}, Python {platform['python']}"
         yield f"{platform['name']}: {versions}, export --target {platform['target']}"
-    yield f"planned for the export target {plan['target']}"
+    yield f"estimated for the export target {one['target']}"
     rows = [(f"  {name}", mib(size)) for name, size in memory["weights"].items()]
     rows += [(f"  {name.replace('_', ' ')}", mib(memory[name])) for name in ("kv_cache", "speech_kv_cache")]
     rows += [(f"  {name}", mib(memory[name])) for name in ("activations", "runtime")]
@@ -126,20 +126,20 @@ def _whole(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     rows += [("left for us", mib(memory["available"]))]
     yield ""
     yield table(rows)
-    yield f"\n{_verdict(plan)}"
+    yield f"\n{_verdict(one)}"
     yield f"embeddings: {mib(memory['embeddings_on_disk'])} on disk, mapped, a row read for each token"
     if memory["build_peak"]:
         yield _building(memory)
     if latency:
-        yield from _speed(plan, facts["turn"])
+        yield from _speed(one, facts["turn"])
 
 
-def _verdict(plan: Mapping[str, Any]) -> str:
-    memory = plan["memory_bytes"]
+def _verdict(one: Mapping[str, Any]) -> str:
+    memory = one["memory_bytes"]
     left = memory["available"] - memory["needed"]
-    if plan["verdict"] == "no":
-        return f"does not fit: {mib(-left)} too much; {plan['advice'] or 'nothing makes it fit'}"
-    return f"{VERDICTS[plan['verdict']]}: {mib(left)} left"
+    if one["verdict"] == "no":
+        return f"does not fit ({mib(-left)} over); {one['advice'] or 'no precision or context fits'}"
+    return f"{VERDICTS[one['verdict']]}: {mib(left)} left"
 
 
 def _building(memory: Mapping[str, Any]) -> str:
@@ -150,8 +150,8 @@ def _building(memory: Mapping[str, Any]) -> str:
     return f"building the engines on the device takes about {peak}, {room}"
 
 
-def _speed(plan: Mapping[str, Any], turn: Mapping[str, Any]) -> Iterator[str]:
-    latency = plan["latency"]
+def _speed(one: Mapping[str, Any], turn: Mapping[str, Any]) -> Iterator[str]:
+    latency = one["latency"]
     yield f"\nfirst sound of a spoken question, predicted ({_asked(turn)})"
     rows = [
         (f"  {STAGES[name]}", f"{ms:,.1f} ms", f"bound by {latency['bound_by'][name]}")
@@ -179,7 +179,7 @@ def _speed(plan: Mapping[str, Any], turn: Mapping[str, Any]) -> Iterator[str]:
         able = "speech cannot be made as fast as it plays, so the first sound is held back further"
     yield f"{able}: {load:.2f} s of work for a second of sound ({needed:g} codes/s, codec, and the text)"
     yield "\nassumed efficiencies"
-    for name, share in plan["efficiency"].items():
+    for name, share in one["efficiency"].items():
         yield f"  {name} {share['value']:g} ({share['low']:g} to {share['high']:g}): {share['source']}"
 
 
@@ -187,10 +187,10 @@ def _range(cases: Mapping[str, float]) -> str:
     return f"{cases['slow']:,.1f} to {cases['fast']:,.1f}"
 
 
-def _against(plans: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    for plan in plans:
-        for one in plan["compared"]:
-            yield _row(f"{plan['device']}, {plan['precision']}", one)
+def _against(estimates: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for estimate in estimates:
+        for one in estimate["compared"]:
+            yield _row(f"{estimate['device']}, {estimate['precision']}", one)
 
 
 def _yardsticks(found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
