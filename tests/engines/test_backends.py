@@ -265,12 +265,12 @@ class HostBackend:
 
 
 def _of_capacity(session: Any, capacity: int) -> Any:
-    from vita_edge.engines.tensorrt.build.profiles import Profile, Range
+    from vita_edge.engines.tensorrt.build.profiles import Profile, ProfileRange
 
-    def wide(limit: Range) -> Range:
+    def wide(limit: ProfileRange) -> ProfileRange:
         low, _, high = limit.min, limit.opt, limit.max
         grown = (*high[:2], capacity, *high[3:])
-        return Range(low if low[2] == 0 else grown, grown, grown)
+        return ProfileRange(low if low[2] == 0 else grown, grown, grown)
 
     return tuple(
         Profile(p.name, {n: wide(r) if n.startswith("past") else r for n, r in p.ranges.items()})
