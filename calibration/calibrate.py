@@ -14,9 +14,11 @@ from typing import Any
 
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.bundle.component_spec import COMPONENT_SPECS, COMPONENTS
-from vita_edge.engines.bundle.format import MANIFEST, Bundle, sha256_of
+from vita_edge.engines.bundle.format import MANIFEST, MANIFEST_FILE, Bundle, sha256_of
 from vita_edge.engines.bundle.replace import refusal
 from vita_edge.engines.errors import BadBundle, Misuse
+from vita_edge.engines.reading.file_kind import FileKind
+from vita_edge.engines.reading.json_file import read_json
 
 from .choices import Choices
 from .component import asked_bits, calibrate_component
@@ -34,6 +36,9 @@ SCALE_BITS = 0.5
 """For each weight: more than what its share of a scale takes, at every size of a block that is used."""
 REPORT = "calibration"
 """Folder of the bundle for the report and its picture."""
+EARLIER = FileKind(
+    BadBundle, "the report", fix="Copy the bundle again, or calibrate the one that it was made of again."
+)
 
 Progress = Callable[[str, int, int], object]
 """Called with (component, nodes done, nodes in all)."""
@@ -66,7 +71,7 @@ def calibrate(
     bundle, feeds = Bundle.open(bundle_path), Feeds.open(feeds_path)
     feeds.check(bundle)
     names, notes = _chosen(bundle, feeds, components)
-    manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
+    manifest = read_json(bundle.path / MANIFEST, MANIFEST_FILE)
     sources = {"bundle": bundle.path, "recording": Path(feeds_path)}
     place = free_place(output, lambda there: refusal(there, force=force, sources=sources))
     over = force and (place / MANIFEST).is_file()
@@ -235,17 +240,16 @@ def _write_manifest(
 
 def _earlier_report(bundle: Bundle, manifest: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
     """What was found of other components when the bundle was calibrated before."""
-    told = manifest.get("calibration", {}).get("report")
-    if told not in bundle.files:
+    calibration = manifest.get("calibration")
+    told = calibration.get("report") if isinstance(calibration, Mapping) else None
+    if not isinstance(told, str) or told not in bundle.files:
         return None
+    file = bundle.path / told
+    report = read_json(file, EARLIER)
     try:
-        return _without(names, json.loads((bundle.path / told).read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadBundle(
-            f"{bundle.path / told} cannot be read.",
-            why=f"{type(error).__name__}: {error}.",
-            fix="Copy the bundle again, or calibrate the one that it was made of again.",
-        ) from error
+        return _without(names, report)
+    except (KeyError, TypeError) as error:
+        raise EARLIER.refusal(file, f"{type(error).__name__}: {error}.") from error
 
 
 def _without(names: Sequence[str], report: dict[str, Any]) -> dict[str, Any]:

@@ -137,9 +137,7 @@ class _Runner:
         options.log_severity_level = 4
         options.intra_op_num_threads = thread_count(threads)
         options.enable_mem_pattern = False
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(self.graph.path.parent)
-        )
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self.graph.folder))
         options.add_session_config_entry("session.force_spinning_stop", "1")
         # Else a product with a narrow weight and a wide activation is computed with a rounded activation, for speed.
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")

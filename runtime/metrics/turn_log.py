@@ -13,10 +13,14 @@ from types import TracebackType
 
 from vita_edge.engines.bundle.atomic_file import PRIVATE
 from vita_edge.engines.errors import BadInput, OutputFailed
+from vita_edge.engines.reading.file_kind import FileKind, read_bytes
+from vita_edge.engines.reading.json_file import parse_json
 
 from .turn_report import TurnReport
 
 __all__ = ["TurnLog", "read_turn_log"]
+
+TURN_LOG = FileKind(BadInput, "the turn log", fix="Give the log of a talk.")
 
 
 class TurnLog:
@@ -92,21 +96,16 @@ def read_turn_log(path: str | Path) -> Iterator[TurnReport]:
     Raises:
         BadInput: the file cannot be read, or a whole line is no report.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise BadInput(f"Cannot read the journal {path}.", why=f"{error.strerror}.", fix="Check the path.") from error
+    content = read_bytes(Path(path), TURN_LOG)
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            data = json.loads(line)
+            data = parse_json(line)
         except ValueError:
             continue  # cut off
         try:
             yield TurnReport.from_json({name: value for name, value in dict(data).items() if name != "time"})
         except (TypeError, ValueError) as error:
-            raise BadInput(
-                f"Line {number} of {path} is no turn.", why=str(error), fix="Give a journal of a talk."
-            ) from error
+            raise BadInput(f"Line {number} of {path} is no turn.", why=str(error), fix=TURN_LOG.fix) from error
 
 
 def _ends_within_a_line(path: Path) -> bool:

@@ -21,8 +21,8 @@ from vita_edge.runtime.decoding.segments import splice
 from vita_edge.runtime.decoding.top_k_logits import Logits, row_of
 from vita_edge.runtime.encoders.vision_frontend import read_image
 from vita_edge.runtime.session.assistant import Assistant
-from vita_edge.runtime.text.clause_cutter import FIRST_SENTENCE_MARK
 from vita_edge.runtime.text.prompt import (
+    FIRST_SENTENCE_MARK,
     IMAGE,
     PastTurn,
     PromptPart,

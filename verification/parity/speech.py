@@ -26,10 +26,10 @@ from vita_edge.runtime.speech.codec_stream import (
     Samples,
 )
 from vita_edge.runtime.speech.speech_decoder import MAX_CODES
-from vita_edge.runtime.text.clause_cutter import ClauseCutter
 from vita_edge.runtime.text.tokenizer import StreamDecoder
 
 from .compare import Check, Comparison, judged_as
+from .demo_clauses import DemoClauseCutter
 from .encoders import NO_TAPS
 from .folder import GoldenFolder
 
@@ -130,7 +130,7 @@ def talk_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> I
         if tokens is None:
             yield judge.skip(name, "the tokens of the reply are not recorded")
             continue
-        decoder, cutter = StreamDecoder(assistant.tokenizer), ClauseCutter(speak_tail=False)
+        decoder, cutter = StreamDecoder(assistant.tokenizer), DemoClauseCutter()
         ends = {*bundle.model.tokens.stop} - {bundle.model.tokens.im_start}
         end = next((i for i, token in enumerate(tokens.tolist()) if token in ends), len(tokens))
         pieces = [decoder.step(token) for token in tokens[:end].tolist()] + [decoder.flush()]

@@ -7,7 +7,7 @@ import functools
 import sys
 from pathlib import Path
 
-from .output.show import export_module, mib, print_json, progress_bar
+from .output.show import export_module, mib, optional_module, print_json, progress_bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
 
 
+def _check_activations(folder: Path) -> None:
+    """Refuse a bundle whose activations leave half precision, before anything is compiled."""
+    from vita_edge.engines.bundle.format import Bundle
+
+    optional_module("calibration.activations", "export").check_activations(Bundle.open(folder))
+
+
 def run(arguments: argparse.Namespace) -> int:
     bundle = export_module("bundle")
     plan = export_module("weights.precision").precision_plan(
@@ -70,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         progress=lambda *step: bar()(*step),
         told=None if arguments.json else lambda notice: print(notice, file=sys.stderr),
+        check=None if plan.lowering.floats == "float32" else _check_activations,
     )
     parameters = sum(report.parameters.values())
     if arguments.json:

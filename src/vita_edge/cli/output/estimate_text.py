@@ -1,4 +1,4 @@
-"""What `vita-edge estimate` says: a table over devices and precisions, or one estimate in full."""
+"""What `vita-edge estimate` says: a table over devices and precisions, or one plan in full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["estimate_text", "peaks_text"]
 VERDICTS = {"fits": "fits", "tight": "tight", "no": "does not fit"}
 STAGES = {
     "audio_rest": "rest of the question",
-    "prefill_rest": "positions not yet read",
+    "prefill_rest": "tokens left to prefill",
     "first_clause": "first clause",
     SPEECH_PREFILL.name: "its text, for the voice",
     "first_codes": "first codes",
@@ -24,8 +24,8 @@ FIGURES = {
     "first_audio_ms": ("first sound, engine clock", "ms"),
     "server_ms": ("first sound, server clock", "ms"),
     "decode_tokens_per_s": ("decode", "tok/s"),
-    "prefill_positions_per_s": ("prefill", "positions/s"),
-    "rest_positions_per_s": ("prefill of a few", "positions/s"),
+    "prefill_positions_per_s": ("prefill", "tokens/s"),
+    "rest_positions_per_s": ("prefill of a few", "tokens/s"),
     "speech_steps_per_s": ("speech decoder", "codes/s"),
     "speech_rtf": ("speech decoder", "of real time"),
     "codec_rtf": ("codec", "of real time"),
@@ -41,13 +41,14 @@ PEAKS = {
 
 
 def estimate_text(facts: Mapping[str, Any]) -> str:
-    """One estimate in full, or all in a table; then predictions against measurements."""
+    """One plan in full, or all in a table; then predictions against measurements."""
     estimates = facts["estimates"]
-    title = f"{facts['model']}, context {facts['context_tokens']:,} positions"
+    title = f"{facts['model']}, context {facts['context_tokens']:,} tokens"
     if len(estimates) == 1:
         lines = [f"{title}, {estimates[0]['precision']} on {estimates[0]['name']}", *_whole(estimates[0], facts)]
     else:
         lines = [title, "", _table(estimates), "", *_legend(estimates, facts["turn"])]
+    lines += _export_lines(estimates)
     compared = [*_against(estimates), *_yardsticks(facts["yardsticks"])]
     if compared:
         lines += ["", "predictions against measurements", _aligned(compared)]
@@ -65,9 +66,9 @@ def peaks_text(facts: Mapping[str, Any]) -> str:
 def _table(estimates: Sequence[Mapping[str, Any]]) -> str:
     rows = [("device", "precision", "needs", "has", "verdict", "decode", "first sound", "speech", "load", "builds")]
     device = None
-    for one in estimates:
-        memory, latency = one["memory_bytes"], one["latency"]
-        name, device = one["device"] if one["device"] != device else "", one["device"]
+    for plan in estimates:
+        memory, latency = plan["memory_bytes"], plan["latency"]
+        name, device = plan["device"] if plan["device"] != device else "", plan["device"]
         speed = ("–", "–", "–", "–")
         if latency:
             speed = (
@@ -77,13 +78,29 @@ def _table(estimates: Sequence[Mapping[str, Any]]) -> str:
                 f"{latency['load']['expected']:.2f}",
             )
         sizes = (mib(memory["needed"]), mib(memory["available"]))
-        rows.append((name, one["precision"], *sizes, VERDICTS[one["verdict"]], *speed, _builds(memory)))
+        rows.append((name, plan["precision"], *sizes, VERDICTS[plan["verdict"]], *speed, _builds(memory)))
     return table(rows, left=2)
 
 
-def _older(one: Mapping[str, Any]) -> bool:
-    """Whether a platform of the device wants another target than the estimated one."""
-    return one["target"] == "tensorrt" and any(one["target"] != "tensorrt" for one in one["platforms"])
+def _export_lines(estimates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The command to begin with, for each system of the one board, at the precision that fits and decodes fastest."""
+    fitting = [plan for plan in estimates if plan["verdict"] != "no"]
+    if len({plan["device"] for plan in estimates}) != 1 or not fitting:
+        return []
+    best = max(fitting, key=lambda plan: plan["latency"]["decode_tokens_per_s"]["expected"] if plan["latency"] else 0)
+    targets = {one["name"]: one["target"] for one in best["platforms"]} or {best["name"]: best["target"]}
+    command = "vita-edge export CHECKPOINT -o BUNDLE"
+    rows = [
+        (f"  {name}", f"{command} --target {target} --precision {best['precision']}")
+        for name, target in targets.items()
+    ]
+    width = max(len(name) for name, _ in rows)
+    return ["", "export for it", *(f"{name:<{width}}  {line}" for name, line in rows)]
+
+
+def _older(plan: Mapping[str, Any]) -> bool:
+    """Whether a platform of the device wants another target than the planned one."""
+    return plan["target"] == "tensorrt" and any(one["target"] != "tensorrt" for one in plan["platforms"])
 
 
 def _builds(memory: Mapping[str, Any]) -> str:
@@ -94,30 +111,31 @@ def _builds(memory: Mapping[str, Any]) -> str:
 
 
 def _legend(estimates: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iterator[str]:
-    targets = list(dict.fromkeys(one["target"] for one in estimates))
-    yield f"estimated for the export target {' and '.join(targets)}"
-    if any(_older(one) for one in estimates):
-        yield "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3, which hold their KV cache twice: name that"
+    targets = list(dict.fromkeys(plan["target"] for plan in estimates))
+    yield f"planned for the export target {' and '.join(targets)}"
+    if any(_older(plan) for plan in estimates):
+        yield "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3, which hold their KV cache twice: plan with that"
     yield "first sound: engine clock of a spoken question, " + _asked(turn)
     yield "speech: codes a second; load: seconds of work for a second of sound while the text is written (0.9 at most)"
     yield "builds: whether the device has the memory to build its own engines, about"
     yield "Speeds are predictions from bandwidths and peaks; nothing was run on these devices. One --board says more."
-    for one in estimates:
-        if one["verdict"] == "no":
-            what = one["advice"] or "no precision or context fits"
-            yield f"  {one['device']}, {one['precision']}: {what}"
+    for plan in estimates:
+        if plan["verdict"] == "no":
+            what = plan["advice"] or "nothing makes it fit"
+            yield f"  {plan['device']}, {plan['precision']}: {what}"
 
 
 def _asked(turn: Mapping[str, Any]) -> str:
-    return f"{turn['rest_tokens']} tokens left to prefill after its end, first clause of {turn['clause_tokens']} tokens"
+    rest = f"{turn['rest_tokens']} tokens left to prefill after end of speech"
+    return f"{rest}, first clause of {turn['clause_tokens']} tokens"
 
 
-def _whole(one: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
-    memory, latency = one["memory_bytes"], one["latency"]
-    for platform in one["platforms"]:
+def _whole(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
+    memory, latency = plan["memory_bytes"], plan["latency"]
+    for platform in plan["platforms"]:
         versions = f"TensorRT {platform['tensorrt']}, CUDA {platform['cuda']}, Python {platform['python']}"
         yield f"{platform['name']}: {versions}, export --target {platform['target']}"
-    yield f"estimated for the export target {one['target']}"
+    yield f"planned for the export target {plan['target']}"
     rows = [(f"  {name}", mib(size)) for name, size in memory["weights"].items()]
     rows += [(f"  {name.replace('_', ' ')}", mib(memory[name])) for name in ("kv_cache", "speech_kv_cache")]
     rows += [(f"  {name}", mib(memory[name])) for name in ("activations", "runtime")]
@@ -126,20 +144,20 @@ def _whole(one: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     rows += [("left for us", mib(memory["available"]))]
     yield ""
     yield table(rows)
-    yield f"\n{_verdict(one)}"
+    yield f"\n{_verdict(plan)}"
     yield f"embeddings: {mib(memory['embeddings_on_disk'])} on disk, mapped, a row read for each token"
     if memory["build_peak"]:
         yield _building(memory)
     if latency:
-        yield from _speed(one, facts["turn"])
+        yield from _speed(plan, facts["turn"])
 
 
-def _verdict(one: Mapping[str, Any]) -> str:
-    memory = one["memory_bytes"]
+def _verdict(plan: Mapping[str, Any]) -> str:
+    memory = plan["memory_bytes"]
     left = memory["available"] - memory["needed"]
-    if one["verdict"] == "no":
-        return f"does not fit ({mib(-left)} over); {one['advice'] or 'no precision or context fits'}"
-    return f"{VERDICTS[one['verdict']]}: {mib(left)} left"
+    if plan["verdict"] == "no":
+        return f"does not fit: {mib(-left)} too much; {plan['advice'] or 'nothing makes it fit'}"
+    return f"{VERDICTS[plan['verdict']]}: {mib(left)} left"
 
 
 def _building(memory: Mapping[str, Any]) -> str:
@@ -150,8 +168,8 @@ def _building(memory: Mapping[str, Any]) -> str:
     return f"building the engines on the device takes about {peak}, {room}"
 
 
-def _speed(one: Mapping[str, Any], turn: Mapping[str, Any]) -> Iterator[str]:
-    latency = one["latency"]
+def _speed(plan: Mapping[str, Any], turn: Mapping[str, Any]) -> Iterator[str]:
+    latency = plan["latency"]
     yield f"\nfirst sound of a spoken question, predicted ({_asked(turn)})"
     rows = [
         (f"  {STAGES[name]}", f"{ms:,.1f} ms", f"bound by {latency['bound_by'][name]}")
@@ -179,7 +197,7 @@ def _speed(one: Mapping[str, Any], turn: Mapping[str, Any]) -> Iterator[str]:
         able = "speech cannot be made as fast as it plays, so the first sound is held back further"
     yield f"{able}: {load:.2f} s of work for a second of sound ({needed:g} codes/s, codec, and the text)"
     yield "\nassumed efficiencies"
-    for name, share in one["efficiency"].items():
+    for name, share in plan["efficiency"].items():
         yield f"  {name} {share['value']:g} ({share['low']:g} to {share['high']:g}): {share['source']}"
 
 
@@ -188,9 +206,9 @@ def _range(cases: Mapping[str, float]) -> str:
 
 
 def _against(estimates: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    for estimate in estimates:
-        for one in estimate["compared"]:
-            yield _row(f"{estimate['device']}, {estimate['precision']}", one)
+    for plan in estimates:
+        for one in plan["compared"]:
+            yield _row(f"{plan['device']}, {plan['precision']}", one)
 
 
 def _yardsticks(found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
