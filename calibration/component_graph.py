@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from vita_edge.engines.errors import BadBundle
+from vita_edge.engines.external_data import check_external_data
+from vita_edge.engines.linked_weights import graph_and_folder
 from vita_edge.engines.tensors import TensorSpec
 
-__all__ = ["ComponentGraph", "Segment"]
+__all__ = ["ComponentGraph", "GraphSegment"]
 
 _LAYER = re.compile(r"^(?:[^/]+/)*?(?:layers|stage)\.\d+(?=/)")
 
 
 @dataclass(frozen=True)
-class Segment:
+class GraphSegment:
     """Nodes that are run together: a layer, or what lies between layers."""
 
     name: str
@@ -34,13 +36,17 @@ class ComponentGraph:
     """The graph at ``path``. Weights are mapped when they are asked for, and never all in memory.
 
     Raises:
-        BadBundle: the file is no graph.
+        BadBundle: the file is no graph, or names weights in another folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        check_external_data(path)
         try:
-            self.model = onnx.load_model(path, load_external_data=False)
+            content, self.folder = graph_and_folder(path)
+            self.model = onnx.load_model_from_string(content)
+        except BadBundle:
+            raise
         except Exception as error:  # protobuf raises a class of its own
             raise BadBundle(
                 f"The graph {path} cannot be read.", why=f"{error}.", fix="Export the checkpoint again."
@@ -82,23 +88,23 @@ class ComponentGraph:
             return numpy_helper.to_array(tensor)
         entry = {item.key: item.value for item in tensor.external_data}
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        file = self.path.parent / entry["location"]
+        file = self.folder / entry["location"]
         if not int(entry.get("length", 0)):
             return np.zeros(tuple(tensor.dims), dtype)
         return np.memmap(file, dtype, mode="r", offset=int(entry.get("offset", 0)), shape=tuple(tensor.dims))
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self) -> Iterator[GraphSegment]:
         """Nodes in their order, cut where a layer begins or ends."""
         start, last = 0, None
         for i, node in enumerate(self.nodes):
             match = _LAYER.match(node.name)
             key = match[0] if match else node.name.split("/")[0] if "/" in node.name else ""
             if last is not None and key != last:
-                yield Segment(last, start, i)
+                yield GraphSegment(last, start, i)
                 start = i
             last = key
         if last is not None:
-            yield Segment(last, start, len(self.nodes))
+            yield GraphSegment(last, start, len(self.nodes))
 
     def runnable(self, i: int) -> onnx.NodeProto:
         """Node ``i`` as it is run to calibrate: a decoder's head sees many positions, not only the last."""

@@ -12,9 +12,11 @@ import numpy as np
 
 from vita_edge import __version__
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
-from vita_edge.engines.bundle.format import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
-from vita_edge.engines.errors import Misuse
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.format import FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
+from vita_edge.engines.bundle.replace import refusal
 
+from .checkpoint.check_values import check_values
 from .checkpoint.open_checkpoint import Checkpoint
 from .checkpoint.tensor import LazyTensor
 from .facts import model_facts
@@ -65,6 +67,7 @@ def export_bundle(
     force: bool = False,
     progress: Progress | None = None,
     told: Callable[[str], object] | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> ExportReport:
     """Turn the checkpoint at ``checkpoint_path`` into a bundle at ``bundle_path``.
 
@@ -80,6 +83,7 @@ def export_bundle(
             weights are random.
         force: replace a bundle that is already there.
         told: called with the notice before the first byte is written.
+        check: called with the folder when the bundle is whole, before it takes its name; what it raises leaves nothing.
 
     Raises:
         BadCheckpoint: keys missing, left over or of the wrong shape (all are listed), or options that are refused.
@@ -87,7 +91,8 @@ def export_bundle(
         OutputFailed: no space or no permission.
     """
     plan = precision_plan(precision, target=target) if isinstance(precision, str) else precision
-    place = free_place(bundle_path, lambda place: _refusal(place, force))
+    sources = {"checkpoint": Path(checkpoint_path)} | ({"vision tower": Path(vision_tower)} if vision_tower else {})
+    place = free_place(bundle_path, lambda place: refusal(place, force=force, sources=sources))
     replace = force and (place / MANIFEST).is_file()
     checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower)
     facts = model_facts(checkpoint)
@@ -98,7 +103,9 @@ def export_bundle(
     row_bytes = table.shape[1] * np.dtype(_stored(table_dtype)).itemsize
     needed = sum(graph.nbytes for graph in graphs) + facts.llm.vocab_size * row_bytes
 
+    tensors = checkpoint.tensors()
     total = sum(graph.parameters for graph in graphs) + facts.llm.vocab_size * table.shape[1]
+    total += sum(tensor.size for tensor in tensors.values())
     done = 0
 
     def advance(what: str) -> Callable[[int], None]:
@@ -112,6 +119,7 @@ def export_bundle(
 
     if told:
         told(notice)
+    check_values(tensors, facts.llm.vocab_size, checkpoint.notes, advance("checking values"))
     with whole_folder(place, needed, what="bundle", replace=replace) as folder:
         files = [_write_text(folder / "tokenizer.json", checkpoint.tokenizer_json())]
         files.append(
@@ -154,6 +162,8 @@ def export_bundle(
             },
         }
         _write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        if check:
+            check(folder)
     return ExportReport(
         bundle=Path(bundle_path),
         bytes=sum(entry["bytes"] for entry in manifest["files"].values()),
@@ -205,17 +215,3 @@ def _write_embeddings(path: Path, table: LazyTensor, rows: int, dtype: str, prog
             file.write(piece.data)
             progress(piece.size)
     return path
-
-
-def _refusal(target: Path, force: bool) -> Misuse | None:
-    """Why what is at ``target`` may not be replaced."""
-    is_bundle = (target / MANIFEST).is_file()
-    if is_bundle and force:
-        return None
-    return Misuse(
-        f"{target} exists.",
-        why="It is a bundle, and an export never replaces one unasked."
-        if is_bundle
-        else "It is not a bundle, so it is not touched.",
-        fix="Give --force to replace it, or another name." if is_bundle else "Give another name.",
-    )

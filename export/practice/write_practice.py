@@ -14,7 +14,7 @@ from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.errors import Misuse
 
 from ..checkpoint.config import CheckpointConfig
-from ..checkpoint.layout import AUDIO, expected_tensors
+from ..checkpoint.layout import AUDIO_TENSORS, expected_tensors
 from ..checkpoint.safetensors_file import write_safetensors
 from ..checkpoint.tensor import StreamedTensor
 from .files import AUDIO_FOLDER, config_files
@@ -86,7 +86,7 @@ def write_checkpoint(
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _PracticeFiles:
     """What goes into which file."""
 
     shards: Mapping[str, Mapping[str, StreamedTensor]]
@@ -96,7 +96,7 @@ class _Plan:
 
 def _plan(
     config: CheckpointConfig, tokenizer: PracticeTokenizer, seed: int, dtype: str, torch_dtype: str, shard_bytes: int
-) -> _Plan:
+) -> _PracticeFiles:
     shapes = expected_tensors(config)
     head = "model.embed_tokens.weight" if config.llm.tied else "lm_head.weight"
     gains = {head: tokenizer.row_gains(config.llm.vocab_rows)}
@@ -111,17 +111,19 @@ def _plan(
     codec = {part: stored(shapes["codec"], f"{part}.") for part in ("generator", "quantizer")}
     torch_files: dict[str, StreamedTree] = {
         # another seed than in the shards, so that it shows when the wrong ones are used
-        f"{AUDIO_FOLDER}/final.pt": stored(shapes["main"], AUDIO, seed + 1),
+        f"{AUDIO_FOLDER}/final.pt": stored(shapes["main"], AUDIO_TENSORS, seed + 1),
         "vita_tts_ckpt/decoder/final.pt": {"model": stored(shapes["speech"] | unused, ""), "epoch": 0},
         "vita_tts_ckpt/codec/final.pt": codec | {"encoder": stored({"conv_pre.weight_v": (4, 1, 7)}, "")},
     }
     shards = _sharded(main, shard_bytes)
     if len(shards) == 1:
-        return _Plan({"model.safetensors": main}, {}, torch_files)
+        return _PracticeFiles({"model.safetensors": main}, {}, torch_files)
     names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
     places = {tensor: name for name, shard in zip(names, shards) for tensor in shard}
     index = {"metadata": {"total_size": sum(t.nbytes for t in main.values())}, "weight_map": places}
-    return _Plan(dict(zip(names, shards)), {"model.safetensors.index.json": json.dumps(index, indent=2)}, torch_files)
+    return _PracticeFiles(
+        dict(zip(names, shards)), {"model.safetensors.index.json": json.dumps(index, indent=2)}, torch_files
+    )
 
 
 def _sharded(tensors: Mapping[str, StreamedTensor], limit: int) -> list[dict[str, StreamedTensor]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import MissingPackage
+from vita_edge.engines.install import install_fix
 
 from .device_protocols import BLOCK, BLOCK_S, MICROPHONE_RATE_HZ, AudioBlock
 from .stream_resampler import StreamResampler
@@ -77,7 +78,7 @@ class EchoCanceller:
             raise MissingPackage(
                 "Cancelling the echo of the speaker needs the package pywebrtc-audio.",
                 why="It is not installed: only the live talk needs it.",
-                fix="Install vita-edge with its extra: live. With headphones there is no echo to cancel.",
+                fix=f"{install_fix('live')}\nWith headphones there is no echo to cancel: --echo headphones.",
             ) from error
         self._processor = AudioProcessor(
             sample_rate=MICROPHONE_RATE_HZ,
@@ -88,7 +89,7 @@ class EchoCanceller:
         )
         self._rate_hz = reference_rate_hz
         self._laid_down: deque[tuple[NDArray[np.float32], float]] = deque(maxlen=WAITING_PIECES)
-        self._timeline = _Timeline(reference_rate_hz)
+        self._timeline = _FarTimeline(reference_rate_hz)
 
     def reference(self, samples: NDArray[np.float32], at_s: float) -> None:
         """Take float32 [n] that the speaker has pulled, and when the first of them sounds. Never blocks."""
@@ -105,10 +106,10 @@ class EchoCanceller:
         """As before the first block."""
         self._processor.reset()
         self._laid_down.clear()
-        self._timeline = _Timeline(self._rate_hz)
+        self._timeline = _FarTimeline(self._rate_hz)
 
 
-class _Timeline:
+class _FarTimeline:
     """What was played, at 16 kHz, and when."""
 
     def __init__(self, rate_hz: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["COLOURS"]
 
 COLOURS = {
-    "pause": "#9fb3c8",
-    "endpoint": "#829ab1",
+    "pause": "#c5d0db",
+    "endpoint": "#8496a9",
     "vision": "#54d1db",
     "audio": "#27ab83",
     "prefill": "#3a86d4",
@@ -16,7 +16,8 @@ COLOURS = {
     "memory": "#a68064",
     "hand-over": "#d64545",
     "buffer": "#da4a91",
-    "playback": "#627d98",
-    "devices": "#486581",
+    "playback": "#9aa300",
+    "devices": "#8f3b5e",
 }
-"""Waits in greys, work in colours: readable on white and on black, and told apart by people who see red as green."""
+"""Silences in greys, all else in colours: readable on white and on black, also by people who see red as
+green."""

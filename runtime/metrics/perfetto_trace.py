@@ -5,13 +5,14 @@ The format is the JSON of Chrome's trace events. Times are microseconds since th
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
-from vita_edge.engines.bundle.atomic_file import write_whole
+from vita_edge.engines.bundle.atomic_file import PRIVATE, write_whole
 
 from ..events.session_events import (
     BufferChosen,
@@ -37,6 +38,7 @@ from ..events.session_events import (
     TurnForgotten,
     Written,
 )
+from .machine_load import MachineSample
 
 __all__ = ["Trace"]
 
@@ -55,12 +57,17 @@ class Trace:
     def __init__(self) -> None:
         self._happenings: deque[Happening] = deque(maxlen=KEPT)
         self._levels: deque[Level] = deque(maxlen=KEPT_LEVELS)
+        self._machine: deque[MachineSample] = deque(maxlen=KEPT_LEVELS)
 
     def __call__(self, happening: Happening) -> None:
         if isinstance(happening, Level):
             self._levels.append(happening)
         elif not isinstance(happening, Written):  # its token is in a span
             self._happenings.append(happening)
+
+    def machine(self, sample: MachineSample) -> None:
+        """Remember how the machine was."""
+        self._machine.append(sample)
 
     def write(self, path: str | Path) -> None:
         """Write the trace, whole or not at all.
@@ -69,7 +76,7 @@ class Trace:
             OutputFailed: it cannot be written.
         """
         events = ",\n".join(json.dumps(event, ensure_ascii=False) for event in self._events())
-        write_whole(path, f'{{"displayTimeUnit": "ms", "traceEvents": [\n{events}\n]}}\n'.encode())
+        write_whole(path, f'{{"displayTimeUnit": "ms", "traceEvents": [\n{events}\n]}}\n'.encode(), mode=PRIVATE)
 
     def _events(self) -> Iterator[Event]:
         happenings, levels = list(self._happenings), list(self._levels)
@@ -83,6 +90,9 @@ class Trace:
         for level in levels:
             yield drawing.counter("level dBFS", level.at_s, max(level.dbfs, -100.0))
             yield drawing.counter("voice", level.at_s, level.voice)
+        for before, sample in itertools.pairwise(list(self._machine)):
+            for name, value in _counters(before, sample):
+                yield drawing.counter(name, sample.at_s, value)
         for happening in happenings:
             yield from drawing.events_of(happening)
         yield from drawing.rest()
@@ -180,6 +190,22 @@ class _Drawing:
 
     def _us(self, at_s: float) -> int:
         return max(round(1e6 * (at_s - self._begin_s)), 0)
+
+
+def _counters(before: MachineSample, sample: MachineSample) -> Iterator[tuple[str, float]]:
+    cores_s = (sample.core_s or 0.0) - (before.core_s or 0.0)
+    own_s = sample.own_s - before.own_s
+    if cores_s and before.busy_s is not None and sample.busy_s is not None:
+        yield "own share of the cores %", min(100 * own_s / cores_s, 100.0)
+        yield "others' share of the cores %", max(100 * (sample.busy_s - before.busy_s - own_s) / cores_s, 0.0)
+    for name, value in (
+        ("clock MHz", sample.clock_mhz),
+        ("GPU clock MHz", sample.gpu_clock_mhz),
+        ("temperature °C", sample.temperature_c),
+        ("memory available MiB", sample.memory_available_bytes and sample.memory_available_bytes / 2**20),
+    ):
+        if value is not None:
+            yield name, value
 
 
 def _times(happening: Happening) -> tuple[float, ...]:

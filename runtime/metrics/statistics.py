@@ -1,15 +1,16 @@
-"""Numbers of many turns: percentiles, and whether two series differ by more than chance."""
+"""Numbers of many turns: percentiles by nearest rank, and whether two series differ by more than chance."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Difference", "Summary", "difference", "summary"]
+__all__ = ["Difference", "Summary", "difference", "nearest_rank", "summary"]
 
 SHUFFLES = 10_000
 RESAMPLES = 4_000
@@ -23,6 +24,7 @@ class Summary:
     n: int
     p50: float
     p95: float
+    """At the worse end: 95 % of the series are no worse."""
     least: float
     most: float
 
@@ -44,13 +46,21 @@ class Difference:
     """The smallest ``chance`` that so few numbers can have."""
 
 
-def summary(values: Iterable[float | None]) -> Summary | None:
-    """Percentiles of what is not None, by linear interpolation; None when nothing is."""
-    known = np.array([value for value in values if value is not None], np.float64)
-    if not known.size:
+def nearest_rank(n: int, share: float) -> int:
+    """Index, of ``n`` sorted values, of the first that a ``share`` of them do not exceed: each percentile is a value.
+
+    Of fewer than 20 values the last one is the p95.
+    """
+    return max(math.ceil(share * n - 1e-9) - 1, 0)
+
+
+def summary(values: Iterable[float | None], better: Literal["less", "more"] = "less") -> Summary | None:
+    """Percentiles of what is not None, by nearest rank; None when nothing is."""
+    known = sorted((value for value in values if value is not None), reverse=better == "more")
+    if not known:
         return None
-    p50, p95 = np.percentile(known, [50, 95])
-    return Summary(known.size, round(float(p50), 4), round(float(p95), 4), float(known.min()), float(known.max()))
+    p50, p95 = (round(float(known[nearest_rank(len(known), share)]), 4) for share in (0.50, 0.95))
+    return Summary(len(known), p50, p95, float(min(known)), float(max(known)))
 
 
 def difference(first: Sequence[float], second: Sequence[float], *, paired: bool) -> Difference:

@@ -29,6 +29,7 @@ from ..events.session_events import (
     TurnForgotten,
     Written,
 )
+from .machine_load import MachineSampler
 from .turn_report import Interruption, Stretch, TurnReport
 
 __all__ = ["TurnReports"]
@@ -40,7 +41,7 @@ JOINED_MS = 1.0
 
 
 @dataclass
-class _Turn:
+class _MeasuredTurn:
     """What is known of a turn so far."""
 
     began: TurnBegan
@@ -75,11 +76,14 @@ class TurnReports:
     Args:
         codec: rates of codes and samples.
         report: called with each report when its turn has ended, in the thread that told the end.
+        machine: samples the machine; without it no report has a load.
     """
 
-    def __init__(self, codec: CodecFacts, report: Callable[[TurnReport], None]) -> None:
-        self._codec, self._report = codec, report
-        self._open: dict[int, _Turn] = {}
+    def __init__(
+        self, codec: CodecFacts, report: Callable[[TurnReport], None], machine: MachineSampler | None = None
+    ) -> None:
+        self._codec, self._report, self._machine = codec, report, machine
+        self._open: dict[int, _MeasuredTurn] = {}
         self._loose: deque[Span] = deque(maxlen=LOOSE_SPANS)
         self._forgotten: Counter[str] = Counter()
         self._forgotten_turns: set[int] = set()
@@ -89,7 +93,7 @@ class TurnReports:
         match happening:
             case TurnBegan():
                 waited_for = [span for span in self._loose if span.end_s > happening.speech_end_s]
-                self._open[happening.turn] = _Turn(happening, waited_for)
+                self._open[happening.turn] = _MeasuredTurn(happening, waited_for)
                 self._loose.clear()
             case Span():
                 self._work(happening)
@@ -124,7 +128,7 @@ class TurnReports:
         self._forgotten_turns.add(happening.turn)
         self._wasted_s += sum(span.end_s - span.begin_s for span in turn.spans if span.turn is not None)
 
-    def _reported(self, turn: _Turn, end: TurnEnded) -> TurnReport:
+    def _reported(self, turn: _MeasuredTurn, end: TurnEnded) -> TurnReport:
         began = turn.began
         own = [span for span in turn.spans if span.turn is not None]
         seconds = {stage: sum(s.end_s - s.begin_s for s in own if s.stage == stage) for stage in get_args(Stage)}
@@ -170,6 +174,7 @@ class TurnReports:
             interruption=Interruption(_ms(cut.silent_s - cut.at_s), cut.tokens_heard, cut.tokens_written)
             if cut
             else None,
+            load=self._machine.between(began.speech_begin_s, end.at_s) if self._machine else None,
         )
         self._forgotten.clear()
         self._forgotten_turns = {number for number in self._forgotten_turns if number > began.turn}

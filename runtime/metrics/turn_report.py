@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vita_edge.engines.reading.typed import build_record
+
 from ..events.reply_events import State
+from .machine_load import MachineLoad
 
 __all__ = ["Interruption", "Stretch", "TurnReport"]
 
@@ -90,6 +93,8 @@ class TurnReport:
     wasted_ms: float
     """Work of those attempts."""
     interruption: Interruption | None
+    load: MachineLoad | None = None
+    """What else the machine did from the user's first sample to the end of the reply; None unless it was sampled."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -101,9 +106,4 @@ class TurnReport:
         Raises:
             ValueError: a field is missing, unknown, or holds something else.
         """
-        try:
-            wait = tuple(Stretch(**part) for part in data["wait"])
-            cut = data["interruption"]
-            return cls(**{**data, "wait": wait, "interruption": Interruption(**cut) if cut else None})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"This is not the report of a turn: {error}.") from error
+        return build_record(cls, data, "the turn", strict=True)

@@ -6,9 +6,11 @@ import io
 from typing import TYPE_CHECKING
 
 from vita_edge.engines.errors import MissingPackage
+from vita_edge.engines.install import install_fix
 
 from .colours import COLOURS
 from .latency_breakdown import CAUSES
+from .numbers import number
 from .turn_report import Stretch
 from .waterfall import Waterfall
 
@@ -20,6 +22,8 @@ __all__ = ["check_matplotlib", "waterfall_png"]
 INK, SOFT, LINE = "#1f2933", "#7b8794", "#e4e7eb"
 BAR = 0.62
 ROW_INCHES, WIDTH_INCHES = 0.32, 11.0
+LETTERS = 200
+"""Of 7 points that fit the width."""
 LABEL_SHARE = 0.14
 """Of the width of the axis that a label of a mark takes, about."""
 
@@ -36,7 +40,7 @@ def check_matplotlib() -> None:
         raise MissingPackage(
             "A picture needs the package matplotlib.",
             why="It is not installed: the device that talks does without.",
-            fix="Install vita-edge with its extra, bench; or ask for a page, which needs nothing: FILE.html.",
+            fix=f"{install_fix('bench')}\nOr ask for a page, which needs nothing: FILE.html.",
         ) from error
 
 
@@ -52,11 +56,11 @@ def waterfall_png(chart: Waterfall) -> bytes:
     from matplotlib.patches import Patch
 
     upper, lower = len(chart.rows) + 1.0, len(chart.bars) + len(chart.strips) + 0.0
-    height = ROW_INCHES * (upper + lower) + 3.6
+    height = ROW_INCHES * (upper + lower) + 4.0
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 1, height_ratios=[upper, lower])
-    figure.subplots_adjust(left=0.16, right=0.93, top=1 - 1.45 / height, bottom=1.15 / height, hspace=1.3 / height * 2)
+    figure.subplots_adjust(left=0.16, right=0.93, top=1 - 1.45 / height, bottom=1.55 / height, hspace=1.3 / height * 2)
     _turn(axes[0], chart)
     _bars(axes[1], chart)
     for text, down, size, weight, colour in (
@@ -65,18 +69,21 @@ def waterfall_png(chart: Waterfall) -> bytes:
         (chart.median, 0.84, 9.5, "normal", SOFT),
     ):
         figure.text(0.02, 1 - down / height, text, fontsize=size, fontweight=weight, color=colour)
-    handles = [Patch(color=COLOURS[cause], label=CAUSES[cause].label) for cause in chart.causes]
+    shown = dict.fromkeys([*chart.row_causes, *chart.causes])
+    handles = [Patch(color=COLOURS[cause], label=CAUSES[cause].label) for cause in shown]
     figure.legend(
         handles=handles,
         loc="lower center",
-        bbox_to_anchor=(0.5, 0.22 / height),
-        ncol=min(len(handles), 5),
+        bbox_to_anchor=(0.5, 0.52 / height),
+        ncol=min(len(handles), 4),
         frameon=False,
         fontsize=8.5,
         labelcolor=INK,
         handlelength=1,
     )
-    figure.text(0.02, 0.09 / height, "  ·  ".join(filter(None, chart.conditions)), fontsize=7, color=SOFT)
+    for i, line in enumerate(reversed([line for line in chart.conditions if line])):
+        footer = figure.text(0.02, (0.09 + 0.14 * i) / height, line, fontsize=7, color=SOFT)
+        footer.set_fontsize(min(7.0, 7.0 * LETTERS / max(len(line), 1)))
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
@@ -101,7 +108,7 @@ def _turn(axes: Axes, chart: Waterfall) -> None:
         axes.text(
             mark.at_ms - 0.004 * chart.turn_end_ms,
             top,
-            f"{mark.label} {mark.at_ms:,.0f}",
+            f"{mark.label} {number(mark.at_ms)}",
             ha="right",
             fontsize=8.5,
             color=INK,
@@ -111,6 +118,7 @@ def _turn(axes: Axes, chart: Waterfall) -> None:
 def _bars(axes: Axes, chart: Waterfall) -> None:
     labels = [bar.label for bar in chart.bars] + [strip.label for strip in chart.strips]
     _prepare(axes, labels, chart.max_utterance_ms * 1.02)
+    axes.set_title("What was waited for", loc="left", fontsize=9.5, color=INK)
     axes.set_xlabel("milliseconds after the user's last sample", fontsize=8.5, color=SOFT)
     for y, bar in enumerate(chart.bars):
         for part in bar.parts:
@@ -139,11 +147,15 @@ def _draw(axes: Axes, part: Stretch, y: float) -> None:
 
 
 def _note(axes: Axes, end_ms: float, y: float, ms: float, weight: str) -> None:
-    from matplotlib.patheffects import withStroke
-
-    label = f"{ms:,.0f} ms" if ms >= 9.95 else f"{ms:.1f} ms"
     colour = INK if weight == "bold" else SOFT
     note = axes.annotate(
-        label, (end_ms, y), (5, 0), textcoords="offset points", va="center", fontsize=8.5, color=colour, weight=weight
+        f"{number(ms)} ms",
+        (end_ms, y),
+        (5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color=colour,
+        weight=weight,
     )
-    note.set_path_effects([withStroke(linewidth=3, foreground="white")])  # readable where a line passes
+    note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # readable where a line passes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from vita_edge.engines.errors import Misuse
 
 from ..turns.turn_events import TurnTimes
-from .history import Order
+from .dialogue import Order
 
 __all__ = ["LiveOptions"]
 
@@ -39,7 +39,6 @@ class LiveOptions:
     top_k: int = 0
     speech_top_k: int = 2
     seed: int = 0
-    whole_words: bool = False
     context_tokens: int | None = None
     """Positions of the KV cache; None takes a full prompt and a full reply."""
 

@@ -5,19 +5,14 @@ The room knows when a question really ends and when the reply is really heard, s
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import monotonic
 
 import numpy as np
 
-from vita_edge.engines.errors import BadInput
-
-from ..audio_io.sound import Sound, read_sound
 from ..events.session_events import (
     Happening,
     Observer,
@@ -28,18 +23,19 @@ from ..events.session_events import (
     TurnForgotten,
 )
 from ..metrics.bench_result import BenchTurn
+from ..metrics.machine_load import MachineSampler
 from ..metrics.turn_metrics import TurnReports
 from ..metrics.turn_report import TurnReport
 from ..session.assistant import Assistant
+from ..session.generation_thread import Camera
 from ..session.live_options import LiveOptions
 from ..session.live_session import LiveTalk
-from .room import Room, Utterance
+from ..turns.turn_events import TurnTimes
+from .questions import Question
+from .room import Room, RoomUtterance
 
-__all__ = ["BenchRun", "Question", "read_questions"]
+__all__ = ["BenchRun", "Variant", "variants"]
 
-SOUNDS = (".wav", ".flac", ".ogg")
-QUIET = 0.01
-"""Of the loudest sample: what is quieter at the end of a recording is not speech any more."""
 EARLY_MS = 300.0
 """An answer to a question that had this much still to come is an answer to something else."""
 UNHEARD_S = 3.0
@@ -49,40 +45,18 @@ SILENCE_S = 0.4
 
 
 @dataclass(frozen=True)
-class Question:
-    """A recording of somebody who asks something."""
+class Variant:
+    """One way to hold the talks of a run."""
 
-    name: str
-    sound: Sound
-
-    @property
-    def speech_end_s(self) -> float:
-        """Its last sample of speech, from its beginning."""
-        loudness = np.abs(self.sound.first_channel)
-        return float(np.flatnonzero(loudness >= QUIET * loudness.max())[-1]) / self.sound.sample_rate_hz
+    times: TurnTimes
+    name: str = ""
+    """Of the group that its turns make; those of speculation need none."""
 
 
-def read_questions(paths: Sequence[Path]) -> list[Question]:
-    """Recordings, and those in folders, by name.
-
-    Raises:
-        BadInput: there is none, one cannot be read, or holds nothing but silence.
-    """
-    files: list[Path] = []
-    for path in paths:
-        in_folder = path.is_dir()
-        files += sorted(file for file in path.iterdir() if file.suffix.lower() in SOUNDS) if in_folder else [path]
-    if not files:
-        raise BadInput(
-            f"There are no recordings in {', '.join(map(str, paths))}.",
-            why=f"Looked for {', '.join(SOUNDS)}.",
-            fix="Give recorded questions.",
-        )
-    questions = [Question(file.name, read_sound(file)) for file in files]
-    for question in questions:
-        if not question.sound.first_channel.any():
-            raise BadInput(f"{question.name} is silent.", why="All its samples are 0.", fix="Record it again.")
-    return questions
+def variants(times: TurnTimes, *, paired: bool) -> list[Variant]:
+    """Speculation as in ``times``; ``paired``: on and off."""
+    choices = (True, False) if paired else (times.speculate,)
+    return [Variant(replace(times, speculate=on)) for on in choices]
 
 
 class _Listener:
@@ -132,9 +106,11 @@ class BenchRun:
     """Asks ``questions`` one after the other, from the first again when they are through.
 
     Args:
-        options: of the talk; whether answers may be begun before the endpoint is said by :meth:`run`.
+        options: of the talk; its times are said by :meth:`run`.
         history: ask all questions in one conversation, not each in a fresh one.
+        camera: sees what the questions are about.
         observers: see everything that happens.
+        machine: samples the machine meanwhile.
         timeout_s: how long an answer may take.
     """
 
@@ -145,32 +121,34 @@ class BenchRun:
         *,
         options: LiveOptions,
         history: bool = False,
+        camera: Camera | None = None,
         observers: Sequence[Observer] = (),
+        machine: MachineSampler | None = None,
         timeout_s: float = 120.0,
     ) -> None:
         self._assistant, self._questions, self._options = assistant, questions, options
-        self._history, self._observers, self._timeout_s = history, observers, timeout_s
+        self._history, self._camera, self._timeout_s = history, camera, timeout_s
+        self._observers, self._machine = observers, machine
         self._random = np.random.default_rng(0)
-        self.left_out: Counter[str] = Counter()
-        """Why → questions that gave no turn to count."""
+        self.left_out: dict[str, Counter[str]] = {}
+        """Why → question → how often it gave no turn to count."""
 
-    def run(self, turns: int, speculations: Sequence[bool]) -> Iterator[BenchTurn]:
-        """Ask ``turns`` questions under each of ``speculations``, which take turns; yield what was answered.
+    def run(self, turns: int, variants: Sequence[Variant]) -> Iterator[BenchTurn]:
+        """Ask ``turns`` questions under each of ``variants``, which take turns; yield what was answered.
 
-        With a history there is one conversation for each of ``speculations``, one after the other.
+        With a history there is one conversation for each variant, one after the other.
         """
         if self._history:
-            for speculation in speculations:
-                yield from self._converse(speculation, range(turns))
+            for variant in variants:
+                yield from self._converse(variant, range(turns))
             return
         for number in range(turns):
-            for speculation in speculations:
-                yield from self._converse(speculation, [number])
+            for variant in variants:
+                yield from self._converse(variant, [number])
 
-    def _converse(self, speculation: bool, numbers: Sequence[int]) -> Iterator[BenchTurn]:
+    def _converse(self, variant: Variant, numbers: Sequence[int]) -> Iterator[BenchTurn]:
         listener = _Listener()
-        reports = TurnReports(self._assistant.bundle.model.codec, listener.reports.append)
-        times = replace(self._options.times, speculate=speculation)
+        reports = TurnReports(self._assistant.bundle.model.codec, listener.reports.append, self._machine)
         room = Room(keep_s=self._timeout_s + 60.0)
         with (
             room,
@@ -178,7 +156,8 @@ class BenchRun:
                 self._assistant,
                 room.microphone,
                 room.speaker,
-                options=dataclasses.replace(self._options, times=times),
+                options=replace(self._options, times=variant.times),
+                camera=self._camera,
                 observers=[reports, listener, *self._observers],
             ) as talk,
         ):
@@ -186,7 +165,7 @@ class BenchRun:
                 question = self._questions[number % len(self._questions)]
                 position = talk.dialogue.timeline.position
                 if report := self._ask(question, room, talk, listener):
-                    yield BenchTurn(question.name, speculation, position, report)
+                    yield BenchTurn(question.name, variant.times.speculate, position, report, variant.name)
 
     def _ask(self, question: Question, room: Room, talk: LiveTalk, listener: _Listener) -> TurnReport | None:
         listener.expect()
@@ -195,19 +174,23 @@ class BenchRun:
         answered = listener.wait(utterance.end_s, self._timeout_s)
         talk.wait(0)  # raises what has ended the talk
         if not answered or not listener.reports:
-            self.left_out["not answered"] += 1
+            self._leave_out("not answered", question)
             return None
         report = _heard(listener.reports[-1], utterance, question, room)
-        if len(listener.reports) > 1 or (report.late_ms or 0.0) < -EARLY_MS:
-            self.left_out["answered before its end"] += 1
+        too_soon = (report.late_ms or 0.0) < -EARLY_MS or (report.acoustic_ms or 0.0) < 0
+        if len(listener.reports) > 1 or too_soon:
+            self._leave_out("answered before its end", question)
             return None
         return report
 
+    def _leave_out(self, why: str, question: Question) -> None:
+        self.left_out.setdefault(why, Counter())[question.name] += 1
 
-def _heard(report: TurnReport, utterance: Utterance, question: Question, room: Room) -> TurnReport:
+
+def _heard(report: TurnReport, utterance: RoomUtterance, question: Question, room: Room) -> TurnReport:
     """The report with what only the room knows."""
     end_s = utterance.begin_s + question.speech_end_s
-    sound_s = room.first_sound_after(end_s)
+    sound_s = room.first_sound_after(utterance.begin_s)  # a sound before the end counts, below zero
     return replace(
         report,
         late_ms=round(1000 * (report.speech_end_s - end_s), 3),

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from support.bench_results import bench_result, turns
 from support.command import run
+from vita_edge.cli import bench
 from vita_edge.cli.output.bench_text import bench_text
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
 from vita_edge.runtime import Sound, read_sound, write_wav
 from vita_edge.runtime.metrics.bench_result import BenchResult
-from vita_edge.runtime.simulation.bench_run import Question, read_questions
+from vita_edge.runtime.metrics.machine_load import MachineLoad
+from vita_edge.runtime.simulation.questions import Question, read_questions
+
+BASELINE = Path(__file__).resolve().parents[1] / "data" / "behaviour" / "cases.json"
 
 
 @pytest.fixture
@@ -60,24 +67,93 @@ def test_a_recording_in_which_nobody_speaks_is_told_as_not_answered(
     write_wav(tmp_path / "hum.wav", hum, 16_000)
     done = run(capsys, "bench", tiny_bundle.path, "--questions", tmp_path / "hum.wav", "--turns", 1, "--json")
     done.assert_explains("None of the questions was answered")
-    assert "1 not answered" in done.err
+    assert "Left out, not answered: hum.wav" in done.err
+
+
+def test_the_question_that_comes_along_is_asked_about_its_picture(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.json"
+    done = run(capsys, "bench", tiny_bundle.path, "--turns", 1, "--max-new-tokens", 4, "--json", "--trace", trace)
+    assert done.code == 0 and done.json["settings"]["image"] is True
+    (turn,) = done.json["turns"]
+    names = {event["name"] for event in json.loads(trace.read_text("utf-8"))["traceEvents"]}
+    assert "own share of the cores %" in names
+    assert "vision" in names and any(name.startswith("frame ") for name in names)
+    assert turn["load"]["own_cpu_s"] > 0
+    assert turn["acoustic_ms"] > turn["endpoint_ms"] >= 500 and done.json["cannot_be"] == []
+
+
+def test_turns_that_are_finished_survive_a_signal_and_are_said_without_a_file(
+    tiny_bundle: Bundle,
+    question: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = tmp_path / "result.json"
+
+    def interrupt(done: int, total: int, turn: object) -> None:
+        result.mkdir()  # where the result should go
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(bench, "_progress", interrupt)
+    asked = ("--questions", question, "--turns", 50, "--max-new-tokens", 2, "--json", "-o", result)
+    done = run(capsys, "bench", tiny_bundle.path, *asked)
+    assert done.json["interrupted"] and len(done.json["turns"]) == 1 and done.json["asked"] == 50
+    assert done.code == 1 and "result.json" in done.err
+    result.rmdir()
+    monkeypatch.setattr(bench, "_progress", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    done = run(capsys, "bench", tiny_bundle.path, *asked)
+    assert done.code == 130 and "interrupted" in done.err
+    assert BenchResult.read(result).interrupted
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # --- questions
 
 
+def names(*paths: Path) -> list[str]:
+    return [question.name for question in read_questions(paths)[0]]
+
+
 def test_questions_are_the_sounds_of_a_folder_by_name(tmp_path: Path) -> None:
     for name in ("b.wav", "a.WAV", "c.flac.txt"):
         write_wav(tmp_path / name, np.ones(100, np.float32) / 2, 16_000)
-    assert [question.name for question in read_questions([tmp_path])] == ["a.WAV", "b.wav"]
-    assert [question.name for question in read_questions([tmp_path / "b.wav", tmp_path])] == ["b.wav", "a.WAV", "b.wav"]
+    assert names(tmp_path) == ["a.WAV", "b.wav"]
+    assert names(tmp_path / "b.wav", tmp_path) == ["b.wav", "a.WAV", "b.wav"]
 
 
-def test_a_question_ends_with_its_last_loud_sample_and_not_with_the_recording() -> None:
+def test_an_mp3_in_a_folder_is_read_and_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.mp3", np.sin(np.arange(16_000) / 5) / 2, 16_000, format="MP3")
+    (tmp_path / "b.m4a").write_bytes(b"no sound")
+    (tmp_path / "notes.txt").write_text("no sound either")
+    questions, passed_over = read_questions([tmp_path])
+    assert [question.name for question in questions] == ["a.mp3"] and passed_over == ["b.m4a"]
+    (tmp_path / "a.mp3").unlink()
+    with pytest.raises(BadInput, match=r"Found b\.m4a, which"):
+        read_questions([tmp_path])
+
+
+def test_a_question_ends_where_its_annotation_says(tmp_path: Path) -> None:
     samples = np.zeros(32_000, np.float32)
-    samples[1_000:16_000] = 0.5
-    samples[16_000:] = 0.004
-    assert Question("q", Sound(samples, 16_000)).speech_end_s == pytest.approx(15_999 / 16_000)
+    samples[1_000:16_000] = 0.5 * np.sin(np.arange(15_000) / 3)
+    write_wav(tmp_path / "q.wav", samples, 16_000)
+    assert read_questions([tmp_path])[0][0].speech_end_s == pytest.approx(1.0, abs=0.01)
+    (tmp_path / "q.json").write_text('{"speech_end_s": 1.5}')
+    (question,) = read_questions([tmp_path])[0]
+    assert question.speech_end_s == 1.5 and question.doubt is None
+    for wrong in ("[]", '{"speech_end_s": "1"}', '{"speech_end_s": NaN}', '{"speech_end_s": 9}', "[" * 100_000, "{"):
+        (tmp_path / "q.json").write_text(wrong)
+        with pytest.raises(BadInput, match=r"q\.json does not annotate q\.wav"):
+            read_questions([tmp_path])
+
+
+def test_a_question_deep_in_noise_is_doubted() -> None:
+    noise = np.random.default_rng(0).standard_normal(32_000).astype(np.float32) / 20
+    noise[8_000:16_000] += 0.3 * np.sin(np.arange(8_000) / 4).astype(np.float32)
+    assert "dB above its noise" in (Question("q", Sound(noise, 16_000)).doubt or "")
+    assert "nothing stands out" in (Question("q", Sound(np.full(100, 0.1, np.float32), 16_000)).doubt or "")
 
 
 def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
@@ -101,6 +177,8 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
         (("B", "--waterfall", "a.jpg"), "neither a page nor a picture"),
         (("B", "-o", "none/a.json"), "There is no folder none"),
         (("B", "--compare", "a.json", "b.json"), "--compare stands alone"),
+        (("B", "-o", BASELINE), "cases.json exists"),
+        (("B", "--trace", BASELINE), "cases.json exists"),
     ],
 )
 def test_misuse_is_told_before_anything_is_opened(
@@ -117,6 +195,36 @@ def test_a_picture_without_matplotlib_is_refused_before_the_measurement(
 
 
 # --- what is said
+
+
+def test_what_cannot_be_believed_is_flagged() -> None:
+    held = turns(6)
+    wrong = [replace(turn, report=replace(turn.report, acoustic_ms=400.0)) for turn in held[:2]]
+    run = replace(bench_result([*wrong, *held[2:]]), doubts={"q.wav": "its speech is only 3 dB above its noise"})
+    text = bench_text(run)
+    assert "the acoustic clock is below the endpoint, which cannot be: question-0.wav (1 turn), question-1" in text
+    assert "the end of speech in q.wav is unsure: its speech is only 3 dB above its noise" in text
+    assert run.to_json()["cannot_be"] == [0, 1]
+
+
+def test_a_slow_turn_is_explained_by_what_else_the_machine_did() -> None:
+    held = turns(9, scatter=0)
+    load = MachineLoad(0.4, 0.62, 0.0, None, 1200.0, None, 88.0, None, 0.5)
+    slow = replace(held[3], report=replace(held[3].report, acoustic_ms=4_000.0, load=load))
+    text = bench_text(bench_result([*held[:3], slow, *held[4:]]))
+    assert (
+        "slow: turn 4 with speculation on, 4,000 ms, while other processes used 62% of the cores, "
+        "the clock fell to 50% of its highest at 88 °C" in text
+    )
+
+
+def test_what_was_left_out_is_named() -> None:
+    run = replace(
+        bench_result(turns(6)), left_out={"not answered": {"a.wav": 3, "b.wav": 1}}, interrupted=True, asked=30
+    )
+    lines = bench_text(run).splitlines()
+    assert "left out, not answered: a.wav (3 times), b.wav" in lines
+    assert "interrupted: 6 turns of 30 were finished" in lines
 
 
 def test_the_summary_of_a_run_reads_like_this() -> None:

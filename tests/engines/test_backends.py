@@ -18,21 +18,22 @@ from numpy.typing import NDArray
 
 from support.command import run
 from support.host_gpu import HostCuda
+from support.open_graph import open_graph
 from support.tensorrt_sessions import opened
 from vita_edge.engines.backends import BACKENDS, open_backend
+from vita_edge.engines.bundle.component_spec import COMPONENT_SPECS, STREAMS
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.cache_layout import CONCAT, GROUP_QUERY, SCATTER, cache_layout_of
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, Misuse, VitaEdgeError
 from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 from vita_edge.engines.onnxruntime.cuda import OnnxCudaSession, check_cuda_provider
 from vita_edge.engines.outputs import DeviceOutputs
-from vita_edge.engines.session import KvCache, Session
-from vita_edge.engines.tensorrt.buffer_layout import LANES, lane_of
+from vita_edge.engines.session import GraphSession, KvCache
 from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant
 from vita_edge.runtime.audio_io.sound import read_sound
-from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
+from vita_edge.runtime.decoding.top_k_logits import TopKLogits, logits_of, row_of
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
 from vita_edge.verification.parity import verify
@@ -61,7 +62,7 @@ def rows(golden: Path) -> Floats:
         return np.array(archive["text.embeds"][:40])
 
 
-def append(session: Session, cache: KvCache, rows: Floats) -> Floats:
+def append(session: GraphSession, cache: KvCache, rows: Floats) -> Floats:
     return row_of(logits_of(session.infer({"inputs_embeds": rows[None]}, cache)))
 
 
@@ -96,25 +97,25 @@ def test_attention_sees_what_is_held_in_steps_and_never_more_than_there_is() -> 
 
 
 @pytest.fixture(params=[*TARGETS, "cuda code"])
-def session(request: pytest.FixtureRequest, bundles: dict[str, Bundle]) -> Iterator[Session]:
+def session(request: pytest.FixtureRequest, bundles: dict[str, Bundle]) -> Iterator[GraphSession]:
     """Graphs for GPUs on the CPU: its own session, and the one for CUDA over values of the device cpu."""
     if request.param == "cuda code":
         with OnnxCudaSession(bundles["tensorrt"].components["llm"].graph, device="cpu") as opened:
             yield opened
     else:
-        with bundles[request.param].session("llm") as opened:
+        with open_graph(bundles[request.param], "llm") as opened:
             yield opened
 
 
 @pytest.fixture(scope="module")
-def judge(bundles: dict[str, Bundle]) -> Iterator[Session]:
-    with bundles["onnxruntime"].session("llm") as opened:
+def judge(bundles: dict[str, Bundle]) -> Iterator[GraphSession]:
+    with open_graph(bundles["onnxruntime"], "llm") as opened:
         yield opened
 
 
 @pytest.mark.parametrize("parts", [(40,), (1, 39), (39, 1), (20, 1, 1, 18)])
 def test_every_dialect_gives_the_logits_of_the_first(
-    parts: tuple[int, ...], session: Session, judge: Session, rows: Floats
+    parts: tuple[int, ...], session: GraphSession, judge: GraphSession, rows: Floats
 ) -> None:
     cache, reference, start = session.new_cache(64), judge.new_cache(64), 0
     for part in parts:
@@ -124,7 +125,7 @@ def test_every_dialect_gives_the_logits_of_the_first(
     assert cache.length_tokens == 40
 
 
-def test_a_rewind_is_free_in_every_dialect(session: Session, rows: Floats) -> None:
+def test_a_rewind_is_free_in_every_dialect(session: GraphSession, rows: Floats) -> None:
     cache, fresh = session.new_cache(64), session.new_cache(64)
     append(session, cache, rows[:10])
     append(session, cache, rows[20:40])
@@ -139,7 +140,7 @@ def test_a_rewind_is_free_in_every_dialect(session: Session, rows: Floats) -> No
     np.testing.assert_array_equal(append(session, cache, rows[12:30]), append(session, fresh, rows[12:30]))
 
 
-def test_a_full_cache_says_so_in_every_dialect(session: Session, rows: Floats) -> None:
+def test_a_full_cache_says_so_in_every_dialect(session: GraphSession, rows: Floats) -> None:
     cache = session.new_cache(11)
     append(session, cache, rows[:10])
     with pytest.raises(ContextOverflow, match="4 more positions do not fit"):
@@ -148,10 +149,10 @@ def test_a_full_cache_says_so_in_every_dialect(session: Session, rows: Floats) -
     assert cache.length_tokens == cache.capacity_tokens == 11
 
 
-def test_the_best_logits_are_those_of_the_row(session: Session, rows: Floats) -> None:
+def test_the_best_logits_are_those_of_the_row(session: GraphSession, rows: Floats) -> None:
     outputs = session.infer({"inputs_embeds": rows[None]}, session.new_cache(64))
     best, row = logits_of(outputs), outputs["logits"][0, 0]
-    assert isinstance(best, ShortList)
+    assert isinstance(best, TopKLogits)
     assert len(best.ids) == 64
     assert set(best.ids) == set(np.argsort(-row)[:64])
     np.testing.assert_array_equal(best.values, row[best.ids])
@@ -196,7 +197,7 @@ def test_a_prefix_fills_the_cache_of_a_device(bundles: dict[str, Bundle], rows: 
 def test_half_precision_keeps_its_cache_in_half_precision(golden: Path, tmp_path: Path, rows: Floats) -> None:
     for target in TARGETS:
         export_bundle(golden / "checkpoint", tmp_path / target, precision="fp16", target=target)
-        with Bundle.open(tmp_path / target).session("llm") as llm:
+        with open_graph(Bundle.open(tmp_path / target), "llm") as llm:
             cache = llm.new_cache(64)
             assert cache.nbytes == 2 * 3 * 2 * 64 * 16 * 2 * (1 if target == "tensorrt" else 2)
             assert np.isfinite(append(llm, cache, rows)).all()
@@ -241,10 +242,12 @@ class HostBackend:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.cuda = bundle, HostCuda()
-        self.lanes = {name: Lane(self.cuda, name) for name in LANES}  # type: ignore[arg-type]
+        self.lanes = {name: Lane(self.cuda, name) for name in STREAMS}  # type: ignore[arg-type]
 
-    def session(self, component: str, **options: Any) -> Session:
-        session, engine = opened(self.bundle, component, self.cuda, lane=self.lanes[lane_of(component)], most=64)
+    def session(self, component: str, **options: Any) -> GraphSession:
+        session, engine = opened(
+            self.bundle, component, self.cuda, lane=self.lanes[COMPONENT_SPECS[component].stream], most=64
+        )
         if session.max_tokens:  # the tests of the session have a small one
             capacity = self.bundle.model.llm.context_tokens if component == "llm" else 1200
             session._capacity, session._profiles = capacity, _of_capacity(session, capacity)
@@ -262,12 +265,12 @@ class HostBackend:
 
 
 def _of_capacity(session: Any, capacity: int) -> Any:
-    from vita_edge.engines.tensorrt.build.profiles import Profile, Range
+    from vita_edge.engines.tensorrt.build.profiles import Profile, ProfileRange
 
-    def wide(limit: Range) -> Range:
+    def wide(limit: ProfileRange) -> ProfileRange:
         low, _, high = limit.min, limit.opt, limit.max
         grown = (*high[:2], capacity, *high[3:])
-        return Range(low if low[2] == 0 else grown, grown, grown)
+        return ProfileRange(low if low[2] == 0 else grown, grown, grown)
 
     return tuple(
         Profile(p.name, {n: wide(r) if n.startswith("past") else r for n, r in p.ranges.items()})
@@ -295,7 +298,7 @@ def test_a_clip_in_pieces_over_an_engine_is_the_whole_clip(
 ) -> None:
     clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
     front_end = AudioFrontEnd(bundles[target].model.audio)
-    with HostBackend(bundles[target]) as backend, bundles["onnxruntime"].session("audio") as judge:
+    with HostBackend(bundles[target]) as backend, open_graph(bundles["onnxruntime"], "audio") as judge:
         session, want = backend.session("audio"), ClipEncoder(judge, front_end).finish(clip)
         encoder = ClipEncoder(session, front_end)
         pieces = [encoder.step(clip[:end]) for end in range(8000, 54000, 8000)]

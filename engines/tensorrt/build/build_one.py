@@ -1,4 +1,4 @@
-"""Build one engine, in a process of its own: ``python -m vita_edge.engines.tensorrt.build.build_one``.
+"""Build one engine, in a process of its own; :mod:`.child` starts it.
 
 A compiler that takes tens of gigabytes gives them back when its process ends; a crash in it, or an end for want of
 memory, leaves the engines that are finished; and Ctrl-C can stop it at any time. The job is read as one line of JSON
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.errors import BadBundle, EngineUnavailable, OutputFailed, VitaEdgeError
+from vita_edge.engines.external_data import check_external_data
 from vita_edge.engines.memory import peak_memory
 
 from ...bundle.atomic_file import write_whole
@@ -102,7 +103,7 @@ def _run(job: Job, tell: Tell, stopped: threading.Event) -> int:
     try:
         tell({"done": _build(job, tell, stopped)})
         return 0
-    except _Stopped:
+    except _BuildStopped:
         return 130
     except VitaEdgeError as error:
         tell({"failed": [error.what, error.why, error.fix]})
@@ -115,7 +116,7 @@ def _run(job: Job, tell: Tell, stopped: threading.Event) -> int:
     return 1
 
 
-class _Stopped(Exception):
+class _BuildStopped(Exception):
     """The user has pressed Ctrl-C."""
 
 
@@ -140,7 +141,7 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     if cache is not None:
         _keep_timings(job, config)
     if stopped.is_set():
-        raise _Stopped
+        raise _BuildStopped
     if writer.error is not None:
         raise OutputFailed.from_os_error(job.engine_file, writer.error) from writer.error
     if not built:
@@ -159,6 +160,7 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
 
 def _parse(job: Job, library: Library, network: Any, log: Any) -> None:
     """Read the graph, its cache axes fixed; weights are found beside it."""
+    check_external_data(job.graph)
     parser = library.trt.OnnxParser(network, log)
     try:
         model = fixed_axes(job.graph.read_bytes(), job.fixed)

@@ -17,6 +17,7 @@ from vita_edge.engines.errors import EngineUnavailable, Misuse
 from vita_edge.engines.session import GPU_ROWS
 from vita_edge.engines.tensors import TensorSpec
 
+from ...bundle.component_spec import AUDIO, CODEC, LLM, SPEECH_DECODER, SPEECH_PREFILL, VISION
 from ...bundle.facts import ModelFacts, SpeechFacts
 from ...cache_layout import SEEN_STEP
 
@@ -24,7 +25,7 @@ __all__ = [
     "CAPACITY",
     "Limits",
     "Profile",
-    "Range",
+    "ProfileRange",
     "axis_lengths",
     "component_profiles",
     "fixed_lengths",
@@ -51,7 +52,7 @@ MIN_FRAMES = 7
 
 
 @dataclass(frozen=True)
-class Range:
+class ProfileRange:
     """Smallest, usual and largest shape of one input."""
 
     min: tuple[int, ...]
@@ -70,7 +71,7 @@ class Profile:
     cache, else ``piece`` (of a clip) or ``whole``."""
 
     name: str
-    ranges: Mapping[str, Range]
+    ranges: Mapping[str, ProfileRange]
     """Input → its shapes; inputs without a named axis are left out."""
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class Profile:
     def from_json(cls, data: Mapping[str, Any]) -> Profile:
         """Raises KeyError, TypeError or ValueError for anything that :meth:`to_json` has not written."""
         ranges = {
-            str(name): Range(*(tuple(int(length) for length in shape) for shape in shapes))
+            str(name): ProfileRange(*(tuple(int(length) for length in shape) for shape in shapes))
             for name, shapes in data["ranges"].items()
         }
         return cls(str(data["name"]), ranges)
@@ -167,8 +168,8 @@ def speech_capacity(vectors_per_token: int, context_tokens: int, sentence_tokens
 def fixed_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str, int]:
     """Axes of the graph that are given one length before TensorRT reads it."""
     return {
-        "llm": {CAPACITY: limits.max_context},
-        "speech_decoder": {CAPACITY: limits.speech_context(facts.speech)},
+        LLM.name: {CAPACITY: limits.max_context},
+        SPEECH_DECODER.name: {CAPACITY: limits.speech_context(facts.speech)},
     }.get(component, {})
 
 
@@ -201,7 +202,7 @@ def component_profiles(
                     fix="Export the bundle with this version of vita-edge.",
                 )
             low, usual, high = zip(*((axis,) * 3 if isinstance(axis, int) else lengths[axis] for axis in axes))
-            ranges[name] = Range(low, usual, high)
+            ranges[name] = ProfileRange(low, usual, high)
         profiles.append(Profile(profile, ranges))
     if not named and len(profiles) > 1:
         raise EngineUnavailable(
@@ -219,7 +220,7 @@ _Lengths = Mapping[str, tuple[int, int, int]]
 def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str, _Lengths]:
     """Profile → smallest, usual and largest length of every axis that the component may have, whatever the target."""
     speech = facts.speech
-    if component == "llm":
+    if component == LLM.name:
         context, past = limits.max_context, limits.max_context - 1
         rows = min(GPU_ROWS, context)
         usual_cache = {
@@ -232,18 +233,18 @@ def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str,
             **(few if rows > LONGEST_REST else {}),
             "prefill": {"tokens": (1, rows, rows), **usual_cache},
         }
-    if component == "speech_decoder":  # its prefix comes from speech_prefill
+    if component == SPEECH_DECODER.name:
         context, past = limits.speech_context(speech), limits.speech_context(speech) - 1
         return {"step": {"tokens": (1, 1, 1), "past": (0, min(256, past), past), "seen": (context,) * 3}}
-    if component == "speech_prefill":
+    if component == SPEECH_PREFILL.name:
         usual = min(USUAL_SENTENCE_TOKENS, limits.sentence_tokens)
         tokens = (1, usual, limits.sentence_tokens)
         return {"whole": {"vectors": _scaled(tokens, speech.vectors_per_token)}}
-    if component == "vision":
+    if component == VISION.name:
         return {"whole": {"tiles": (1, 1, 1)}}  # a talk reads one after the other; scratch memory is for the largest
-    if component == "codec":
+    if component == CODEC.name:
         return {"whole": {"frames": (1, min(USUAL_CODES, limits.codes), limits.codes)}}
-    if component == "audio":
+    if component == AUDIO.name:
         return _audio_lengths(facts, limits)
     raise EngineUnavailable(
         f"No profile is known for the component {component}.",

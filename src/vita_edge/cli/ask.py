@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse
 
-from .output.show import print_json, table
+from .output.output_file import WAV, add_force, check_output
+from .output.show import count, print_json, table
 from .turns import read_turn, turn_specs
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Assistant, Conversation, Options, Reply, Turn
+    from vita_edge.runtime import Assistant, Reply, Session, SessionOptions, Turn
 
 __all__ = [
     "add_arguments",
     "add_options",
     "add_question",
     "add_recording",
-    "check_output",
     "engine_options",
     "hold_turn",
     "options_from",
@@ -43,13 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
     reply = parser.add_argument_group("reply")
     reply.add_argument("-o", "--output", type=Path, metavar="WAV", help="write the spoken reply to this WAV file")
+    add_force(reply)
     reply.add_argument("--no-speech", action="store_true", help="answer in text only")
     add_options(parser)
     add_recording(parser.add_argument_group("recording"))
 
 
 def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Options of what is asked, the same for every command that asks."""
+    """SessionOptions of what is asked, the same for every command that asks."""
     question = parser.add_argument_group("question")
     question.add_argument("--text", default="", metavar="T", help="question as text; - reads standard input")
     question.add_argument(
@@ -60,17 +61,22 @@ def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="WAV",
         help="spoken question, a sound file; repeatable",
     )
-    question.add_argument("--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures")
-    question.add_argument("--video", type=Path, metavar="FILE", help="a video file, or a JSON list of frames")
     question.add_argument(
-        "--turns", type=Path, metavar="FILE", help='several turns: a JSON list of {"text", "audio", "image", "video"}'
+        "--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures to show"
+    )
+    question.add_argument("--video", type=Path, metavar="FILE", help="video to show: a file, or a JSON list of frames")
+    question.add_argument(
+        "--turns",
+        type=Path,
+        metavar="FILE",
+        help='hold several turns: a JSON list of {"text", "audio", "image", "video"}',
     )
     return question
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the conversation, the same for every command that holds one."""
-    how = parser.add_argument_group("how to answer")
+    """SessionOptions of the conversation, the same for every command that holds one."""
+    how = parser.add_argument_group("response")
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same reply (default: 0)")
     how.add_argument(
@@ -88,17 +94,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with --temperature, sample from the N most likely tokens (default: 0, all)",
     )
     how.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="with --temperature, sample from the most likely tokens of this total probability (default: 1, all)",
+    )
+    how.add_argument(
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="with --temperature, leave out tokens below this share of the best one's probability (default: 0)",
+    )
+    how.add_argument(
+        "--repetition-penalty",
+        type=float,
+        metavar="X",
+        help="above 1, make repeated tokens less likely (default: the checkpoint's)",
+    )
+    how.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end the reply before this text; repeatable"
+    )
+    how.add_argument(
         "--style",
         choices=("command_line", "live"),
         default="command_line",
-        help="prompts and turns as in that program of the reference (default: command_line)",
+        help=argparse.SUPPRESS,  # reproduces the published demo: docs/how-to/verify-a-bundle.md
     )
     how.add_argument(
         "--streaming",
         choices=("exact", "reference"),
         default="exact",
-        help="exact: sound equals one pass of the codec; reference: chunks and cuts of the published demo "
-        "(default: exact)",
+        help=argparse.SUPPRESS,  # likewise
     )
     how.add_argument(
         "--max-new-tokens",
@@ -107,12 +135,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="end a reply after N tokens (default: %(default)s)",
     )
-    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: the limit of --style)")
-    add_engine_options(how)
+    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: 12)")
+    add_engine_options(parser)
 
 
-def add_engine_options(group: argparse._ArgumentGroup) -> None:
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """How the engines are opened, the same for every command that opens them."""
+    group = parser.add_argument_group("engine")
     add_backend_options(group)
     group.add_argument(
         "--context",
@@ -132,7 +161,7 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="repack int8 weights at load: slower load, more memory, faster prefill (default: off)",
     )
-    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: one per core)")
+    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default, max: usable cores)")
 
 
 def add_backend_options(group: argparse._ActionsContainer) -> None:
@@ -176,16 +205,20 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
-    from vita_edge.runtime import Options
+def options_from(arguments: argparse.Namespace, *, speak: bool) -> SessionOptions:
+    from vita_edge.runtime import SessionOptions
 
-    return Options(
+    return SessionOptions(
         style=arguments.style,
         speak=speak,
         streaming=arguments.streaming,
         max_new_tokens=arguments.max_new_tokens,
         temperature=0.0 if arguments.greedy else arguments.temperature,
         top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        min_p=arguments.min_p,
+        repetition_penalty=arguments.repetition_penalty,
+        stop=tuple(arguments.stop),
         speech_top_k=1 if arguments.greedy else 2,
         seed=arguments.seed,
         max_tiles=arguments.max_tiles,
@@ -198,15 +231,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output and arguments.no_speech:
         raise Misuse("There is no speech to write.", why="--no-speech and -o exclude each other.", fix="Leave one out.")
-    check_output(arguments.output)
+    specs = turn_specs(arguments)
+    outputs = [_named(arguments.output, number if arguments.turns else None) for number in range(1, len(specs) + 1)]
+    for output in outputs:
+        check_output(output, suffixes=WAV, force=arguments.force)
     options = options_from(arguments, speak=not arguments.no_speech)
-    turns = [read_turn(spec, arguments.style) for spec in turn_specs(arguments)]  # before anything large is opened
+    turns = [read_turn(spec, arguments.style) for spec in specs]  # before anything large is opened
     with Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments)) as assistant:
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
         results = []
-        for number, turn in enumerate(turns, 1):
+        for number, (turn, output) in enumerate(zip(turns, outputs), 1):
             reply = hold_turn(talk, turn, quiet=arguments.json)
-            sound = _write(reply, arguments.output, number if arguments.turns else None)
+            sound = _write(reply, output)
             results.append(reply_facts(reply, sound, assistant, talk))
             if not arguments.json:
                 notice = f"{assistant.bundle.notice}\n" if number == 1 else ""
@@ -216,7 +252,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
+def hold_turn(talk: Session, turn: Turn, *, quiet: bool) -> Reply:
     """Hold one turn; the text is printed as it is decoded, unless ``quiet``."""
     from vita_edge.runtime import StateDecided, TextPiece, TurnDone
 
@@ -235,7 +271,7 @@ def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
     raise AssertionError("a turn ends with TurnDone")
 
 
-def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Conversation) -> dict[str, Any]:
+def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Session) -> dict[str, Any]:
     """What ``--json`` prints of a turn."""
     bundle = assistant.bundle
     return {
@@ -273,7 +309,7 @@ def summary(reply: Reply, sound: Path | None) -> str:
         state = f"{reply.state} (as the question was: the model gave no state token)"
     lines = [f"state        {state}"]
     if not reply.finished:
-        lines.append(f"cut off      after {len(reply.token_ids)} tokens, the most that were allowed")
+        lines.append(f"stopped      max_new_tokens ({len(reply.token_ids)}) reached")
     where = f" in {sound}" if sound else ", not written (give -o)"
     lines.append(f"speech       {f'{reply.seconds:.2f} s{where}' if len(reply.pcm) else 'none'}")
     times = [(name.replace("_", " "), f"{ms:,.1f} ms") for name, ms in reply.latency_ms.items()]
@@ -282,30 +318,24 @@ def summary(reply: Reply, sound: Path | None) -> str:
     rows = table([*moments, *stages, (" " * 11, "")]).rstrip().splitlines()  # as wide as the names above
     told = {
         "total": ", of which",
-        "prefill": f"  {reply.prompt_tokens} positions, {reply.prefill_rate:,.0f} a second",
-        "decode": f"  {len(reply.token_ids)} tokens, {reply.decode_rate:,.0f} a second",
+        "prefill": f"  {count(reply.prompt_tokens, 'token')}, {reply.prefill_rate:,.0f} a second",
+        "decode": f"  {count(len(reply.token_ids), 'token')}, {reply.decode_rate:,.0f} a second",
     }
     names = [name.strip() for name, _ in (*moments, *stages)]
     return "\n".join([*lines, *(row + told.get(name, "") for name, row in zip(names, rows))])
 
 
-def check_output(path: Path | None) -> None:
-    """Say before the talk, not after it, that the reply cannot be written."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise Misuse(f"{path} is a folder.", why="The reply goes into a file.", fix="Name a file in it.")
-    if not path.parent.is_dir():
-        raise Misuse(
-            f"There is no folder {path.parent}.", why="The reply goes there.", fix="Create it, or choose another place."
-        )
+def _named(output: Path | None, number: int | None) -> Path | None:
+    """Where the reply of a turn goes; of several, each has its number."""
+    if output is None or number is None:
+        return output
+    return output.with_name(f"{output.stem}-{number}{output.suffix}")
 
 
-def _write(reply: Reply, output: Path | None, number: int | None) -> Path | None:
+def _write(reply: Reply, path: Path | None) -> Path | None:
     from vita_edge.runtime import write_wav
 
-    if output is None or not len(reply.pcm):
+    if path is None or not len(reply.pcm):
         return None
-    path = output if number is None else output.with_name(f"{output.stem}-{number}{output.suffix}")
     write_wav(path, reply.pcm, reply.sample_rate_hz)
     return path

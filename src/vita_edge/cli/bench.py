@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
+from vita_edge.engines.cores import thread_count
 from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.printable import printable
 
-from .ask import check_output, engine_options
+from .ask import engine_options
 from .chat import add_live_options, live_options
+from .output.output_file import check_output
 from .output.show import print_json
 
 if TYPE_CHECKING:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.metrics.bench_result import BenchResult, BenchTurn
     from vita_edge.runtime.metrics.perfetto_trace import Trace
+    from vita_edge.runtime.session.generation_thread import Camera
     from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.simulation.questions import Question
 
 __all__ = ["add_arguments", "run"]
 
@@ -30,29 +41,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder that `vita-edge export` has written"
     )
-    asked = parser.add_argument_group("what is asked")
+    asked = parser.add_argument_group("questions")
     asked.add_argument(
         "--questions",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="recordings, or folders of them (default: the question that comes along)",
+        help="recordings, or folders of them (default: the built-in question)",
     )
-    asked.add_argument("--turns", type=int, default=10, metavar="N", help="questions to ask (default: %(default)s)")
+    asked.add_argument(
+        "--image",
+        type=Path,
+        metavar="PATH",
+        help="picture that the camera sees (default: with the built-in question its picture, else none)",
+    )
+    asked.add_argument("--turns", type=int, default=10, metavar="N", help="number of questions (default: %(default)s)")
     asked.add_argument("--history", action="store_true", help="ask all of them in one conversation")
-    asked.add_argument("--paired", action="store_true", help="ask everything twice: with speculation, and without")
+    asked.add_argument("--paired", action="store_true", help="ask everything twice, with and without speculation")
     add_live_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS)
     result = parser.add_argument_group("results")
-    result.add_argument("-o", "--output", type=Path, metavar="JSON", help="where the result goes, every turn in it")
-    result.add_argument("--waterfall", type=Path, metavar="FILE", help="where the time went: FILE.html or FILE.png")
-    result.add_argument("--trace", type=Path, metavar="JSON", help="everything that happened, for ui.perfetto.dev")
+    result.add_argument(
+        "-o", "--output", type=Path, metavar="JSON", help="write the result, with every turn, to this file"
+    )
+    result.add_argument("--force", action="store_true", help="overwrite existing files")
+    result.add_argument(
+        "--waterfall", type=Path, metavar="FILE", help="draw where the time went: FILE.html or FILE.png"
+    )
+    result.add_argument("--trace", type=Path, metavar="JSON", help="write a trace for ui.perfetto.dev")
     result.add_argument(
         "--compare",
         type=Path,
         nargs=2,
         metavar=("BEFORE", "AFTER"),
-        help="two results of -o: what changed beyond noise; nothing is measured",
+        help="compare two results of -o: what changed beyond noise; measures nothing",
     )
 
 
@@ -60,33 +82,66 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.compare:
         return _compare(arguments)
     _check(arguments)
-    from vita_edge.runtime import Assistant, demo_folder
+    from vita_edge.runtime import Assistant
     from vita_edge.runtime.metrics.perfetto_trace import Trace
-    from vita_edge.runtime.simulation.bench_run import read_questions
 
     options = live_options(arguments)
-    questions = read_questions(arguments.questions or [demo_folder() / "question.wav"])
+    questions, passed_over = _questions(arguments)
+    camera = _camera(arguments)
     trace = Trace() if arguments.trace else None
     with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
         if not arguments.json:
-            print(assistant.bundle.notice, file=sys.stderr)
-        result = _run_bench(assistant, questions, options, arguments, trace)
-    if trace:
-        trace.write(arguments.trace)
-    if not result.turns:
+            print(printable(assistant.bundle.notice), file=sys.stderr)
+        result, stopped = _run_bench(assistant, questions, options, arguments, trace, camera)
+    if passed_over:
+        unread = {"not of a format that can be read": dict.fromkeys(passed_over, 1)}
+        result = dataclasses.replace(result, left_out={**result.left_out, **unread})
+    if not result.turns and not stopped:
+        if trace:
+            trace.write(arguments.trace)
+        left_out = (f"{why}: {', '.join(names)}" for why, names in result.left_out.items())
         raise BadInput(
             "None of the questions was answered.",
-            why=", ".join(f"{count} {why}" for why, count in result.left_out.items()) + ".",
+            why=f"Left out, {'; '.join(left_out)}.",
             fix="Listen to the recordings; or look at what happened with --trace.",
         )
-    _write(result, arguments)
-    if arguments.json:
-        print_json(result.to_json())
-    else:
-        from .output.bench_text import bench_text
-
-        print(bench_text(result))
+    try:
+        if trace:
+            trace.write(arguments.trace)
+        if result.turns:
+            _write(result, arguments)
+    finally:  # what was measured is said, whatever becomes of the files
+        if result.turns:
+            _say(result, as_json=arguments.json)
+    if stopped:
+        print("interrupted", file=sys.stderr)
+        return 128 + stopped
     return 0
+
+
+def _say(result: BenchResult, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result.to_json())
+        return
+    from .output.bench_text import bench_text
+
+    print(bench_text(result))
+
+
+def _questions(arguments: argparse.Namespace) -> tuple[list[Question], list[str]]:
+    from vita_edge.runtime import demo_folder
+    from vita_edge.runtime.simulation.questions import read_questions
+
+    return read_questions(arguments.questions or [demo_folder() / "question.wav"])
+
+
+def _camera(arguments: argparse.Namespace) -> Camera | None:
+    """What the questions are about, if there is a picture of it."""
+    from vita_edge.runtime import demo_folder, read_image
+    from vita_edge.runtime.simulation.still_camera import StillCamera
+
+    picture = arguments.image or (None if arguments.questions else demo_folder() / "picture.png")
+    return StillCamera(read_image(picture)) if picture else None
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -105,8 +160,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise Misuse(
             "--paired is with speculation and without.", why="--no-speculation is without.", fix="Leave one out."
         )
-    for path in (arguments.output, arguments.waterfall, arguments.trace):
-        check_output(path)
+    for path in (arguments.output, arguments.trace):
+        check_output(path, suffixes=(".json",), force=arguments.force)
+    check_output(arguments.waterfall, force=arguments.force)
     if arguments.waterfall is not None:
         if arguments.waterfall.suffix not in CHARTS:
             raise Misuse(
@@ -121,30 +177,48 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _run_bench(
-    assistant: Assistant, questions: Any, options: LiveOptions, arguments: argparse.Namespace, trace: Trace | None
-) -> BenchResult:
-    import dataclasses
+    assistant: Assistant,
+    questions: list[Question],
+    options: LiveOptions,
+    arguments: argparse.Namespace,
+    trace: Trace | None,
+    camera: Camera | None,
+) -> tuple[BenchResult, int]:
+    """The result of the turns that were finished, and the signal that stopped the run, or 0."""
     from datetime import datetime, timezone
 
     from vita_edge.engines.machine import machine_facts
     from vita_edge.engines.memory import peak_memory
     from vita_edge.runtime.metrics.bench_result import BenchResult
-    from vita_edge.runtime.simulation.bench_run import BenchRun
+    from vita_edge.runtime.metrics.machine_load import MachineSampler
+    from vita_edge.runtime.simulation.bench_run import BenchRun, variants
 
     bundle, machine = assistant.bundle, machine_facts()
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    speculations = [True, False] if arguments.paired else [not arguments.no_speculation]
-    bench_run = BenchRun(
-        assistant, questions, options=options, history=arguments.history, observers=[trace] if trace else []
-    )
+    ways = variants(options.times, paired=arguments.paired)
     turns: list[BenchTurn] = []
-    for turn in bench_run.run(arguments.turns, speculations):
-        turns.append(turn)
-        _progress(len(turns), arguments.turns * len(speculations), turn)
+    stopped = 0
+    with MachineSampler(sampled=trace.machine if trace else None) as sampler:
+        bench_run = BenchRun(
+            assistant,
+            questions,
+            options=options,
+            history=arguments.history,
+            camera=camera,
+            observers=[trace] if trace else [],
+            machine=sampler,
+        )
+        try:
+            with _stopped_by_signals():
+                for turn in bench_run.run(arguments.turns, ways):
+                    turns.append(turn)
+                    _progress(len(turns), arguments.turns * len(ways), turn)
+        except _Stopped as stop:
+            stopped = stop.number
     if sys.stderr.isatty():
         print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
     settings = dataclasses.asdict(options)
-    return BenchResult(
+    result = BenchResult(
         time=began,
         bundle={
             "path": str(bundle.path),
@@ -158,16 +232,47 @@ def _run_bench(
         },
         machine=machine,
         settings={
-            "threads": arguments.threads or machine["cores"],
+            "threads": thread_count(arguments.threads),
             "questions": [question.name for question in questions],
+            "image": camera is not None,
             "history": arguments.history,
             **{name: value for name, value in settings.pop("times").items() if name != "speculate"},
             **settings,
         },
         memory_peak_bytes=peak_memory(),
-        left_out=dict(bench_run.left_out),
+        left_out={why: dict(names) for why, names in bench_run.left_out.items()},
         turns=tuple(turns),
+        doubts={question.name: question.doubt for question in questions if question.doubt},
+        asked=arguments.turns * len(ways),
+        interrupted=bool(stopped),
     )
+    return result, stopped
+
+
+class _Stopped(Exception):
+    """A signal came; ``number`` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal end the run, not what it has measured."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _progress(done: int, total: int, turn: BenchTurn) -> None:

@@ -13,8 +13,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse, VitaEdgeError
+from vita_edge.engines.printable import printable
 
 from .ask import add_engine_options, add_recording, engine_options
+from .output.output_file import add_force, check_output
 from .output.show import print_json
 
 if TYPE_CHECKING:
@@ -33,49 +35,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
     devices = parser.add_argument_group("devices", "`vita-edge devices` lists them")
     devices.add_argument(
-        "--input-device", metavar="D", help="microphone: index, name or part of it (default: system's)"
+        "--input-device", metavar="D", help="microphone, by index or part of its name (default: the system's)"
     )
-    devices.add_argument("--output-device", metavar="D", help="speaker, likewise")
+    devices.add_argument(
+        "--output-device", metavar="D", help="speaker, by index or part of its name (default: the system's)"
+    )
     devices.add_argument("--camera", metavar="C", help="camera: index, file or stream address (default: none)")
     devices.add_argument(
         "--echo",
         choices=("cancel", "half-duplex", "headphones"),
         default="cancel",
-        help="cancel: take the speaker's sound out of the microphone; half-duplex: do not listen while speaking; "
+        help="cancel: remove the speaker's sound from the microphone; half-duplex: do not listen while speaking; "
         "headphones: there is no echo (default: cancel)",
     )
     devices.add_argument(
-        "--push-to-talk", action="store_true", help="Enter begins a question and ends it; a quick Enter Enter stops"
+        "--push-to-talk",
+        action="store_true",
+        help="press Enter to start and to end a question; Enter twice cancels the reply",
     )
     add_live_options(parser)
-    shown = parser.add_argument_group("what is shown and kept")
-    shown.add_argument("--latency", action="store_true", help="after each turn, where its time went")
-    shown.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
+    shown = parser.add_argument_group("output")
+    shown.add_argument("--latency", action="store_true", help="show a latency breakdown after each turn")
+    shown.add_argument("--plain", action="store_true", help="print plain lines, also on a terminal")
     shown.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each turn")
     shown.add_argument("--trace", type=Path, metavar="FILE", help="write a trace for Perfetto at the end")
+    add_force(shown)
     add_recording(shown)
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
-    """Options of a live talk, the same for every command that holds one."""
+    """SessionOptions of a live talk, the same for every command that holds one."""
     how = parser.add_argument_group("turns")
     how.add_argument(
-        "--speculation-delay-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun"
+        "--speculation-delay-ms",
+        type=int,
+        default=150,
+        metavar="N",
+        help="silence after which a speculative response starts",
     )
-    how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a question")
-    how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="voice that interrupts a reply")
-    how.add_argument("--no-speculation", action="store_true", help="begin answers at the end of a question only")
-    how.add_argument("--frames", type=int, default=1, metavar="N", help="camera frames of a turn at most")
+    how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a turn")
+    how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="speech over a reply that interrupts it")
+    how.add_argument("--no-speculation", action="store_true", help="start responses at the endpoint only")
+    how.add_argument("--frames", type=int, default=1, metavar="N", help="max camera frames per turn")
     how.add_argument(
         "--order",
         choices=("chronological", "demo"),
         default="chronological",
-        help="of the prompt: as it happened, or as in the reference's live demo, which remembers one turn",
+        help=argparse.SUPPRESS,  # demo: as in the published demo, which remembers one turn
     )
-    how.add_argument("--greedy", action="store_true", help="always the most likely token and code")
-    how.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn")
-    how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="longest reply")
-    add_engine_options(how)
+    how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
+    how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same replies")
+    how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="end a reply after N tokens")
+    add_engine_options(parser)
 
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
@@ -103,6 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.audio_io.portaudio import choose
     from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.metrics.machine_load import MachineSampler
     from vita_edge.runtime.metrics.perfetto_trace import Trace
     from vita_edge.runtime.metrics.turn_log import TurnLog
     from vita_edge.runtime.metrics.turn_metrics import TurnReports
@@ -112,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Misuse(
             "There is no keyboard to push.", why="Standard input is not a terminal.", fix="Leave --push-to-talk out."
         )
+    check_output(arguments.trace, suffixes=(".json",), force=arguments.force)
     options = live_options(arguments, half_duplex=arguments.echo == "half-duplex")
     reports: list[TurnReport] = []
     with ExitStack() as stack, _leaving_politely() as leaving:
@@ -119,9 +132,8 @@ def run(arguments: argparse.Namespace) -> int:
         takers: list[Callable[[TurnReport], None]] = [reports.append, view.report]
         if arguments.log:
             takers.append(stack.enter_context(TurnLog(arguments.log, _complain)))
-        if arguments.trace and not arguments.trace.parent.is_dir():
-            raise Misuse(f"There is no folder {arguments.trace.parent}.", why="The trace goes there.", fix="Create it.")
         trace = Trace()
+        machine = stack.enter_context(MachineSampler(sampled=trace.machine))
         choose(arguments.input_device, "input")  # what is not there is told before anything large is opened
         choose(arguments.output_device, "output")
         microphone, speaker = SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device)
@@ -130,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
         assistant = stack.enter_context(
             Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments))
         )
-        print(assistant.bundle.notice, file=sys.stderr)
+        print(printable(assistant.bundle.notice), file=sys.stderr)
 
         def take(report: TurnReport) -> None:
             for taker in takers:
@@ -143,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
             options=options,
             camera=camera,
             canceller=_canceller(arguments.echo),
-            observers=[TurnReports(assistant.bundle.model.codec, take), trace, view],
+            observers=[TurnReports(assistant.bundle.model.codec, take, machine), trace, view],
             push_to_talk=arguments.push_to_talk,
         )
         try:
@@ -195,7 +207,7 @@ def _push(talk: LiveTalk) -> None:
 
 @contextmanager
 def _leaving_politely() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM end the talk as they should: devices closed, files written, terminal restored."""
+    """Ctrl-C, SIGTERM and the end of the terminal end the talk: devices closed, files written, terminal restored."""
     leaving = threading.Event()
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -203,7 +215,7 @@ def _leaving_politely() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         leaving.set()
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield leaving
     finally:

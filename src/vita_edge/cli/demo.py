@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 
-from .ask import add_options, check_output, engine_options, hold_turn, options_from, reply_facts, summary
+from .ask import add_options, engine_options, hold_turn, options_from, reply_facts, summary
 from .output.loudspeaker import Play, find_loudspeaker
+from .output.output_file import WAV, add_force, check_output, free_name
 from .output.show import print_json
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Assistant, Conversation, Reply, Turn
+    from vita_edge.runtime import Assistant, Reply, Session, Turn
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,14 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        default=Path("reply.wav"),
         metavar="WAV",
-        help="where the spoken replies go, one after the other (default: reply.wav)",
+        help="write the spoken replies, one after the other, to this WAV file (default: reply.wav, or reply-2.wav …)",
     )
+    add_force(parser)
     parser.add_argument(
-        "--interactive", action="store_true", help="then go on with questions that you type, until an empty line"
+        "--interactive", action="store_true", help="then answer questions that you type, until an empty line"
     )
-    parser.add_argument("--mute", action="store_true", help="play nothing, even where a loudspeaker is")
+    parser.add_argument("--mute", action="store_true", help="do not play the replies")
     add_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS, max_tiles=1)
 
@@ -77,7 +78,7 @@ class _Asked:
 class _Stage:
     """Where the talk is held: with which model, for whom, and how loud."""
 
-    talk: Conversation
+    talk: Session
     assistant: Assistant
     arguments: argparse.Namespace
     play: Play | None
@@ -89,10 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.interactive and arguments.json:
         raise Misuse("--interactive and --json exclude each other.", why="One is for people.", fix="Leave one out.")
     demo = demo_folder()
-    check_output(arguments.output)
+    arguments.output = arguments.output or free_name(Path("reply.wav"))
+    check_output(arguments.output, suffixes=WAV, force=arguments.force)
     options = options_from(arguments, speak=True)
     with Assistant(demo / "bundle", **engine_options(arguments)) as assistant:
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
         audible = not arguments.json and not arguments.mute and sys.stdout.isatty()
         stage = _Stage(talk, assistant, arguments, find_loudspeaker() if audible else None)
         if not arguments.json:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from support.bench_results import bench_result, turns
+from vita_edge.cli.output.bench_text import bench_text
 from vita_edge.engines.errors import MissingPackage
 from vita_edge.runtime.metrics.colours import COLOURS
 from vita_edge.runtime.metrics.latency_breakdown import CAUSES
@@ -40,10 +41,10 @@ def test_every_bar_is_as_long_as_the_wait_of_its_turn(chart: Waterfall) -> None:
     assert [bar.label for bar in chart.bars] == [
         f"speculation {name}, p{share}" for name in ("on", "off") for share in (50, 95)
     ]
-    waits = {on: sorted(turn.report.acoustic_ms for turn in RUN.group(on)) for on in (True, False)}  # type: ignore[type-var]
-    assert chart.bars[0].parts[-1].end_ms == waits[True][4]
-    assert chart.bars[3].parts[-1].end_ms == waits[False][8]
-    assert [sorted(strip.waits_ms) for strip in chart.strips] == [waits[True], waits[False]]
+    waits = {on: sorted(turn.report.acoustic_ms for turn in RUN.group(on)) for on in ("on", "off")}  # type: ignore[type-var]
+    assert chart.bars[0].parts[-1].end_ms == waits["on"][4]
+    assert chart.bars[3].parts[-1].end_ms == waits["off"][8]
+    assert [sorted(strip.waits_ms) for strip in chart.strips] == [waits["on"], waits["off"]]
 
 
 def test_times_count_from_the_true_end_of_the_question(chart: Waterfall) -> None:
@@ -64,6 +65,28 @@ def test_without_a_sound_there_is_no_waterfall() -> None:
 def test_every_cause_has_a_colour_of_its_own() -> None:
     assert set(COLOURS) == set(CAUSES)
     assert len(set(COLOURS.values())) == len(COLOURS)
+    rgb = {cause: [int(colour[i : i + 2], 16) for i in (1, 3, 5)] for cause, colour in COLOURS.items()}
+    apart = {(a, b): sum(abs(x - y) for x, y in zip(rgb[a], rgb[b])) for a in rgb for b in rgb if a < b}
+    assert min(apart.values()) > 70, min(apart, key=lambda pair: apart[pair])
+
+
+def test_bars_and_both_tables_show_the_same_numbers(chart: Waterfall) -> None:
+    page = waterfall_html(chart, RUN)
+    (row,) = re.findall(r"<tr><td>acoustic clock, ms</td>(.*?)</tr>", page)
+    on_page = re.findall(r"<td>(.*?)</td>", row)
+    lines = (line for line in bench_text(RUN).splitlines() if line.startswith("acoustic clock"))
+    (line,) = (line for line in lines if "pairs" not in line)
+    assert line.split()[3:] == on_page
+    totals = re.findall(r'<text class="total"[^>]*>([\d,]+) ms</text>', page)[:4]
+    assert totals == [on_page[i] for i in (0, 1, 3, 4)]
+    assert page.count('<th colspan="3">') == 2
+
+
+def test_every_colour_of_a_chart_is_in_its_legend(chart: Waterfall) -> None:
+    page = waterfall_html(chart, RUN)
+    for part in page.split("<h2>")[1:3]:
+        fills = set(re.findall(r'fill="(#\w+)"', part))
+        assert fills <= set(re.findall(r"background:(#\w+)", part))
 
 
 def test_the_page_is_whole_and_takes_nothing_from_elsewhere(chart: Waterfall) -> None:
@@ -71,12 +94,15 @@ def test_the_page_is_whole_and_takes_nothing_from_elsewhere(chart: Waterfall) ->
     assert not re.search(r"<script|src=|href=|url\(|@import|https?://", page)
     assert "prefers-color-scheme: dark" in page
     drawings = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
-    assert len(drawings) == 2
-    rects = list(drawings[1].iter("rect"))
+    assert [drawing.get("class") for drawing in drawings] == ["wide", "narrow"] * 2
+    assert [drawing.get("viewBox", "").split()[2] for drawing in drawings] == ["1000", "560"] * 2
+    rects = list(drawings[2].iter("rect"))
     assert len(rects) == sum(len(bar.parts) for bar in chart.bars)
     ends = max(float(rect.get("x", 0)) + float(rect.get("width", 0)) for rect in rects)
     assert ends <= 1000
-    assert len(list(drawings[1].iter("circle"))) == 18
+    assert len(list(drawings[2].iter("circle"))) == 18
+    narrow = [float(rect.get("x", 0)) + float(rect.get("width", 0)) for rect in drawings[3].iter("rect")]
+    assert max(narrow) <= 560
     assert chart.headline in page
 
 
@@ -96,5 +122,5 @@ def test_the_picture_is_a_png_that_shows_the_colours_of_the_causes(chart: Waterf
 
 def test_without_matplotlib_it_is_said_what_to_install(chart: Waterfall, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingPackage, match="extra, bench"):
+    with pytest.raises(MissingPackage, match=r"\[bench\]"):
         waterfall_png(chart)

@@ -33,7 +33,7 @@ def latency_lines(report: TurnReport) -> list[str]:
 
 
 def _speeds(report: TurnReport) -> Iterator[str]:
-    yield f"{report.positions_after_speech} positions after speech"
+    yield f"{report.positions_after_speech} tokens prefilled after speech"
     for name, rate, unit in (
         ("prefill", report.prefill_rate, "/s"),
         ("decode", report.decode_rate, "/s"),
@@ -55,6 +55,8 @@ def _remarks(report: TurnReport) -> Iterator[str]:
         )
     if report.dry_s:
         yield f"ran dry for {report.dry_s:.2f} s"
+    if report.load:
+        yield from report.load.reasons()
     if cut := report.interruption:
         yield (
             f"interrupted: silent after {cut.silent_ms:.0f} ms, {cut.tokens_heard} of {cut.tokens_written} tokens heard"
