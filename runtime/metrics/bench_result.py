@@ -60,9 +60,9 @@ MEASURES: dict[str, Measure] = {
     "endpoint_ms": Measure("silence until the endpoint", "ms", "less", _endpoint_ms, "waiting"),
     "late_ms": Measure("end-of-speech detection delay", "ms", "less", lambda report: report.late_ms, "neither"),
     "positions_after_speech": Measure(
-        "prefilled after speech", "positions", "less", lambda report: report.positions_after_speech
+        "prefilled after speech", "tokens", "less", lambda report: report.positions_after_speech
     ),
-    "prefill_rate": Measure("prefill", "positions/s", "more", lambda report: report.prefill_rate),
+    "prefill_rate": Measure("prefill", "tokens/s", "more", lambda report: report.prefill_rate),
     "decode_rate": Measure("decode", "tokens/s", "more", lambda report: report.decode_rate),
     "speech_decoder_rtf": Measure("speech decoder", "of real time", "less", lambda report: report.speech_decoder_rtf),
     "codec_rtf": Measure("codec", "of real time", "less", lambda report: report.codec_rtf),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import Misuse
 
 from .output.output_file import WAV, add_force, check_output
-from .output.show import print_json, table
+from .output.show import count, print_json, table
 from .turns import read_turn, turn_specs
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ def summary(reply: Reply, sound: Path | None) -> str:
         state = f"{reply.state} (as the question was: the model gave no state token)"
     lines = [f"state        {state}"]
     if not reply.finished:
-        lines.append(f"cut off      after {len(reply.token_ids)} tokens, the most that were allowed")
+        lines.append(f"stopped      max_new_tokens ({len(reply.token_ids)}) reached")
     where = f" in {sound}" if sound else ", not written (give -o)"
     lines.append(f"speech       {f'{reply.seconds:.2f} s{where}' if len(reply.pcm) else 'none'}")
     times = [(name.replace("_", " "), f"{ms:,.1f} ms") for name, ms in reply.latency_ms.items()]
@@ -318,8 +318,8 @@ def summary(reply: Reply, sound: Path | None) -> str:
     rows = table([*moments, *stages, (" " * 11, "")]).rstrip().splitlines()  # as wide as the names above
     told = {
         "total": ", of which",
-        "prefill": f"  {reply.prompt_tokens} positions, {reply.prefill_rate:,.0f} a second",
-        "decode": f"  {len(reply.token_ids)} tokens, {reply.decode_rate:,.0f} a second",
+        "prefill": f"  {count(reply.prompt_tokens, 'token')}, {reply.prefill_rate:,.0f} a second",
+        "decode": f"  {count(len(reply.token_ids), 'token')}, {reply.decode_rate:,.0f} a second",
     }
     names = [name.strip() for name, _ in (*moments, *stages)]
     return "\n".join([*lines, *(row + told.get(name, "") for name, row in zip(names, rows))])

@@ -13,7 +13,7 @@ from typing import Any
 from vita_edge.engines.errors import MissingPackage
 from vita_edge.engines.install import install_fix
 
-__all__ = ["export_module", "mib", "optional_module", "print_json", "progress_bar", "table"]
+__all__ = ["count", "export_module", "mib", "optional_module", "print_json", "progress_bar", "table"]
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -36,6 +36,11 @@ def table(rows: Sequence[tuple[str, ...]], *, left: int = 1) -> str:
         for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def count(number: int, thing: str) -> str:
+    """``1 token``, ``2 tokens``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def export_module(name: str) -> ModuleType:
