@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vita_edge.engines.errors import DeviceFailed, MissingPackage
 from vita_edge.engines.install import install_fix
 
-__all__ = ["Camera", "Frame"]
+__all__ = ["Camera", "Frame", "FrameSource"]
 
 STALE_S = 3.0
 """A camera that gives no frame for so long is lost, though it may only hang."""
@@ -38,6 +38,17 @@ class Frame:
     pixels: NDArray[np.uint8]
     at_s: float
     number: int
+
+
+class FrameSource(Protocol):
+    """Gives its newest frame, or none while it has none: a camera, a topic, whatever a program puts there."""
+
+    @property
+    def lost(self) -> bool:
+        """It is gone, and is waited for."""
+        ...
+
+    def newest(self) -> Frame | None: ...
 
 
 class Camera:

@@ -25,6 +25,7 @@ __all__ = [
     "SpeechFrame",
     "StartPrefill",
     "StartResponse",
+    "Stop",
     "TurnEvent",
     "TurnTimes",
     "Unduck",
@@ -89,6 +90,13 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Whoever runs the session stops the response."""
+
+    at_s: float
+
+
+@dataclass(frozen=True)
 class AddresseeDecided:
     """The model has said whether it was addressed."""
 
@@ -118,7 +126,15 @@ class ResponseFailed:
 
 
 TurnEvent: TypeAlias = (
-    SpeechFrame | SilenceFrame | Press | Release | AddresseeDecided | PlaybackStarted | PlaybackDone | ResponseFailed
+    SpeechFrame
+    | SilenceFrame
+    | Press
+    | Release
+    | Stop
+    | AddresseeDecided
+    | PlaybackStarted
+    | PlaybackDone
+    | ResponseFailed
 )
 
 
@@ -152,7 +168,7 @@ class CancelResponse:
     """Give an answer up, as if it had never been begun."""
 
     turn: int
-    why: Literal["resumed", "noise"]
+    why: Literal["resumed", "noise", "stopped"]
 
 
 @dataclass(frozen=True)

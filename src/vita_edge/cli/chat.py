@@ -22,9 +22,9 @@ from .output.show import print_json
 if TYPE_CHECKING:
     from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho
     from vita_edge.runtime.encoders.camera import Camera
+    from vita_edge.runtime.live.live_options import LiveOptions
+    from vita_edge.runtime.live.live_session import LiveSession
     from vita_edge.runtime.metrics.turn_report import TurnReport
-    from vita_edge.runtime.session.live_options import LiveOptions
-    from vita_edge.runtime.session.live_session import LiveTalk
 
 __all__ = ["add_arguments", "add_live_options", "live_options", "run"]
 
@@ -77,12 +77,6 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="speech over a reply that interrupts it")
     how.add_argument("--no-speculation", action="store_true", help="start responses at the endpoint only")
     how.add_argument("--frames", type=int, default=1, metavar="N", help="max camera frames per turn")
-    how.add_argument(
-        "--order",
-        choices=("chronological", "demo"),
-        default="chronological",
-        help=argparse.SUPPRESS,  # demo: as in the published demo, which remembers one turn
-    )
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same replies")
     how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="end a reply after N tokens")
@@ -90,7 +84,7 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
-    from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.live.live_options import LiveOptions
     from vita_edge.runtime.turns.turn_events import TurnTimes
 
     return LiveOptions(
@@ -101,7 +95,6 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
             speculate=not arguments.no_speculation,
             full_duplex=not half_duplex,
         ),
-        order=arguments.order,
         frames=arguments.frames,
         speech_top_k=1 if arguments.greedy else 2,
         seed=arguments.seed,
@@ -114,11 +107,11 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.audio_io.portaudio import choose
     from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.live.live_session import LiveSession
     from vita_edge.runtime.metrics.machine_load import MachineSampler
     from vita_edge.runtime.metrics.perfetto_trace import Trace
     from vita_edge.runtime.metrics.turn_log import TurnLog
     from vita_edge.runtime.metrics.turn_metrics import TurnReports
-    from vita_edge.runtime.session.live_session import LiveTalk
 
     if arguments.push_to_talk and not sys.stdin.isatty():
         raise Misuse(
@@ -148,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
             for taker in takers:
                 taker(report)
 
-        talk = LiveTalk(
+        talk = LiveSession(
             assistant,
             microphone,
             speaker,
@@ -197,7 +190,7 @@ def _complain(error: VitaEdgeError) -> None:
     print(f"warning: {error}".replace("\n", " "), file=sys.stderr)
 
 
-def _push(talk: LiveTalk) -> None:
+def _push(talk: LiveSession) -> None:
     """Enter begins a question, the next one ends it."""
     down = False
     for _ in sys.stdin:
