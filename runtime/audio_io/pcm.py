@@ -47,7 +47,7 @@ class LeadingSilenceTrim:
         self._held.clear()
         return samples[first:]
 
-    def finish(self) -> Samples:
+    def flush(self) -> Samples:
         """The stream has ended: all of it if it stayed quiet, else nothing. Then be ready for the next stream."""
         held = self._held
         self.reset()

@@ -239,7 +239,7 @@ class SpeechThread:
         self._report(SpeechProgress(reply.number, reply.clauses_spoken))
 
     def _end(self, reply: _Reply) -> None:
-        held = reply.trim.finish()
+        held = reply.trim.flush()
         if len(held):  # a reply that stayed quiet is played as it is
             self._playback.add(reply.number, held)
         self._playback.finish(reply.number)

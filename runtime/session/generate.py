@@ -44,7 +44,7 @@ def write_reply(tokens: Iterator[int], writer: ReplyWriter) -> Iterator[list[Wri
         yield list(writer.step(token))
         if writer.finished:
             break
-    yield list(writer.finish())
+    yield list(writer.flush())
 
 
 @dataclass
@@ -247,7 +247,7 @@ class Generation:
                 yield from self._speak()
             self._text_done = True
         self.machine.step(TextDone("stop" if writer.finished else "length"))
-        yield from self._sound(self._trim.finish(), None)
+        yield from self._sound(self._trim.flush(), None)
         self.machine.step(Ignored() if writer.state == "noise" else AudioDone())
 
     def _hand_out(self, written: list[Written]) -> Iterator[Step]:

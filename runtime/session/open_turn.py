@@ -26,8 +26,6 @@ MIN_PIECE_TOKENS = 4
 weights are read for every piece."""
 TOKEN_MS = 80
 """Audio of a token."""
-FLUSH_S = 0.05
-"""Silence behind the last block that a resampler is given, so that it hands out all of it."""
 
 
 class Utterance:
@@ -74,10 +72,7 @@ class Utterance:
             BadInput: it is too short, too long, or not made of numbers.
         """
         if self._resampler is not None:
-            rate = self._front_end.facts.sample_rate_hz
-            missing = round(self._resampler.pending_s * rate)
-            tail = self._resampler.step(np.zeros(round(FLUSH_S * self._rate_hz), np.float32))
-            self._blocks.append(tail[:missing])
+            self._blocks.append(self._resampler.flush())
         self._front_end.check_length(self._samples_count)
 
     @property
