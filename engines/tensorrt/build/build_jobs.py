@@ -9,7 +9,7 @@ from pathlib import Path
 from vita_edge.engines.errors import Misuse
 
 from ...bundle.format import Bundle
-from ...onnxruntime.graph_inputs import GraphInterface, graph_interface
+from ...onnx_file.graph_inputs import GraphInterface, graph_interface
 from ..engine_key import EngineKey
 from ..library import Library
 from .build_cost import Size
