@@ -36,8 +36,10 @@ from ..events.session_events import (
     Level,
     Observer,
     TalkStateChanged,
+    Trouble,
     TurnBegan,
 )
+from ..turns.detector import TurnDetector
 from ..turns.speech_input import SpeechInput
 from ..turns.turn_events import (
     Action,
@@ -60,6 +62,7 @@ from ..turns.turn_events import (
     TurnEvent,
     Unduck,
 )
+from ..turns.turn_judge import TurnJudge
 from ..turns.turn_taking import TurnTaking
 from .assistant import Assistant
 from .generation_thread import Camera, Mind
@@ -95,6 +98,7 @@ class LiveTalk:
         canceller: takes the echo of the speaker out of the microphone; none is needed with headphones.
         observers: are told everything that happens.
         push_to_talk: listen while a button is held (:meth:`press`, :meth:`release`), not when somebody speaks.
+        turn_detector: says how likely the user has finished, where ``options.times`` has a policy for it.
 
     Raises, when it is entered or waited for:
         VitaEdgeError: a device, a package or a graph failed.
@@ -111,6 +115,7 @@ class LiveTalk:
         canceller: CancelsEcho | None = None,
         observers: Sequence[Observer] = (),
         push_to_talk: bool = False,
+        turn_detector: TurnDetector | None = None,
     ) -> None:
         assistant.voice.check()
         self._options = options = options or LiveOptions()
@@ -148,6 +153,8 @@ class LiveTalk:
         )
         self._turn_taking = TurnTaking(options.times)
         self._speech_input = SpeechInput(options, self._canceller)
+        asked = turn_detector if options.times.policy and not push_to_talk else None
+        self._judge = TurnJudge(asked, self._cues.put, self._detector_failed) if asked else None
         self._next_level_s = 0.0
         self._attempts: dict[int, Attempt] = {}
         self._answered = 0
@@ -185,9 +192,9 @@ class LiveTalk:
     @property
     def resting(self) -> bool:
         """All that was heard is dealt with, and nothing is left to do before more is heard or played."""
-        return (
-            not self._busy and self._told.empty() and self._cues.empty() and self._mouth.resting and self._mind.resting
-        )
+        judged = self._judge is None or self._judge.resting
+        threads = self._mouth.resting and self._mind.resting
+        return judged and not self._busy and self._told.empty() and self._cues.empty() and threads
 
     def __enter__(self) -> LiveTalk:
         with ExitStack() as stack:
@@ -196,6 +203,8 @@ class LiveTalk:
             stack.enter_context(self._microphone)
             stack.enter_context(self._speaker)
             self._speaker.start(self._playback, self._canceller.reference)
+            if self._judge:
+                self._judge.enter()
             for run in (self._mind.run, self._mouth.run, self._listen):
                 thread = threading.Thread(target=self._guarded, args=(run,), name=run.__qualname__, daemon=True)
                 self._threads.append(thread)
@@ -226,6 +235,8 @@ class LiveTalk:
 
     def _leave(self) -> None:
         self._leaving.set()
+        if self._judge:
+            self._judge.leave()
         self._mind.leave()
         self._mouth.leave()
 
@@ -239,6 +250,9 @@ class LiveTalk:
 
     def _speech_failed(self, attempt: Attempt, error: VitaEdgeError) -> None:
         self._mind.post(self._mind.fail, attempt, error)
+
+    def _detector_failed(self, error: VitaEdgeError) -> None:
+        self._tell(Trouble(monotonic(), error.what, error.why, error.fix))
 
     # --- the listening thread
 
@@ -258,6 +272,11 @@ class LiveTalk:
         if not self._push_to_talk:
             self._mind.user_is_silent = not step.voice
             self._take(SpeechFrame(step.begin_s, step.end_s) if step.voice else SilenceFrame(step.begin_s, step.end_s))
+            if self._judge and not step.voice and self._turn_taking.state in ("hearing", "interrupted", "pausing"):
+                begin_s = self._turn_taking.speech_begin_s
+                self._judge.consider(
+                    self._turn_taking.voice_end_s, step.end_s, partial(self._speech_input.speech, begin_s)
+                )
         if step.end_s >= self._next_level_s:
             self._next_level_s = step.end_s + LEVEL_S
             self._tell(Level(monotonic(), self._speech_input.level_dbfs(), step.probability))

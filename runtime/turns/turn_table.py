@@ -13,6 +13,7 @@ from .turn_events import (
     CancelPrefill,
     CancelResponse,
     CommitTurn,
+    CompletenessEstimated,
     DropInterrupted,
     Duck,
     EndTurn,
@@ -46,6 +47,8 @@ class Situation:
     """A reply that was silenced and may go on, should the interruption be noise."""
     judged: bool | None = None
     """Whether the model took what it heard for meant for it; None before it has said so."""
+    complete: float | None = None
+    """How likely the turn is complete, by a turn detector; None before it has spoken of this silence."""
     speech_begin_s: float = 0.0
     voice_end_s: float = 0.0
     """The last voice there was."""
@@ -67,7 +70,7 @@ def _end_s(cue: TurnEvent) -> float:
     return cue.at_s
 
 
-def _silent_for(s: Situation, cue: TurnEvent, ms: int) -> bool:
+def _silent_for(s: Situation, cue: TurnEvent, ms: float) -> bool:
     return _end_s(cue) - s.voice_end_s >= ms / 1000 - 1e-9
 
 
@@ -108,7 +111,7 @@ def tapped(s: Situation, cue: TurnEvent) -> bool:
 
 def over(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent until the endpoint"""
-    return _silent_for(s, cue, s.times.endpoint_ms)
+    return _silent_for(s, cue, s.times.silence_ms(s.complete))
 
 
 def over_noise(s: Situation, cue: TurnEvent) -> bool:
@@ -119,6 +122,11 @@ def over_noise(s: Situation, cue: TurnEvent) -> bool:
 def over_noise_in_a_reply(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent until the endpoint, the model took it for noise, and a reply is suspended"""
     return over_noise(s, cue) and s.suspended is not None
+
+
+def of_this_silence(s: Situation, cue: TurnEvent) -> bool:
+    """it is about the silence that goes on"""
+    return isinstance(cue, CompletenessEstimated) and cue.voice_end_s == s.voice_end_s
 
 
 def in_a_reply(s: Situation, cue: TurnEvent) -> bool:
@@ -169,7 +177,7 @@ def count_voice(s: Situation, cue: TurnEvent) -> None:
     """the voice goes on"""
     assert isinstance(cue, SpeechFrame)
     s.voiced_s += cue.end_s - cue.begin_s
-    s.voice_end_s = cue.end_s
+    s.voice_end_s, s.complete = cue.end_s, None
 
 
 def drop_burst(s: Situation, cue: TurnEvent) -> None:
@@ -223,6 +231,12 @@ def note_judgement(s: Situation, cue: TurnEvent) -> None:
     """remember what the model said"""
     assert isinstance(cue, AddresseeDecided)
     s.judged = cue.addressed
+
+
+def note_completeness(s: Situation, cue: TurnEvent) -> None:
+    """remember how likely the turn is complete"""
+    assert isinstance(cue, CompletenessEstimated)
+    s.complete = cue.probability
 
 
 def abandon(s: Situation, cue: TurnEvent) -> None:
@@ -313,6 +327,10 @@ TABLE: tuple[Row, ...] = (
     Row(("pausing",), SilenceFrame, over_noise_in_a_reply, (forget_noise, resume), "speaking"),
     Row(("pausing",), SilenceFrame, over_noise, (forget_noise,), "listening"),
     Row(("pausing",), SilenceFrame, over, (begin, confirm), "thinking"),
+    # a turn detector has heard how the user stopped
+    Row(("hearing",), CompletenessEstimated, of_this_silence, (note_completeness,), "hearing"),
+    Row(("interrupted",), CompletenessEstimated, of_this_silence, (note_completeness,), "interrupted"),
+    Row(("pausing",), CompletenessEstimated, of_this_silence, (note_completeness,), "pausing"),
     # the user has finished, and nothing is heard yet
     Row(("thinking",), SpeechFrame, insisting_in_a_reply, (forget_resumed, count_voice), "interrupted"),
     Row(("thinking",), SpeechFrame, insisting, (forget_resumed, count_voice), "hearing"),
