@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
+from vita_edge.runtime import Assistant, SessionOptions, Turn, read_image, read_sound
 
 __all__ = ["Judged", "ask_cases"]
 
-OPTIONS = Options(speak=False, max_new_tokens=40, max_tiles=1)
+OPTIONS = SessionOptions(speak=False, max_new_tokens=40, max_tiles=1)
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Judged:
         return self.state_right and self.expected_text in (None, self.text)
 
 
-def ask_cases(assistant: Assistant, file: Path, options: Options = OPTIONS) -> list[Judged]:
+def ask_cases(assistant: Assistant, file: Path, options: SessionOptions = OPTIONS) -> list[Judged]:
     """Ask every case of ``file``; files that it names lie beside it."""
     cases: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
     judged = []
     for number, case in enumerate(cases):
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
         for turn in case["turns"]:
             reply = talk.ask(
                 Turn(

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vita_edge
-from vita_edge.runtime import Assistant, Options, Turn
+from vita_edge.runtime import Assistant, SessionOptions, Turn
 from vita_edge.runtime.audio_io.device_protocols import BLOCK, MICROPHONE_RATE_HZ, AudioBlock
 from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho, EchoCanceller, Headphones
 from vita_edge.runtime.audio_io.sound import Sound, read_sound, resample
@@ -74,7 +74,7 @@ def replies() -> list[NDArray[np.float32]]:
     """What the embedded bundle says to the sentences: random weights, so a made-up voice."""
     bundle = Path(vita_edge.__file__).parent / "demo" / "bundle"
     with Assistant(bundle) as assistant:
-        pcm = [assistant.conversation(Options(seed=i)).ask(Turn(text=text)).pcm for i, text in enumerate(SENTENCES)]
+        pcm = [assistant.session(SessionOptions(seed=i)).ask(Turn(text=text)).pcm for i, text in enumerate(SENTENCES)]
     return [p.astype(np.float32) * np.float32(0.5 / max(np.abs(p).max(), 1e-6)) for p in pcm if p.size]
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from vita_edge.engines.errors import VitaEdgeError
 from vita_edge.engines.machine import machine_facts
 from vita_edge.engines.memory import peak_memory
-from vita_edge.runtime import Assistant, Options, Turn, demo_folder, read_sound
+from vita_edge.runtime import Assistant, SessionOptions, Turn, demo_folder, read_sound
 from vita_edge.runtime.decoding.sampling import make_sampler, make_speech_sampler
 
 PROMPTS = (300, 1500)
@@ -143,7 +143,7 @@ def first_audio(assistant: Assistant, rounds: int) -> float | None:
     question = Turn(sounds=[read_sound(demo_folder() / "question.wav")])
     found = []
     for _ in range(rounds + 1):
-        reply = assistant.conversation(Options(max_new_tokens=24)).ask(question)
+        reply = assistant.session(SessionOptions(max_new_tokens=24)).ask(question)
         found.append(reply.latency_ms.get("first_audio"))
     return statistics.median(ms for ms in found[1:] if ms is not None) if any(found[1:]) else None
 

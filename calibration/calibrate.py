@@ -14,6 +14,7 @@ from typing import Any
 
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.bundle.format import COMPONENTS, MANIFEST, Bundle, sha256_of
+from vita_edge.engines.bundle.replace import refusal
 from vita_edge.engines.errors import BadBundle, Misuse
 
 from .choices import Choices
@@ -65,14 +66,16 @@ def calibrate(
     feeds.check(bundle)
     names, notes = _chosen(bundle, feeds, components)
     manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
-    place = free_place(output, lambda there: _refusal(there, force))
+    sources = {"bundle": bundle.path, "recording": Path(feeds_path)}
+    place = free_place(output, lambda there: refusal(there, force=force, sources=sources))
+    over = force and (place / MANIFEST).is_file()
     _check_sources(bundle, names)
     graphs = {name: ComponentGraph(bundle.components[name].graph) for name in names}
     earlier = _earlier_report(bundle, manifest, names)
     layers: list[LayerReport] = []
     stages: list[StageReport] = []
     needed = _expected_bytes(bundle, graphs, choices)
-    with whole_folder(place, needed, what="bundle", replace=force and (place / MANIFEST).is_file()) as folder:
+    with whole_folder(place, needed, what="bundle", replace=over) as folder:
         changed = {file for name in names for file in bundle.components[name].files}
         copied = _copy(bundle, folder, changed)
         (folder / "components").mkdir(exist_ok=True)
@@ -252,15 +255,3 @@ def _without(names: Sequence[str], report: dict[str, Any]) -> dict[str, Any]:
     if report.get("earlier"):
         report["earlier"] = _without(names, report["earlier"])
     return report
-
-
-def _refusal(target: Path, force: bool) -> Misuse | None:
-    """Why what is at ``target`` may not be replaced."""
-    is_bundle = (target / MANIFEST).is_file()
-    if is_bundle and force:
-        return None
-    return Misuse(
-        f"{target} exists.",
-        why="It is a bundle, and a calibration never replaces one unasked." if is_bundle else "It is not a bundle.",
-        fix="Give --force to replace it, or another name." if is_bundle else "Give another name.",
-    )

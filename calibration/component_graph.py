@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from vita_edge.engines.errors import BadBundle
+from vita_edge.engines.external_data import check_external_data
 from vita_edge.engines.tensors import TensorSpec
 
 __all__ = ["ComponentGraph", "Segment"]
@@ -34,11 +35,12 @@ class ComponentGraph:
     """The graph at ``path``. Weights are mapped when they are asked for, and never all in memory.
 
     Raises:
-        BadBundle: the file is no graph.
+        BadBundle: the file is no graph, or names weights in another folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        check_external_data(path)
         try:
             self.model = onnx.load_model(path, load_external_data=False)
         except Exception as error:  # protobuf raises a class of its own

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import errno
 
+from .printable import printable
+
 __all__ = [
     "BadBundle",
     "BadCheckpoint",
@@ -33,15 +35,14 @@ __all__ = [
 
 
 class VitaEdgeError(Exception):
-    """An error that a user can act on: ``what`` happened, ``why``, and how to ``fix`` it."""
+    """An error that a user can act on: ``what`` happened, ``why``, and how to ``fix`` it; printable, whatever names it
+    quotes."""
 
     exit_code = 1
 
     def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
-        self.fix = fix
+        super().__init__(printable(what))
+        self.what, self.why, self.fix = printable(what), printable(why), printable(fix)
 
     def __str__(self) -> str:
         return "\n".join(part for part in (self.what, self.why, self.fix) if part)

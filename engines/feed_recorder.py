@@ -27,7 +27,7 @@ from weakref import ref
 
 import numpy as np
 
-from .bundle.atomic_folder import DISK_RESERVE_BYTES, free_place, whole_folder
+from .bundle.atomic_folder import DISK_RESERVE_BYTES, PRIVATE, free_place, whole_folder
 from .errors import Misuse, OutputFailed
 from .session import KvCache, Session
 from .tensors import Array, TensorSpec
@@ -40,6 +40,8 @@ __all__ = ["FEEDS_FORMAT", "FEEDS_VERSION", "FeedRecorder", "Limits", "model_ide
 FEEDS_FORMAT = "vita-edge-feeds"
 FEEDS_VERSION = 2
 MANIFEST = "manifest.json"
+MANIFEST_BYTES = 256 << 10
+"""Reserved when a recording begins, so that a full disk does not cost it: some 3,000 files can be listed in it."""
 TABLE_ROWS = 64
 """Of the token table, which tell one checkpoint from another."""
 PIECE_STEP_FRAMES = 4
@@ -94,7 +96,8 @@ class FeedRecorder:
         self._bundle, self._limits = bundle, limits or Limits()
         self._target = free_place(path, _refusal)
         self._stack = ExitStack()
-        self._folder = self._stack.enter_context(whole_folder(self._target, 0, what="recording"))
+        self._folder = self._stack.enter_context(whole_folder(self._target, 0, what="recording", mode=PRIVATE))
+        _reserve(self._folder / MANIFEST, MANIFEST_BYTES)
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
         self._sequences: list[tuple[ref[KvCache], _Sequence]] = []
@@ -142,8 +145,16 @@ class FeedRecorder:
             for _, sequence in self._sequences:
                 with self._going_on():
                     self._end(sequence)
-            if not self._told:
+            self._write_manifest_at_last()
+
+    def _write_manifest_at_last(self) -> None:
+        """Write it even to a disk that is full to the last byte: samples make room for it, the newest first."""
+        while not self._told:
+            try:
                 self._tell()
+            except OSError as error:
+                if error.errno != errno.ENOSPC or not any(kept.give_up_newest() for kept in self._kept.values()):
+                    raise
 
     def _tell(self) -> None:
         """Write the manifest."""
@@ -168,7 +179,11 @@ class FeedRecorder:
             },
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        (self._folder / MANIFEST).write_text(text, "utf-8")
+        with (self._folder / MANIFEST).open("r+b") as file:  # in the room that was reserved for it
+            file.write(text.encode())
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
         self._told = True
 
     @contextmanager
@@ -250,6 +265,14 @@ class _Kept:
     @property
     def nbytes(self) -> int:
         return sum(size for _, _, size in self.files)
+
+    def give_up_newest(self) -> bool:
+        """Delete the sample that was written last; False when there is none."""
+        if not self.files:
+            return False
+        _, file, _ = self.files.pop()
+        file.unlink(missing_ok=True)
+        return True
 
     def offer(self, sample: Sample) -> None:
         number, self.seen = self.seen, self.seen + 1
@@ -356,6 +379,12 @@ class _Watched:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _reserve(path: Path, nbytes: int) -> None:
+    """An empty file that has room for ``nbytes`` on the disk, where the file system can promise that."""
+    with path.open("wb") as file, suppress(OSError):
+        os.posix_fallocate(file.fileno(), 0, nbytes)
 
 
 def _refusal(target: Path) -> Misuse:

@@ -183,13 +183,13 @@ def read_devices(*more: Path) -> DeviceFile:
             raise BadInput(
                 f"The device file {path} cannot be used.",
                 why=f"{error}.",
-                fix="Write it as docs/how-to/plan-a-device.md says.",
+                fix="Write it as docs/how-to/estimate-a-board.md says.",
             ) from error
     return DeviceFile(devices, platforms, yardsticks)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    fix = "Write it as docs/how-to/plan-a-device.md says."
+    fix = "Write it as docs/how-to/estimate-a-board.md says."
     try:
         data = json.loads(path.read_text("utf-8"))
     except OSError as error:

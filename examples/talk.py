@@ -6,7 +6,7 @@ import numpy as np
 
 from vita_edge.runtime import (
     Assistant,
-    Options,
+    SessionOptions,
     SpeechPiece,
     TextPiece,
     Turn,
@@ -26,7 +26,7 @@ spoken = Turn(sounds=[read_sound(demo / "question.wav")], images=[read_image(dem
 typed = Turn(text="And its colour?")
 
 with Assistant(arguments.bundle) as assistant:
-    talk = assistant.conversation(Options(max_new_tokens=48, max_tiles=1))
+    talk = assistant.session(SessionOptions(max_new_tokens=48, max_tiles=1))
     spoken_pieces = []
     for turn in (spoken, typed):
         for event in talk.answer(turn):

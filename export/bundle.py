@@ -13,7 +13,7 @@ import numpy as np
 from vita_edge import __version__
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.bundle.format import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
-from vita_edge.engines.errors import Misuse
+from vita_edge.engines.bundle.replace import refusal
 
 from .checkpoint.open_checkpoint import Checkpoint
 from .checkpoint.tensor import LazyTensor
@@ -87,7 +87,8 @@ def export_bundle(
         OutputFailed: no space or no permission.
     """
     plan = precision_plan(precision, target=target) if isinstance(precision, str) else precision
-    place = free_place(bundle_path, lambda place: _refusal(place, force))
+    sources = {"checkpoint": Path(checkpoint_path)} | ({"vision tower": Path(vision_tower)} if vision_tower else {})
+    place = free_place(bundle_path, lambda place: refusal(place, force=force, sources=sources))
     replace = force and (place / MANIFEST).is_file()
     checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower)
     facts = model_facts(checkpoint)
@@ -205,17 +206,3 @@ def _write_embeddings(path: Path, table: LazyTensor, rows: int, dtype: str, prog
             file.write(piece.data)
             progress(piece.size)
     return path
-
-
-def _refusal(target: Path, force: bool) -> Misuse | None:
-    """Why what is at ``target`` may not be replaced."""
-    is_bundle = (target / MANIFEST).is_file()
-    if is_bundle and force:
-        return None
-    return Misuse(
-        f"{target} exists.",
-        why="It is a bundle, and an export never replaces one unasked."
-        if is_bundle
-        else "It is not a bundle, so it is not touched.",
-        fix="Give --force to replace it, or another name." if is_bundle else "Give another name.",
-    )

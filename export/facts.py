@@ -57,6 +57,7 @@ def model_facts(checkpoint: Checkpoint) -> ModelFacts:
             context_tokens=config.llm.max_positions,
             prompt_limit_tokens=min(config.llm.prompt_limit, config.llm.max_positions),
             repetition_penalty=config.llm.repetition_penalty,
+            sampling=config.llm.sampling,
         ),
         vision=VisionFacts(
             tile_size=config.vision.image_size,

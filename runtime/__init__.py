@@ -1,10 +1,12 @@
-"""The torch-free runtime: hear, see, think, speak."""
+"""The torch-free runtime: it hears, sees, answers and speaks, without PyTorch. Public names."""
 
 from vita_edge.engines.errors import (
     BadBundle,
     BadCheckpoint,
     BadInput,
     ContextOverflow,
+    DeviceFailed,
+    EngineUnavailable,
     InferenceFailed,
     MissingPackage,
     Misuse,
@@ -13,12 +15,24 @@ from vita_edge.engines.errors import (
 )
 
 from .audio_io.sound import Sound, read_sound, write_wav
+from .decoding.sampling_options import SamplingOptions
 from .encoders.video import live_positions, read_frames, sample_positions
 from .encoders.vision_frontend import read_image
-from .events.reply_events import Event, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
+from .events.reply_events import (
+    Event,
+    FinishReason,
+    Reply,
+    SpeechPiece,
+    State,
+    StateDecided,
+    TextPiece,
+    TurnDone,
+)
 from .session.assistant import Assistant, demo_folder
-from .session.conversation import Conversation
-from .session.turn import Options, Turn
+from .session.options import SessionOptions
+from .session.response import Response
+from .session.session import Session
+from .session.turn import Turn
 
 __all__ = [
     "Assistant",
@@ -26,14 +40,19 @@ __all__ = [
     "BadCheckpoint",
     "BadInput",
     "ContextOverflow",
-    "Conversation",
+    "DeviceFailed",
+    "EngineUnavailable",
     "Event",
+    "FinishReason",
     "InferenceFailed",
     "MissingPackage",
     "Misuse",
-    "Options",
     "OutputFailed",
     "Reply",
+    "Response",
+    "SamplingOptions",
+    "Session",
+    "SessionOptions",
     "Sound",
     "SpeechPiece",
     "State",

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from reference_plans import GOLDEN_PLAN
+from support.reference_plans import GOLDEN_PLAN
 from vita_edge.export.prompts import DEFAULT_PROMPTS
 from vita_edge.verification.recorder.record_reference import ReferenceRecorder
 from vita_edge.verification.reference import Reference

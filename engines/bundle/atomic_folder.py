@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,13 +13,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import Misuse, OutputFailed
+from .atomic_file import sync_folder
 
-__all__ = ["free_place", "whole_folder"]
+__all__ = ["PARTIAL", "PRIVATE", "free_place", "restore", "sweep", "whole_folder"]
 
 DISK_RESERVE_BYTES = 64 << 20
 """Left free beside what is written: a disk that is full to the last byte stops whatever else writes to it."""
 
 PARTIAL = ".partial"
+PRIVATE = 0o700
+"""Mode of folders that hold what somebody said, showed or heard."""
 
 
 def free_place(path: str | Path, refusal: Callable[[Path], Misuse | None]) -> Path:
@@ -34,6 +39,7 @@ def free_place(path: str | Path, refusal: Callable[[Path], Misuse | None]) -> Pa
     """
     try:
         target = Path(os.path.realpath(path))
+        restore(target)
         _refuse_what_cannot_be_taken(path, target, refusal)
     except OSError as error:
         raise OutputFailed.from_os_error(path, error) from error
@@ -63,13 +69,16 @@ def _refuse_what_cannot_be_taken(path: str | Path, target: Path, refusal: Callab
 
 
 @contextmanager
-def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = False) -> Iterator[Path]:
+def whole_folder(
+    target: Path, bytes_needed: int, *, what: str, replace: bool = False, mode: int = 0o777
+) -> Iterator[Path]:
     """A folder beside ``target`` (from :func:`free_place`) that takes its name when all went well, and vanishes when
-    not; what a killed run has left is swept away. Of two that are written at once, each has a folder of its own.
+    not; what killed runs left is removed first. Of two that are written at once, each has a folder of its own.
 
     Args:
         what: what is written, for messages: ``bundle``.
         replace: give up a folder of that name, once the new one has it; else only an empty one is.
+        mode: permissions of the folder, less the umask; :data:`PRIVATE` for what users say and show.
 
     Raises:
         OutputFailed: no space or no permission; also in place of an OSError of the body.
@@ -79,6 +88,8 @@ def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = 
     with ExitStack() as lock:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            restore(target)
+            sweep(target)
             free = shutil.disk_usage(target.parent).free
             if free < bytes_needed + DISK_RESERVE_BYTES:
                 raise OutputFailed(
@@ -86,21 +97,81 @@ def whole_folder(target: Path, bytes_needed: int, *, what: str, replace: bool = 
                     why=f"Another {_mib(DISK_RESERVE_BYTES)} MiB are to stay free beside it. Nothing was written.",
                     fix="Free some space, write to another disk, or choose something smaller.",
                 )
-            _sweep(target)
-            fresh.mkdir()
+            fresh.mkdir(mode)
             lock.enter_context(_locked(fresh))
-            fresh.rename(partial)  # held before it has a name that others may sweep away
+            fresh.rename(partial)  # locked before it has a name that others may sweep
             yield partial
-            for file in partial.rglob("*"):
-                if file.is_file():
-                    with file.open("rb") as handle:
-                        os.fsync(handle.fileno())
+            _sync(partial)
             _take_the_name(partial, target, replace)
+            sync_folder(target.parent)
         except OSError as error:
             raise OutputFailed.from_os_error(target, error) from error
         finally:
             _remove(fresh)
             _remove(partial)
+
+
+def restore(target: Path) -> bool:
+    """Give ``target`` back the folder that a killed run had moved aside; True when there was one.
+
+    Only where nothing has that name and nobody is writing it at this moment.
+    """
+    old = _old(target)
+    try:
+        if os.path.lexists(target) or not old.is_dir() or old.is_symlink():
+            return False
+        with ExitStack() as locks:
+            for left in _leftovers(target):
+                if left.is_dir() and not locks.enter_context(_locked(left)):
+                    return False
+            old.rename(target)
+        sync_folder(target.parent)
+    except OSError:  # another run has just restored it, or the disk is read-only
+        return target.is_dir()
+    return True
+
+
+def sweep(target: Path) -> list[Path]:
+    """Remove what killed runs left of ``target``, and nothing that is still written (nothing at all on a disk without
+    locks); returns what was removed."""
+    removed = []
+    for left in _leftovers(target):
+        with suppress(OSError), _locked(left) as given_up:
+            if given_up:
+                _remove(left)
+                removed.append(left)
+    return removed
+
+
+def _leftovers(target: Path) -> list[Path]:
+    """Folders of killed runs: ``.NAME.HEX.partial``, or ``.NAME.HEX`` of one that was killed before it wrote."""
+    form = re.compile(rf"\.{re.escape(target.name)}(\.[0-9a-f]{{8}})?({re.escape(PARTIAL)})?")
+    return [
+        left
+        for left in target.parent.iterdir()
+        if (match := form.fullmatch(left.name))
+        and any(match.groups())
+        and left.is_dir()
+        and (match[2] or _is_empty(left))
+    ]
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
+
+
+def _old(target: Path) -> Path:
+    return target.parent / f".{target.name}.old"
+
+
+def _sync(folder: Path) -> None:
+    """Put all bytes and names below ``folder`` on the disk."""
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir():
+            sync_folder(path)
+        elif path.is_file():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
 
 
 @contextmanager
@@ -118,32 +189,31 @@ def _locked(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _sweep(target: Path) -> None:
-    """Remove what killed runs have left of ``target``, and nothing that is still written; nothing at all on a disk
-    without locks."""
-    for left in target.parent.iterdir():
-        if left.name.startswith(f".{target.name}.") and left.name.endswith(PARTIAL):
-            with suppress(OSError), _locked(left) as given_up:
-                if given_up:
-                    _remove(left)
-
-
 def _take_the_name(partial: Path, target: Path, replace: bool) -> None:
     """Rename; what is replaced is given up only when the new folder has its name."""
-    old = target.parent / f".{target.name}.old"
+    old = _old(target)
+    if os.path.lexists(target) and replace:
+        if _exchange(partial, target):  # at no moment is there nothing of that name
+            return
+        _remove(old)
+        target.rename(old)
+    elif os.path.lexists(target):
+        target.rmdir()  # refuses what has appeared there meanwhile
     try:
-        if os.path.lexists(target):
-            if not replace:
-                target.rmdir()  # refuses what has appeared there meanwhile
-            else:
-                _remove(old)
-                target.rename(old)
         partial.rename(target)
     except BaseException:
-        if os.path.lexists(old) and not os.path.lexists(target):
+        restored = os.path.lexists(old) and not os.path.lexists(target)
+        if restored:
             old.rename(target)
         raise
     _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders take each other's names in one step; False where system or disk cannot (renameat2 of Linux)."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return renameat2 is not None and not renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange)
 
 
 def _mib(nbytes: int) -> int:

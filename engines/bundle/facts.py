@@ -17,6 +17,7 @@ __all__ = [
     "CodecFacts",
     "LlmFacts",
     "ModelFacts",
+    "SamplingFacts",
     "SpeechFacts",
     "TokenFacts",
     "VisionFacts",
@@ -24,6 +25,17 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SamplingFacts:
+    """How the checkpoint's ``generation_config.json`` advises to draw. The reference takes the most likely token."""
+
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_k: int = 0
+    """0 draws from all tokens."""
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class LlmFacts:
     prompt_limit_tokens: int
     """A spliced prompt longer than this is refused (the reference silently cuts its end off)."""
     repetition_penalty: float = 1.0
+    sampling: SamplingFacts = SamplingFacts()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from ..errors import BadBundle
 from ..onnxruntime.cpu import OnnxCpuSession
 from ..session import Session
+from .atomic_folder import restore
 from .facts import ModelFacts
 from .work import ModelWork
 
@@ -83,6 +85,7 @@ class Bundle:
             BadBundle: not a bundle, damaged, incomplete, or written by a newer version.
         """
         folder = Path(path)
+        restore(Path(os.path.realpath(folder)))
         manifest = _read_manifest(folder)
         try:
             components = {

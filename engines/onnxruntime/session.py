@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from ..cache_layout import cache_layout_of
 from ..errors import BadBundle, InferenceFailed, VitaEdgeError
+from ..external_data import check_external_data
 from ..kv_length import PAST, present
 from ..session import KvCache
 from ..tensors import Array, TensorSpec, check_feeds
@@ -47,7 +48,7 @@ class OnnxSession:
         overrides: inner integer constants to replace by name (for comparisons).
 
     Raises:
-        BadBundle: the file or its weights cannot be read as a graph.
+        BadBundle: the file or its weights cannot be read as a graph, or it names weights in another folder.
     """
 
     rows_at_once: int
@@ -65,6 +66,7 @@ class OnnxSession:
     ) -> None:
         self.name = path.stem
         self._memory, self._give_back = memory, give_back
+        check_external_data(path)
         try:
             if taps or overrides:
                 options.add_session_config_entry(

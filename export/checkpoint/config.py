@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from vita_edge.engines.bundle.facts import SamplingFacts
 
 __all__ = ["AudioConfig", "CheckpointConfig", "CodecConfig", "LlmConfig", "SpeechConfig", "VisionConfig"]
 
@@ -27,6 +29,7 @@ class LlmConfig:
     """tokenizer_model_max_length"""
     eos_token_ids: tuple[int, ...]
     repetition_penalty: float
+    sampling: SamplingFacts = field(default_factory=SamplingFacts)
 
     @property
     def head_dim(self) -> int:

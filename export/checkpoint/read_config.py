@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vita_edge.engines.bundle.facts import SamplingFacts
+
 from .config import AudioConfig, CheckpointConfig, CodecConfig, LlmConfig, SpeechConfig, VisionConfig
 from .config_file import ConfigFile, as_table, read_json, read_yaml
 from .layout import CODEC_WIDTH, GLOBAL_WIDTH
@@ -90,6 +92,18 @@ def _llm(c: ConfigFile, generation_file: Path) -> LlmConfig:
         prompt_limit=c.integer("tokenizer_model_max_length", max_positions),
         eos_token_ids=_eos(generation) or _eos(c),
         repetition_penalty=generation.number("repetition_penalty", 1.0),
+        sampling=_sampling(generation),
+    )
+
+
+def _sampling(c: ConfigFile) -> SamplingFacts:
+    """Values that Hugging Face's own class fills in when they are absent have its defaults here."""
+    if not c.flag("do_sample", False):
+        return SamplingFacts()
+    return SamplingFacts(
+        temperature=c.number("temperature", 1.0, positive=False),
+        top_k=c.integer("top_k", 50, at_least=0),
+        top_p=c.number("top_p", 1.0),
     )
 
 

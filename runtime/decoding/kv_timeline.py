@@ -1,16 +1,18 @@
 """The KV timeline: a conversation as a list of segments that lie one after the other in the KV cache.
 
-Append, mark, rewind. A mark is a position; everything behind it is forgotten at no cost. Prefixes that stay, attempts
-that are given up, and replies that are cut to what was heard are all one operation: rewind.
+The cache is a cache: :meth:`Timeline.read_to` is given what should lie in it, keeps the longest prefix that does
+already, and reads the rest. Prefixes that stay, responses that are given up, and replies that are cut to what was heard
+are all that one operation; forgetting costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
+from .decode_loop import decode_tokens
 from .language_model import LanguageModel
 from .sampling import Logits, Sampler
-from .segments import Rows, Segment, rows_of
+from .segments import Segment, common_prefix, cut, rows_of
 
 __all__ = ["Timeline"]
 
@@ -49,57 +51,84 @@ class Timeline:
         """What is held, from position 0 on, without gaps."""
         return tuple(self._segments)
 
-    def check_room(self, positions: int) -> None:
-        """Raise ContextOverflow if that many more do not fit."""
-        self._model.check_room(len(self._pending) + positions)
+    def missing(self, prompt: Sequence[Segment]) -> int:
+        """Positions of ``prompt`` that are not held."""
+        return sum(part.tokens for part in prompt) - common_prefix(self._segments, prompt)
 
-    def append(self, parts: Sequence[Segment]) -> Logits:
-        """Read ``parts``; returns the logits [vocab] that follow the last of them, valid until the next call.
+    def check_room(self, prompt: Sequence[Segment]) -> None:
+        """Raise ContextOverflow if ``prompt`` does not fit in place of what is held.
+
+        The message counts what is missing against what is left behind the prefix that stays.
+        """
+        held = common_prefix(self._segments, prompt)
+        total = sum(part.tokens for part in prompt)
+        self._model.check_room(total - held, held)
+
+    def read_to(self, prompt: Sequence[Segment]) -> Generator[None, None, Logits]:
+        """Make the cache hold ``prompt`` and nothing else; one call of a graph for each step.
+
+        Left in the middle, it holds the prefix that had stayed.
+
+        Returns:
+            the logits [vocab] that follow it, valid until the next call.
 
         Raises:
-            ContextOverflow: there is no room; the timeline is as it was.
+            ContextOverflow: there is no room; the timeline holds the prefix that had stayed.
         """
-        logits = self._model.prefill(self._rows(parts))
-        self._read(parts)
+        total = sum(part.tokens for part in prompt)
+        # the last position is read in any case, for what follows it
+        held = min(common_prefix(self._segments, prompt), total - 1)
+        steps = self._append(cut(prompt, held, total), held, logits=True)
+        logits = yield from steps
+        assert logits is not None
         return logits
 
-    def append_ahead(self, parts: Sequence[Segment]) -> None:
-        """Read ``parts`` when more is to follow, so that nobody asks for logits yet.
+    def read_ahead_to(self, prompt: Sequence[Segment]) -> Generator[None, None, None]:
+        """As :meth:`read_to`, when more is to follow, so that nobody asks for logits yet."""
+        held = common_prefix(self._segments, prompt)
+        yield from self._append(cut(prompt, held, sum(part.tokens for part in prompt)), held, logits=False)
 
-        Raises:
-            ContextOverflow: there is no room; the timeline is as it was.
-        """
-        self._model.read(self._rows(parts))
-        self._read(parts)
-
-    def _rows(self, parts: Sequence[Segment]) -> Rows:
+    def _append(self, parts: list[Segment], held: int, *, logits: bool) -> Generator[None, None, Logits | None]:
+        self.rewind(held)
+        if not parts:
+            return None
         waiting = [Segment("reply", self._pending)] if self._pending else []
-        return rows_of([*waiting, *parts], self._model.embeddings.rows)
-
-    def _read(self, parts: Sequence[Segment]) -> None:
-        self.tokens_read += len(self._pending) + sum(part.tokens for part in parts)
+        rows = rows_of([*waiting, *parts], self._model.embeddings.rows)
+        before = self._model.position
+        try:
+            if logits:
+                result = yield from self._model.prefill_steps(rows)
+            else:
+                yield from self._model.read_steps(rows)
+                result = None
+        except BaseException:
+            self._model.rewind(before)
+            raise
+        self.tokens_read += len(rows)
         self._pending = []
         self._segments += parts
+        return result
 
-    def decode(self, logits: Logits, sample: Sampler, max_new_tokens: int, stop: Collection[int]) -> Iterator[int]:
+    def decode(
+        self, logits: Logits, sample: Sampler, max_new_tokens: int, stop: Collection[int]
+    ) -> Generator[int, None, None]:
         """Yield the tokens of a reply, beginning with the one that ``logits`` asks for; leave the loop to end it.
 
         A token of ``stop`` is yielded and ends it; it does not become part of the timeline. Once something else has
-        been appended or rewound, the loop must be left; a reply goes on by appending what was said and decoding anew.
+        been read or rewound, the loop must be left; a reply goes on by reading what was said and decoding anew.
         """
         said: list[int] = []
         self._segments.append(Segment("reply", said))
-        for produced in range(1, max_new_tokens + 1):
-            token = sample(logits)
-            if token in stop:
-                yield token
-                return
-            said.append(token)
-            self._pending = [token]
+        for token in decode_tokens(logits, sample, self._step, max_new_tokens, stop):
+            if token not in stop:
+                said.append(token)
+                self._pending = [token]
             yield token
-            if produced < max_new_tokens:
-                logits = self._model.step(token)
-                self._pending = []
+
+    def _step(self, token: int) -> Logits:
+        logits = self._model.step(token)
+        self._pending = []
+        return logits
 
     def rewind(self, position: int) -> None:
         """Forget everything from ``position`` on.
@@ -112,22 +141,4 @@ class Timeline:
         if position <= self._model.position:
             self._model.rewind(position)
             self._pending = []
-        kept: list[Segment] = []
-        for segment in self._segments:
-            if segment.tokens > position:
-                if position:
-                    kept.append(segment.first(position))
-                break
-            position -= segment.tokens
-            kept.append(segment)
-        self._segments = kept
-
-    def between(self, begin: int, end: int) -> list[Segment]:
-        """The segments from position ``begin`` to ``end``; those at its ends are cut."""
-        found, at = [], 0
-        for segment in self._segments:
-            low, high = max(begin - at, 0), min(end - at, segment.tokens)
-            if low < high:
-                found.append(Segment(segment.kind, segment.content[low:high]))
-            at += segment.tokens
-        return found
+        self._segments = cut(self._segments, 0, position)

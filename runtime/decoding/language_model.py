@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,11 @@ from vita_edge.engines.errors import ContextOverflow
 from vita_edge.engines.session import Session
 from vita_edge.engines.tensors import Array
 
-from .sampling import Sampler
 from .top_k_logits import Logits, logits_of
 
 __all__ = ["LanguageModel"]
+
+T = TypeVar("T")
 
 MIN_ROWS = 8
 """Below, a second graph gains less than the extra step through the decoder costs."""
@@ -62,13 +64,15 @@ class LanguageModel:
         """Positions that are left."""
         return self.cache.capacity_tokens - self.position
 
-    def check_room(self, positions: int) -> None:
-        """Raise ContextOverflow if that many more do not fit."""
-        if positions > self.room:
+    def check_room(self, positions: int, held: int | None = None) -> None:
+        """Raise ContextOverflow if that many more do not fit behind ``held``, or behind all that is held."""
+        taken = self.position if held is None else held
+        room = self.cache.capacity_tokens - taken
+        if positions > room:
             raise ContextOverflow(
-                f"{positions:,} positions do not fit into the {self.room:,} that are left of the context.",
-                why=f"{self.position:,} of {self.cache.capacity_tokens:,} are taken.",
-                fix="Start a new conversation, shorten the input, or open the conversation with a larger context.",
+                f"{positions:,} positions do not fit into the {room:,} that are left of the context.",
+                why=f"{taken:,} of {self.cache.capacity_tokens:,} are taken.",
+                fix="Start a new session, shorten the input, or open the session with a larger context.",
             )
 
     def rewind(self, position: int) -> None:
@@ -84,14 +88,19 @@ class LanguageModel:
         Raises:
             ContextOverflow: there is no room for all of them; the cache is as it was.
         """
+        return _drained(self.prefill_steps(rows, chunk))
+
+    def prefill_steps(self, rows: NDArray[np.float32], chunk: int | None = None) -> Generator[None, None, Logits]:
+        """As :meth:`prefill`, one call of a graph for each step; the last call comes after the last step."""
         if len(rows) == 0:
             raise ValueError("nothing to prefill")
         self.check_room(len(rows))
         ahead = 0
         if self._prefill and len(rows) >= MIN_ROWS:
             ahead = len(rows) - 1  # the last row goes through the decoder, which has the head
-            self._append(self._prefill, rows[:ahead], chunk)
-        return logits_of(self._append(self._session, rows[ahead:], chunk))
+            yield from self._append(self._prefill, rows[:ahead], chunk)
+            yield
+        return logits_of((yield from self._append(self._session, rows[ahead:], chunk)))
 
     def read(self, rows: NDArray[np.float32], chunk: int | None = None) -> None:
         """Append ``rows`` as :meth:`prefill` does, when nobody asks what follows them yet.
@@ -99,29 +108,36 @@ class LanguageModel:
         Raises:
             ContextOverflow: there is no room for all of them; the cache is as it was.
         """
+        _drained(self.read_steps(rows, chunk))
+
+    def read_steps(self, rows: NDArray[np.float32], chunk: int | None = None) -> Generator[None, None, None]:
+        """As :meth:`read`, one call of a graph for each step."""
         self.check_room(len(rows))
         session = self._prefill if self._prefill and len(rows) >= MIN_ROWS else self._session
         if len(rows):
-            self._append(session, rows, chunk)
+            yield from self._append(session, rows, chunk)
 
     def step(self, token: int) -> Logits:
         """Append one token; returns the logits [vocab] that follow it (valid until the next call)."""
         self._row[0, 0] = self.embeddings.rows([token])[0]
         return logits_of(self._session.infer({"inputs_embeds": self._row}, self.cache))
 
-    def generate(self, logits: Logits, sample: Sampler, max_new_tokens: int) -> Iterator[int]:
-        """Yield token ids, beginning with the one that ``logits`` asks for; stop by not asking for more.
-
-        A token is appended to the cache when the next one is asked for: what was yielded last is not in it yet.
-        """
-        for produced in range(1, max_new_tokens + 1):
-            token = sample(logits)
-            yield token
-            if produced < max_new_tokens:
-                logits = self.step(token)
-
-    def _append(self, session: Session, rows: NDArray[np.float32], chunk: int | None) -> Mapping[str, Array]:
+    def _append(
+        self, session: Session, rows: NDArray[np.float32], chunk: int | None
+    ) -> Generator[None, None, Mapping[str, Array]]:
         """Append at least one row, in calls of equal size: a few left over would read all weights for themselves."""
-        for piece in np.array_split(rows, -(-len(rows) // (chunk or session.rows_at_once))):
+        pieces = np.array_split(rows, -(-len(rows) // (chunk or session.rows_at_once)))
+        for number, piece in enumerate(pieces):
+            if number:
+                yield
             result = session.infer({"inputs_embeds": np.ascontiguousarray(piece, np.float32)[None]}, self.cache)
         return result
+
+
+def _drained(steps: Generator[None, None, T]) -> T:
+    """What ``steps`` returns, once all of them are done."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value

@@ -1,146 +1,209 @@
-"""One row of logits to one token: the choice, and the two repetition penalties that go before it."""
+"""One row of logits to one token: processors change the logits, then the most likely token is taken or one drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_edge.engines.bundle.facts import SpeechFacts
-from vita_edge.engines.errors import Misuse, VitaEdgeError
+from vita_edge.engines.bundle.facts import LlmFacts, SpeechFacts
+from vita_edge.engines.errors import VitaEdgeError
 
-from .top_k_logits import Logits, Row, ShortList, penalise
+from .logits_processors import BannedTokens, LogitsProcessor, RepetitionPenalty, TopProcessor
+from .sampling_options import SamplingOptions
+from .top_k_logits import Logits, Row, TopKLogits
 
-__all__ = ["Logits", "Sampler", "make_sampler", "make_speech_sampler", "repetition_penalty", "speech_penalty"]
+__all__ = ["Logits", "Sampler", "TokenSampler", "make_sampler", "make_speech_sampler", "speech_sampler", "text_sampler"]
 
 Sampler: TypeAlias = Callable[[Logits], int]
 """Logits in, token id out. The logits are not changed."""
 
+Pick: TypeAlias = Callable[[Row, float], "int | None"]
+"""Values and a bound to the place of the chosen value; None if a value outside, up to the bound, might be chosen."""
+
 PART = 256
-"""Logits that are looked at together when the best few of many are wanted."""
+"""Logits that are looked at together when the largest few of many are required."""
+
+
+class TokenSampler:
+    """Applies its processors in their order, and picks a token.
+
+    From the largest logits alone (:class:`~.top_k_logits.TopKLogits`) it gives the token that the whole row would give,
+    and fetches the row where they cannot tell. A sampler that draws holds a random state: each response has its own.
+    """
+
+    def __init__(self, pick: Pick, processors: Sequence[LogitsProcessor] = ()) -> None:
+        self._pick, self._processors = pick, tuple(processors)
+
+    def __call__(self, logits: Logits, token_ids: Sequence[int] = ()) -> int:
+        """The token that follows ``token_ids``, those of the reply so far. The logits are not changed.
+
+        Raises:
+            VitaEdgeError: the largest logit is not finite, which is how NaN shows.
+        """
+        if isinstance(logits, TopKLogits):
+            chosen = self._from_top(logits, token_ids)
+            if chosen is not None:
+                return chosen
+            row = logits.row()
+        else:
+            row = logits.copy() if self._processors else logits
+        for process in self._processors:
+            process(token_ids, row)
+        chosen = self._pick(row, -np.inf)
+        assert chosen is not None
+        return chosen
+
+    def following(self, token_ids: Sequence[int]) -> Sampler:
+        """This sampler behind a list of ids that grows while the reply is decoded."""
+        return lambda logits: self(logits, token_ids)
+
+    def _from_top(self, top: TopKLogits, token_ids: Sequence[int]) -> int | None:
+        values = top.values.copy()
+        for process in self._processors:
+            if not isinstance(process, TopProcessor) or not process.on_top(token_ids, top.ids, values):
+                return None
+        at = self._pick(values, top.bound)
+        return None if at is None else int(top.ids[at])
+
+
+def text_sampler(
+    facts: LlmFacts, options: SamplingOptions, response: int = 0, processors: Sequence[LogitsProcessor] = ()
+) -> TokenSampler:
+    """The sampler of a reply's text.
+
+    Args:
+        response: which one of its session: what is drawn depends on it, on the seed, and on nothing else.
+        processors: more of them, behind the repetition penalty; a grammar for example.
+    """
+    penalty = options.penalty(facts)
+    first = (RepetitionPenalty(penalty),) if penalty != 1 else ()
+    return TokenSampler(_pick(options, _seed(options, response)), (*first, *processors))
+
+
+def speech_sampler(facts: SpeechFacts, options: SamplingOptions, response: int = 0) -> TokenSampler:
+    """The sampler of a reply's speech codes; see :func:`make_speech_sampler`."""
+    return make_speech_sampler(facts, options.speech_top_k, _seed(options, response))
 
 
 def make_sampler(
-    top_k: int = 1, temperature: float = 1.0, seed: int | None = None, banned: Sequence[int] = ()
-) -> Sampler:
+    top_k: int = 1,
+    temperature: float = 1.0,
+    seed: int | None = None,
+    *,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    processors: Sequence[LogitsProcessor] = (),
+) -> TokenSampler:
     """Build a sampler once; the same seed and logits give the same tokens.
 
     Args:
-        top_k: tokens to draw from, by softmax over them; 1 is greedy, and 0 draws from all of them.
-        temperature: divides the logits before the softmax; 0 is greedy.
-        seed: of the draws; None draws differently in every process.
-        banned: ids that are never chosen.
+        top_k, temperature, top_p, min_p: see :class:`SamplingOptions`.
+        seed: None draws differently in every process.
 
-    Greedy takes the first of equal logits. A sampler that draws keeps a random state, so every conversation wants its
-    own.
+    Greedy takes the first of equal logits.
 
     Raises:
-        Misuse: an option is negative, or the temperature is not a number.
-
-    The sampler itself raises VitaEdgeError when the best logit is not finite, which is how NaN shows.
+        Misuse: an option is out of its range.
     """
-    if top_k < 0 or not 0 <= temperature < np.inf:
-        raise Misuse(
-            f"Cannot sample with top_k {top_k} and temperature {temperature}.",
-            why="Both must be 0 or more, and finite.",
-            fix="For the most likely token every time use top_k 1.",
-        )
-    out = np.asarray(banned, dtype=np.intp)
-    if top_k == 1 or temperature == 0:
-        return _sampler(_greedy, out, 1)
-    random = np.random.default_rng(seed)
-    return _sampler(lambda row: _draw(row, top_k, temperature, random), out, top_k)
+    options = SamplingOptions(top_k=top_k, temperature=temperature, top_p=top_p, min_p=min_p)
+    return TokenSampler(_pick(options, seed), processors)
 
 
-def make_speech_sampler(facts: SpeechFacts, top_k: int = 1, seed: int | None = None) -> Sampler:
+def make_speech_sampler(facts: SpeechFacts, top_k: int = 1, seed: int | None = None) -> TokenSampler:
     """The sampler of the speech decoder: float32 [codes + 4] to a code or ``facts.end``.
 
     bos, sos and padding are banned: the reference can draw them, and then its codec fails. Its demo draws from 2.
     """
     padding = facts.end + 1
-    return make_sampler(top_k, seed=seed, banned=(facts.bos, facts.sos, padding))
+    return make_sampler(top_k, seed=seed, processors=[BannedTokens((facts.bos, facts.sos, padding))])
 
 
-def repetition_penalty(logits: Logits, generated: Sequence[int], factor: float) -> None:
-    """Make ``generated`` ids less likely, in place, by the rule of Hugging Face (Keskar et al. 2019, arXiv:1909.05858).
-
-    A positive logit is divided by ``factor`` and a negative one multiplied, once however often the id occurs. The
-    prompt does not count: the reference hands it over as embeddings, where the rule cannot see it.
-    """
-    if isinstance(logits, ShortList):
-        logits.penalise(generated, factor)
-    elif factor != 1 and generated:
-        penalise(logits, np.unique(np.asarray(generated, dtype=np.intp)), factor)
+def _seed(options: SamplingOptions, response: int) -> int:
+    return options.seed + (response << 64)
 
 
-def speech_penalty(logits: Row, history: Sequence[int], window: int, factor: float) -> None:
-    """The speech decoder's own penalty (spec 8.3), in place; a ``window`` of 0 or less is off, as in the demo.
-
-    For each of the last ``window`` entries of ``history``, which begins with sos, its logit is divided by ``factor``:
-    once per occurrence and whatever its sign, so that a negative logit becomes *more* likely. As the reference does.
-    """
-    if window > 0 and factor != 1:
-        np.divide.at(logits, np.asarray(history[-window:], dtype=np.intp), np.float32(factor))
+def _pick(options: SamplingOptions, seed: int | None) -> Pick:
+    if options.top_k == 1 or options.temperature == 0:
+        return _greedy
+    return _Draw(options.top_k, options.temperature, options.top_p, options.min_p, np.random.default_rng(seed))
 
 
-def _sampler(pick: Callable[[Row], int], banned: NDArray[np.intp], best: int) -> Sampler:
-    """``pick`` without the ``banned`` ids; it looks at the ``best`` largest logits only, or at all of them if 0."""
-
-    def sample(logits: Logits) -> int:
-        if isinstance(logits, ShortList):
-            values = logits.without(banned)
-            if logits.decides(values, best):
-                return int(logits.ids[pick(values)])
-            logits = logits.row()
-        return pick(_masked(logits, banned))
-
-    return sample
-
-
-def _masked(logits: Row, banned: NDArray[np.intp]) -> Row:
-    if banned.size:
-        logits = logits.copy()
-        logits[banned] = -np.inf
-    return logits
-
-
-def _greedy(logits: Row) -> int:
-    token = int(np.argmax(logits))  # argmax takes NaN for the largest, so that looking at the best finds any NaN
-    _check(logits[token])
-    return token
-
-
-def _draw(logits: Row, top_k: int, temperature: float, random: np.random.Generator) -> int:
-    ids = _candidates(logits, top_k)
-    values = logits if ids is None else logits[ids]
-    cut = max(len(values) - top_k, 0) if top_k else 0
-    best = np.partition(values, cut)[cut:]  # NaN is sorted behind every number
-    _check(best.max())
-    among = np.flatnonzero(values >= best[0])
-    order = np.argsort(-values[among], kind="stable")[: len(best)]  # of equal logits the first, on every machine
-    chosen = among[order] if ids is None else ids[among[order]]
-    # Scaling the best to 0 before the division keeps a tiny temperature from overflowing.
-    weights = np.exp((logits[chosen].astype(np.float64) - float(logits[chosen[0]])) / temperature)
-    edges = np.cumsum(weights)
-    return int(chosen[np.searchsorted(edges, random.random() * edges[-1], side="right")])
-
-
-def _candidates(logits: Row, top_k: int) -> NDArray[np.intp] | None:
-    """Ids, in order, among which the ``top_k`` best are; None when that would spare nothing.
-
-    Only parts with a large best logit can hold one of them, so that the logits of a large vocabulary are looked at once
-    and neither copied nor sorted. A NaN counts as the largest, and so is never left out.
-    """
-    parts = len(logits) // PART
-    if not 0 < top_k * 4 < parts:
+def _greedy(values: Row, bound: float) -> int | None:
+    at = int(np.argmax(values))  # argmax takes NaN for the largest, so that looking at the largest finds any NaN
+    if values[at] <= bound and bound > -np.inf:
         return None
-    largest = logits[: parts * PART].reshape(parts, PART).max(axis=1)
-    bound = np.partition(largest, parts - top_k)[parts - top_k]
-    kept = np.flatnonzero(~(largest < bound))
-    inside = (kept[:, None] * PART + np.arange(PART)).ravel()
-    return np.concatenate([inside, np.arange(parts * PART, len(logits))])
+    _check(values[at])
+    return at
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """By softmax at a temperature: from the ``top_k`` largest, of those ``top_p``, of those ``min_p``."""
+
+    top_k: int
+    temperature: float
+    top_p: float
+    min_p: float
+    random: np.random.Generator
+
+    def __call__(self, values: Row, bound: float) -> int | None:
+        best = values.max()
+        if best <= bound and bound > -np.inf:
+            return None
+        _check(best)
+        floor = float(best) + self.temperature * log(self.min_p) if self.min_p else -np.inf
+        ids = self._candidates(values, floor)
+        among = values if ids is None else values[ids]
+        chosen = _largest(among, self.top_k)
+        if not self._decides(among[chosen[-1]], len(values), floor, bound):
+            return None
+        sizes = among[chosen].astype(np.float64)
+        # Scaling the best to 0 before the division keeps a tiny temperature from overflowing.
+        edges = np.cumsum(np.exp((sizes - sizes[0]) / self.temperature))
+        count = len(edges)
+        if self.top_p < 1:
+            count = min(count, int(np.searchsorted(edges, self.top_p * edges[-1])) + 1)
+        count = min(count, int(np.count_nonzero(sizes >= floor)))
+        drawn = np.searchsorted(edges[:count], self.random.random() * edges[count - 1], side="right")
+        at = chosen[min(int(drawn), count - 1)]
+        return int(at if ids is None else ids[at])
+
+    def _decides(self, last: np.float32, count: int, floor: float, bound: float) -> bool:
+        """Whether no value outside, up to ``bound``, can be among those that are drawn from."""
+        if bound == -np.inf:
+            return True
+        complete = 0 < self.top_k <= count and bool(last > bound)
+        return complete or (self.top_p == 1 and floor > bound)
+
+    def _candidates(self, values: Row, floor: float) -> NDArray[np.intp] | None:
+        """Places, in order, among which all are that can be drawn; None when looking for them would spare nothing.
+
+        Only parts with a large maximum can hold one of the ``top_k``, so that the logits of a large vocabulary are
+        looked at once and neither copied nor sorted.
+        """
+        if self.top_k == 0 and self.top_p == 1 and floor > -np.inf:
+            return np.flatnonzero(values >= np.nextafter(np.float32(floor), np.float32(-np.inf)))
+        parts = len(values) // PART
+        if not 0 < self.top_k * 4 < parts:
+            return None
+        largest = values[: parts * PART].reshape(parts, PART).max(axis=1)
+        bound = np.partition(largest, parts - self.top_k)[parts - self.top_k]
+        inside = (np.flatnonzero(largest >= bound)[:, None] * PART + np.arange(PART)).ravel()
+        return np.concatenate([inside, np.arange(parts * PART, len(values))])
+
+
+def _largest(values: Row, top_k: int) -> NDArray[np.intp]:
+    """Places of the ``top_k`` largest (0: all), the largest first; of equals the first, on every machine."""
+    if not 0 < top_k < len(values):
+        return np.argsort(-values, kind="stable")
+    last = np.partition(values, len(values) - top_k)[len(values) - top_k]
+    among = np.flatnonzero(values >= last)
+    return among[np.argsort(-values[among], kind="stable")[:top_k]]
 
 
 def _check(best: np.float32) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..text.prompt import AUDIO, IMAGE
 
-__all__ = ["Rows", "Segment", "SegmentKind", "rows_of", "segments", "splice"]
+__all__ = ["Rows", "Segment", "SegmentKind", "common_prefix", "cut", "rows_of", "segments", "splice"]
 
 Rows: TypeAlias = NDArray[np.float32]
 """float32 [positions, hidden]"""
@@ -68,6 +68,49 @@ def segments(ids: Sequence[int], pictures: Sequence[Rows], clips: Sequence[Rows]
     if len(ids) > start:
         found.append(Segment("text", list(ids[start:])))
     return found
+
+
+def cut(parts: Iterable[Segment], begin: int, end: int) -> list[Segment]:
+    """What lies from position ``begin`` to ``end`` of ``parts``; segments at its ends are cut."""
+    found, at = [], 0
+    for part in parts:
+        low, high = max(begin - at, 0), min(end - at, part.tokens)
+        if low < high:
+            found.append(part if high - low == part.tokens else Segment(part.kind, part.content[low:high]))
+        at += part.tokens
+    return found
+
+
+def common_prefix(held: Iterable[Segment], wanted: Iterable[Segment]) -> int:
+    """Positions from the first on in which both are the same: the same ids, or the very same rows in memory."""
+    both = 0
+    held, wanted = iter(held), iter(wanted)
+    one, other = next(held, None), next(wanted, None)
+    i = j = 0
+    while one is not None and other is not None:
+        count = min(one.tokens - i, other.tokens - j)
+        same = _same(one.content[i : i + count], other.content[j : j + count])
+        both += same
+        if same < count:
+            break
+        i, j = i + count, j + count
+        if i == one.tokens:
+            one, i = next(held, None), 0
+        if j == other.tokens:
+            other, j = next(wanted, None), 0
+    return both
+
+
+def _same(one: Sequence[int] | Rows, other: Sequence[int] | Rows) -> int:
+    """Leading positions of two stretches of equal length in which they agree."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        # what is held keeps its memory, so that equal addresses are the same rows; equal rows elsewhere are read again
+        same = one.ctypes.data == other.ctypes.data and one.strides == other.strides
+        return len(one) if same else 0
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return 0
+    one, other = list(one), list(other)
+    return len(one) if one == other else next(i for i, (a, b) in enumerate(zip(one, other)) if a != b)
 
 
 def rows_of(parts: Iterable[Segment], embed: Callable[[list[int]], Rows]) -> Rows:

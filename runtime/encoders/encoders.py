@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,17 +63,29 @@ class Encoders:
 
     def see(self, image: NDArray[np.uint8], style: Style, *, max_tiles: int | None = None) -> list[Rows]:
         """Rows of a still picture uint8 [H, W, 3], tile by tile, the thumbnail last."""
-        return self.encode_tiles(self.vision_front_ends[style].tiles(image, max_tiles=max_tiles))
+        return list(self.see_steps(image, style, max_tiles=max_tiles))
+
+    def see_steps(
+        self, image: NDArray[np.uint8], style: Style, *, max_tiles: int | None = None
+    ) -> Generator[Rows, None, None]:
+        """The same, one tile for each step."""
+        yield from self._encode(self.vision_front_ends[style].tiles(image, max_tiles=max_tiles))
 
     def watch(self, frames: Iterable[NDArray[np.uint8]], style: Style) -> list[Rows]:
         """Rows of video frames, one tile each: cropped or padded as the checkpoint says, or stretched when live."""
+        return list(self.watch_steps(frames, style))
+
+    def watch_steps(self, frames: Iterable[NDArray[np.uint8]], style: Style) -> Generator[Rows, None, None]:
+        """The same, one frame for each step."""
         front_end = self.vision_front_ends[style]
-        return self.encode_tiles(front_end.stretched(frames) if style == "live" else front_end.frame_tiles(frames))
+        yield from self._encode(front_end.stretched(frames) if style == "live" else front_end.frame_tiles(frames))
 
     def encode_tiles(self, tiles: NDArray[np.uint8]) -> list[Rows]:
-        """Rows of tiles uint8 [tiles, S, S, 3].
+        """Rows of tiles uint8 [tiles, S, S, 3]."""
+        return list(self._encode(tiles))
 
-        One at a time: the attention scores of a tile take tens of megabytes, and a CPU gains nothing from more.
-        """
-        pixels = self.vision_front_ends["live"].normalise(tiles)
-        return [self._vision.infer({"pixel_values": tile[None]})["image_embeds"][0].copy() for tile in pixels]
+    def _encode(self, tiles: NDArray[np.uint8]) -> Generator[Rows, None, None]:
+        """One at a time: the attention scores of a tile take tens of megabytes, and a CPU gains nothing from more."""
+        for tile in tiles:
+            pixels = self.vision_front_ends["live"].normalise(tile[None])
+            yield self._vision.infer({"pixel_values": pixels})["image_embeds"][0].copy()

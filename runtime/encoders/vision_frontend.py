@@ -8,7 +8,6 @@ each pass is asked for on its own here; one pass is the same integer arithmetic 
 from __future__ import annotations
 
 import dataclasses
-import io
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,14 +19,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vita_edge.engines.bundle.facts import VisionFacts
 from vita_edge.engines.errors import BadInput, Misuse
 
+from .image_file import FORMATS, MAX_RATIO, check_size, decode_image, read_image_bytes
+
 __all__ = ["ImageSource", "VisionFrontEnd", "command_line_facts", "read_image"]
 
 Pixels = NDArray[np.uint8]
 ImageSource = str | Path | bytes | Image.Image | Pixels
 """A path, the bytes of an image file, a Pillow image, or uint8 [H, W, 3], [H, W, 4] or [H, W]."""
 
-MAX_FRAME_RATIO = 512
-"""An untiled picture longer than this many times its width is refused: resized, it would fill the memory."""
 MAX_PADDED_SIDE = 16384
 """A picture with a longer side is not padded to a square."""
 
@@ -43,7 +42,8 @@ def read_image(source: ImageSource) -> Pixels:
     Transparency is dropped, of 16 bits the upper 8 are kept.
 
     Raises:
-        BadInput: there is no such file, it is not a picture, it is damaged, or it is too large to be decoded safely.
+        BadInput: there is no such file, it is in no format that is read here, it is damaged, too large, or too long and
+            narrow.
     """
     name = f"The picture {source}" if isinstance(source, (str, Path)) else "The picture"
     if isinstance(source, np.ndarray) and (source.dtype != np.uint8 or source.ndim not in (2, 3) or not source.size):
@@ -51,22 +51,21 @@ def read_image(source: ImageSource) -> Pixels:
         raise BadInput(f"{name} has no usable form.", why=why, fix="Give uint8 [height, width, 3].")
     try:
         if isinstance(source, (str, Path)):
-            source = Path(source).read_bytes()
-    except OSError as error:
-        raise BadInput(f"{name} cannot be read.", why=f"{error.strerror or error}.", fix="Check the path.") from error
+            source = read_image_bytes(Path(source))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{name} cannot be read.", why=f"{reason}.", fix="Check the path.") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata and sizes that merely look like a decompression bomb
-            if isinstance(source, bytes):
-                source = Image.open(io.BytesIO(source))
-            elif isinstance(source, np.ndarray):
-                source = Image.fromarray(source)
-            return np.asarray(_rgb(ImageOps.exif_transpose(source)))
+            warnings.simplefilter("ignore")  # odd metadata
+            return np.asarray(_rgb(_upright(source)))
+    except BadInput as error:
+        raise BadInput(error.what.replace("The picture", name, 1), why=error.why, fix=error.fix) from error
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
         why = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # its own words name a Python object
-            why = "It is in no format that is known here."
-        fix = "Give a whole picture, for example PNG or JPEG."
+            why = "It is in no format that is read here."
+        fix = f"Give a whole picture: {', '.join(FORMATS)}."
         raise BadInput(f"{name} cannot be decoded.", why=why, fix=fix) from error
 
 
@@ -146,7 +145,7 @@ class VisionFrontEnd:
     def _frame_tile(self, frame: Pixels) -> Pixels:
         height, width, _ = frame.shape
         short, long = sorted((height, width))
-        if long > MAX_FRAME_RATIO * short or (self.facts.pad_frames and long > MAX_PADDED_SIDE):
+        if long > MAX_RATIO * short or (self.facts.pad_frames and long > MAX_PADDED_SIDE):
             why = f"It has {width} x {height} pixels; little more than a line would be left of it in a square."
             raise BadInput("The frame is too long and narrow.", why=why, fix="Crop it, or give it as a picture.")
         size = self.facts.tile_size
@@ -171,6 +170,14 @@ def _stack(tiles: Iterable[Pixels]) -> Pixels:
     if not listed:
         raise BadInput("There are no frames.", why="The clip is empty.", fix="Give at least one.")
     return np.stack(listed)
+
+
+def _upright(source: bytes | Image.Image | Pixels) -> Image.Image:
+    if isinstance(source, bytes):
+        return decode_image(source)
+    image = Image.fromarray(source) if isinstance(source, np.ndarray) else source
+    check_size(*image.size)
+    return ImageOps.exif_transpose(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What a conversation hands out while a turn is answered, in the order in which it comes."""
+"""What a response hands out, in the order in which it comes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Event", "Reply", "SpeechPiece", "State", "StateDecided", "TextPiece", "TurnDone"]
+__all__ = ["Event", "FinishReason", "Reply", "SpeechPiece", "State", "StateDecided", "TextPiece", "TurnDone"]
 
+FinishReason: TypeAlias = Literal["stop", "length", "interrupted", "noise", "failed", "cancelled"]
+"""stop: the model ended its reply. length: it reached the limit of new tokens, or of the context. interrupted: the user
+took the word. noise: the model was not addressed. failed: an error. cancelled: the caller ended it."""
 State = Literal["speech", "noise", "text"]
 """speech: a spoken question, answered. noise: not meant for the assistant, not spoken. text: a written question."""
 
@@ -54,12 +57,17 @@ class Reply:
     pcm: NDArray[np.int16]
     """int16 [samples], mono; empty when nothing was spoken"""
     sample_rate_hz: int
-    finished: bool
-    """False when the reply was cut off at the limit of new tokens."""
+    finish_reason: FinishReason
+    """Why it ended."""
     prompt_tokens: int
     """Positions prefilled for this turn."""
     latency_ms: Mapping[str, float]
     """Stage → milliseconds; ``first_text``, ``first_audio`` and ``total`` count from the call."""
+
+    @property
+    def finished(self) -> bool:
+        """The model ended the reply itself; False when it was cut off."""
+        return self.finish_reason in ("stop", "noise")
 
     @property
     def seconds(self) -> float:
@@ -79,7 +87,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class TurnDone:
-    """The last event of a turn."""
+    """The last event of a response, however it ended; only an error takes its place."""
 
     reply: Reply
 

@@ -1,15 +1,16 @@
-"""Where the time of a turn went: an observer that the conversation tells what it does; stages know no clock."""
+"""Where the time of a turn went: whoever runs the stages notes it; stages know no clock."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 __all__ = ["TurnClock"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class TurnClock:
@@ -34,15 +35,18 @@ class TurnClock:
         finally:
             self._spans[stage] = self._spans.get(stage, 0.0) + self._now() - begin
 
-    def timed(self, stage: str, source: Iterator[T]) -> Iterator[T]:
+    def timed(self, stage: str, source: Generator[T, None, R]) -> Generator[T, None, R]:
         """Hand on what ``source`` yields and add the time that it takes to ``stage``; not what its reader does."""
-        while True:
-            with self.span(stage):
-                try:
-                    item = next(source)
-                except StopIteration:
-                    return
-            yield item
+        try:
+            while True:
+                with self.span(stage):
+                    try:
+                        item = next(source)
+                    except StopIteration as done:
+                        return done.value
+                yield item
+        finally:
+            source.close()
 
     def mark(self, name: str) -> None:
         """Note the moment, counted from the beginning of the turn; only the first time counts."""

@@ -1,8 +1,9 @@
-"""An opened bundle: everything that stays in memory between conversations."""
+"""An opened bundle: everything that sessions share, weights above all."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -13,14 +14,16 @@ from vita_edge.engines.bundle.format import COMPONENTS, PREFILL, Bundle, sha256_
 from vita_edge.engines.errors import BadBundle, Misuse
 from vita_edge.engines.feed_recorder import FeedRecorder
 from vita_edge.engines.memory import available_memory
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import Session as GraphSession
 
 from ..decoding.language_model import LanguageModel
 from ..encoders.encoders import Encoders
-from ..speech.clause_synthesis import Voice
+from ..speech.clause_synthesis import Synthesizer
 from ..text.tokenizer import Tokenizer
-from .conversation import Conversation
-from .turn import Options
+from .opened_model import OpenedModel, session_cache_bytes
+from .options import SessionOptions
+from .prompt_layout import PromptLayout
+from .session import Session
 
 __all__ = ["Assistant", "demo_folder"]
 
@@ -37,7 +40,7 @@ def demo_folder() -> Path:
 
 
 class Assistant:
-    """Opens a bundle and holds conversations over it, one at a time.
+    """Opens a bundle; any number of sessions hold conversations over it.
 
     Where prompts have a graph of their own, the one that decodes, which takes longest to open, is opened beside: a
     prompt can be heard, seen and read meanwhile, and only the first token of a reply waits for it.
@@ -45,8 +48,8 @@ class Assistant:
     ::
 
         with Assistant("bundle") as assistant:
-            talk = assistant.conversation()
-            for event in talk.answer(Turn(sounds=[read_sound("question.wav")])):
+            session = assistant.session()
+            for event in session.answer(Turn(sounds=[read_sound("question.wav")])):
                 ...
 
     Args:
@@ -91,31 +94,33 @@ class Assistant:
             )
             int8_as_it_lies = self.bundle.target == "onnxruntime"  # elsewhere int8 weights are widened before a product
 
-            def session_of(name: str) -> Session:
+            def session_of(name: str) -> GraphSession:
                 int8 = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
                 rearrange = repack or not (int8 and int8_as_it_lies)
                 session = self.backend.session(name, rearrange=rearrange)
                 return recorder.watch(LLM if name == PREFILL else name, session) if recorder else session
 
-            def opened(name: str) -> Session:
+            def opened(name: str) -> GraphSession:
                 return stack.enter_context(session_of(name))
 
-            self._prefill: Session | None = None
+            self._prefill: GraphSession | None = None
             if PREFILL in self.bundle.components and self._wants_prefill(fast_prefill):
                 self._prefill = opened(PREFILL)
             session = {name: opened(name) for name in COMPONENTS if name != LLM}
             # last, since a question can be encoded as soon as the others are open, and they would share the cores
-            self._llm: Session = (
+            self._llm: GraphSession = (
                 stack.enter_context(OpenedBeside(LLM, lambda: session_of(LLM))) if self._prefill else opened(LLM)
             )
             self.encoders = Encoders(session["audio"], session["vision"], facts)
-            self.voice = Voice(
-                session["speech_prefill"],
-                session["speech_decoder"],
-                session["codec"],
-                facts,
-                self.embeddings,
-                self.tokenizer,
+            self._speech = session["speech_prefill"], session["speech_decoder"], session["codec"]
+            self.model = OpenedModel(
+                facts=facts,
+                prompts=self.bundle.prompts,
+                tokenizer=self.tokenizer,
+                encoders=self.encoders,
+                new_language_model=lambda context_tokens: self.language_model(context_tokens),
+                context_tokens=lambda requested, max_new_tokens: self.context_tokens(requested, max_new_tokens),
+                new_synthesizer=lambda: self.new_synthesizer(),
             )
             self._stack = stack.pop_all()
 
@@ -141,24 +146,46 @@ class Assistant:
         free = available_memory()
         return free is None or weights + MEMORY_RESERVE_BYTES < free
 
-    def conversation(self, options: Options | None = None) -> Conversation:
-        """A fresh conversation."""
-        options = options or Options()
+    def new_synthesizer(self) -> Synthesizer:
+        """A fresh cache of the speech decoder over the graphs of speech."""
+        return Synthesizer(*self._speech, self.bundle.model, self.embeddings, self.tokenizer)
+
+    @cached_property
+    def voice(self) -> Synthesizer:
+        """A synthesizer of no session, for measurements and comparisons."""
+        return self.new_synthesizer()
+
+    def session(
+        self,
+        options: SessionOptions | None = None,
+        *,
+        instructions: str | None = None,
+        layout: PromptLayout | None = None,
+    ) -> Session:
+        """A new session with an empty history; see :class:`Session`.
+
+        Raises:
+            Misuse: an option makes no sense.
+            ContextOverflow: the context is larger than the model's.
+            BadBundle: the bundle cannot speak, and ``options.speak`` asks for it.
+        """
+        options = options or SessionOptions()
         if options.style not in self.bundle.prompts:
             raise Misuse(
                 f"There is no style {options.style}.",
                 why=f"Known: {', '.join(self.bundle.prompts)}.",
                 fix="Choose one.",
             )
-        return Conversation(
-            self.language_model(self.context_tokens(options.context_tokens, options.max_new_tokens)),
-            self.encoders,
-            self.voice,
-            self.tokenizer,
-            self.bundle.model,
-            self.bundle.prompts,
-            options,
-        )
+        return Session(self.model, options, instructions=instructions, layout=layout)
+
+    def session_bytes(self, options: SessionOptions | None = None) -> int:
+        """Memory that one more session takes beside the weights, once its context is full; nothing is opened.
+
+        On a CPU pages are taken as positions are written, on a GPU all at once.
+        """
+        options = options or SessionOptions()
+        tokens = self.context_tokens(options.context_tokens, options.max_new_tokens)
+        return session_cache_bytes(self.bundle.model, tokens)
 
     def close(self) -> None:
         """Give all graphs back."""

@@ -1,53 +1,35 @@
-"""The newest turns of a dialogue, read again into a fresh cache while nobody waits: old turns leave without a stall.
+"""The newest turns of a conversation, read again into a fresh cache while nobody waits: old turns leave without a
+stall.
 
 Cutting the oldest turns out of the cache would leave keys at positions that are no longer theirs, and turns that still
 remember what has left. Here the turns that stay are read again as they were, rows for rows, slice by slice in idle
-time; when all are there the talk moves over, and stands where a fresh session would stand that was told only them.
+time; when all are there the session moves over, and stands where a fresh one would stand that heard only them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..decoding.kv_timeline import Timeline
+from ..decoding.segments import Segment, common_prefix, cut
 
-__all__ = ["Recollection"]
+__all__ = ["Compaction"]
 
 
-class Recollection:
-    """Reads positions 0 to ``system`` and those from ``keep_from`` on of one timeline into ``fresh``, another one."""
+class Compaction:
+    """Fills ``fresh``, a timeline with an empty cache, with a conversation without its oldest ``dropped`` turns."""
 
-    def __init__(self, timeline: Timeline, fresh: Timeline, system: int, keep_from: int) -> None:
-        self._timeline, self.fresh = timeline, fresh
-        self._system, self._keep_from = system, keep_from
+    def __init__(self, fresh: Timeline, dropped: int) -> None:
+        self.fresh, self.dropped = fresh, dropped
 
-    @property
-    def shift(self) -> int:
-        """Positions that leave: what stays moves down by them."""
-        return self._keep_from - self._system
+    def step(self, prompt: Sequence[Segment], tokens: int) -> int:
+        """Read at most ``tokens`` more of ``prompt``, which may have changed; returns how many positions it read."""
+        held = common_prefix(self.fresh.segments, prompt)
+        before = self.fresh.tokens_read
+        for _ in self.fresh.read_ahead_to(cut(prompt, 0, held + tokens)):
+            pass
+        return self.fresh.tokens_read - before
 
-    @property
-    def reached(self) -> int:
-        """The old position up to which all that stays was read."""
-        read = self.fresh.position
-        return read if read < self._system else read + self.shift
-
-    @property
-    def complete(self) -> bool:
-        """The fresh timeline holds all that the old one does, without what leaves."""
-        return self.reached == self._timeline.position
-
-    def step(self, rows: int) -> int:
-        """Read at most ``rows`` more; returns how many positions it read."""
-        begin = self.reached
-        stop = self._system if begin < self._system else self._timeline.position
-        end = min(begin + rows, stop)
-        if begin < end:
-            self.fresh.append_ahead(self._timeline.between(begin, end))
-        return end - begin
-
-    def rewind(self, position: int) -> bool:
-        """The old timeline was rewound to ``position``; False when that lies in what was to leave."""
-        if self._system < position < self._keep_from:
-            return False
-        if self.reached > position:
-            self.fresh.rewind(position if position <= self._system else position - self.shift)
-        return True
+    def complete(self, total: int) -> bool:
+        """Whether all ``total`` positions are there."""
+        return self.fresh.position == total

@@ -24,12 +24,12 @@ from ..events.reply_events import StateDecided, TextPiece
 from ..events.session_events import FrameSeen, HistoryShortened, StateTold, Trouble, TurnEnded, TurnForgotten
 from ..events.session_events import Written as WrittenText
 from ..turns.turn_events import AddresseeDecided, ResponseFailed, TurnEvent
-from .history import Dialogue, SettledTurn
+from .attempt import Announcer, Attempt
+from .dialogue import Dialogue, SettledTurn
 from .jitter_buffer import Pace
 from .live_options import LiveOptions
 from .playback import Playback
 from .reply_writer import ReadyClause, Written
-from .response import Announcer, Attempt
 from .speech_thread import Mouth
 
 __all__ = ["Camera", "Mind"]
@@ -242,6 +242,8 @@ class Mind:
             self._hand_on(attempt, writer.step(token))
             if writer.state == "noise":
                 return  # nobody will hear it
+            if writer.finished:
+                break
             yield True
         attempt.written = True
         self._hand_on(attempt, writer.finish())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from vita_edge.engines.errors import Misuse
 
 from ..turns.turn_events import TurnTimes
-from .history import Order
+from .dialogue import Order
 
 __all__ = ["LiveOptions"]
 

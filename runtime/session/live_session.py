@@ -26,7 +26,8 @@ from vita_edge.engines.errors import VitaEdgeError
 
 from ..audio_io.device_protocols import AudioBlock, Microphone, Speaker
 from ..audio_io.echo_canceller import CancelsEcho, Headphones
-from ..decoding.sampling import make_sampler, make_speech_sampler
+from ..decoding.sampling import speech_sampler, text_sampler
+from ..decoding.sampling_options import SamplingOptions
 from ..events.session_events import (
     Device,
     DeviceChanged,
@@ -65,13 +66,13 @@ from ..turns.turn_events import (
 from ..turns.turn_judge import TurnJudge
 from ..turns.turn_taking import TurnTaking
 from .assistant import Assistant
+from .attempt import Announcer, Attempt
+from .dialogue import Dialogue
 from .generation_thread import Camera, Mind
-from .history import Dialogue
 from .jitter_buffer import Pace
 from .live_options import LiveOptions
 from .playback import Playback, ReplyHeard, Silenced, Told
 from .reply_writer import ReplyWriter
-from .response import Announcer, Attempt
 from .speech_thread import Mouth
 from .warm_up import warm_up
 
@@ -361,13 +362,19 @@ class LiveTalk:
     def _begin(self, action: StartResponse) -> None:
         options, speech_input = self._options, self._speech_input
         clip = speech_input.speech(action.speech_begin_s, action.speech_end_s)
-        facts, seed = self._assistant.bundle.model, options.seed + (self._answered << 64)
+        facts = self._assistant.bundle.model
+        how = SamplingOptions(
+            temperature=options.temperature,
+            top_k=options.top_k,
+            seed=options.seed,
+            speech_top_k=options.speech_top_k,
+        )
         attempt = Attempt(
             action.turn,
             clip,
             ReplyWriter(self._assistant.tokenizer, facts, "speech", "live", whole_words=options.whole_words),
-            make_sampler(options.top_k, options.temperature, seed),
-            make_speech_sampler(facts.speech, options.speech_top_k, seed),
+            text_sampler(facts.llm, how, self._answered),
+            speech_sampler(facts.speech, how, self._answered),
         )
         self._attempts[action.turn] = attempt
         self._playback.begin(action.turn)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from vita_edge.engines.bundle.facts import ModelFacts
 
-from ..decoding.sampling import Logits, Sampler, repetition_penalty
+from ..decoding.sampling import Sampler, TokenSampler
 from ..events.reply_events import State, StateDecided, TextPiece
 from ..text.clause_cutter import Clause, ClauseCutter
 from ..text.prompt import Style
+from ..text.stop_strings import StopStrings
 from ..text.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["ReadyClause", "ReplyWriter", "Written"]
@@ -37,14 +38,22 @@ class ReplyWriter:
         marked: the first token was a state token.
         text: what was written so far, without the state token.
         token_ids: what was decoded so far, without the token that ends a reply.
-        finished: the model has ended the reply.
+        finished: the model has ended the reply, or a stop string has; no further token is required.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, facts: ModelFacts, asked: State, style: Style, *, whole_words: bool = False
+        self,
+        tokenizer: Tokenizer,
+        facts: ModelFacts,
+        asked: State,
+        style: Style,
+        *,
+        whole_words: bool = False,
+        stop_strings: Sequence[str] = (),
     ) -> None:
         self._facts = facts
         self._decoder = StreamDecoder(tokenizer)
+        self._stop_strings = StopStrings(stop_strings)
         self._cutter = ClauseCutter(whole_words=whole_words)
         self.state = asked
         self.marked = False
@@ -54,15 +63,9 @@ class ReplyWriter:
         # only the command line program stops where a next turn would begin
         self.stop: Collection[int] = set(facts.tokens.stop) - ({facts.tokens.im_start} if style == "live" else set())
 
-    def choose(self, sample: Sampler) -> Sampler:
-        """``sample`` with the checkpoint's repetition penalty on the tokens of this reply before it."""
-        factor = self._facts.llm.repetition_penalty
-
-        def choose(logits: Logits) -> int:
-            repetition_penalty(logits, self.token_ids, factor)
-            return sample(logits)
-
-        return choose
+    def choose(self, sample: TokenSampler) -> Sampler:
+        """``sample`` with the tokens of this reply before it."""
+        return sample.following(self.token_ids)
 
     def step(self, token: int) -> Iterator[Written]:
         """Take the next token; the first is answered with the state."""
@@ -80,9 +83,15 @@ class ReplyWriter:
     def finish(self) -> Iterator[Written]:
         """No token will follow: what was held back."""
         yield from self._write(self._decoder.flush())
+        yield from self._add(self._stop_strings.flush())
         yield from self._ready(self._cutter.finish())
 
     def _write(self, piece: str) -> Iterator[Written]:
+        released = self._stop_strings.step(piece)
+        self.finished = self.finished or self._stop_strings.found is not None
+        yield from self._add(released)
+
+    def _add(self, piece: str) -> Iterator[Written]:
         if piece:
             self.text += piece
             yield TextPiece(piece)

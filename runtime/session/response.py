@@ -1,97 +1,146 @@
-"""An attempt to answer: what the listening, the thinking and the speaking thread share of it."""
+"""A response as its caller holds it: an iterator of events that can be cancelled from any thread."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from time import monotonic
 
-import numpy as np
-from numpy.typing import NDArray
+from vita_edge.engines.errors import Misuse
 
-from ..audio_io.pcm import LeadingSilenceTrim
-from ..decoding.sampling import Sampler
-from ..events.session_events import Happening, Observer, Span, Stage
-from .reply_writer import ReplyWriter
+from ..events.reply_events import Event, FinishReason, Reply, TurnDone
+from .generate import Generation
+from .response_table import Cancel, ResponseState
+from .scheduler import Scheduler
 
-__all__ = ["Announcer", "Attempt", "Work"]
+__all__ = ["Response", "StepGuard"]
 
 
-class Announcer:
-    """Hands happenings to the observers, one at a time, from whatever thread they come.
+class StepGuard:
+    """One thread at a time is inside of a session; the others wait, for one step at most."""
 
-    An observer that fails is not asked again, and does not spoil the talk: its error is kept in ``errors``.
-    """
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = list(observers)
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.errors: list[Exception] = []
+        self._owner: int | None = None
 
-    def __call__(self, happening: Happening) -> None:
-        with self._lock:
-            for observer in list(self._observers):
-                try:
-                    observer(happening)
-                except Exception as error:
-                    self.errors.append(error)
-                    self._observers.remove(observer)
+    @property
+    def inside(self) -> bool:
+        """This thread is inside already."""
+        return self._owner == threading.get_ident()
 
     @contextmanager
-    def span(self, turn: int | None, stage: Stage) -> Iterator[Work]:
-        """Tell how long the work inside took; it says how much it was."""
-        work = Work()
-        begin_s = monotonic()
-        yield work
-        if work.count:
-            self(Span(turn, stage, begin_s, monotonic(), work.count))
+    def entered(self) -> Generator[None, None, None]:
+        """Be inside, as soon as nobody else is."""
+        self._lock.acquire()
+        self._owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._owner = None
+            self._lock.release()
 
 
-@dataclass
-class Work:
-    """How much was done; see :class:`Span`."""
+class Response:
+    """One response of a session: iterate over it for its events, or call :meth:`result`.
 
-    count: int = 0
-
-
-class Attempt:
-    """One attempt to answer. The flags are set by the listening thread and looked at by the other two at every step."""
+    Nothing runs in the background: each event is computed when it is asked for. The last one is :class:`TurnDone`. A
+    response that nobody holds any more ends at once, so leaving a loop over ``session.answer(…)`` ends it; a response
+    that you hold may be left and iterated on later.
+    """
 
     def __init__(
         self,
-        turn: int,
-        clip: NDArray[np.float32],
-        writer: ReplyWriter,
-        sample: Sampler,
-        sample_code: Sampler,
+        number: int,
+        generation: Generation,
+        steps: Generator[Event | None, None, None],
+        guard: StepGuard,
+        scheduler: Scheduler,
     ) -> None:
-        """
-        Args:
-            clip: what the user said, float32 [n] at 16 kHz.
-            sample, sample_code: of this attempt alone, since they may hold a random state.
-        """
-        self.turn, self.clip, self.writer = turn, clip, writer
-        self.sample, self.sample_code = sample, sample_code
-        self.trim = LeadingSilenceTrim()
-        self.confirmed = False
-        """The user has finished."""
-        self.suspended = False
-        """Silenced; it may go on."""
-        self.cancelled = False
-        """Given up for good."""
-        self.written = False
-        """The text is complete."""
-        self.sounded = False
-        """The first sound of it is there."""
-        self.buffer_told = False
-        """It was told why that is held back."""
-        self.interrupted_s = self.silent_s = 0.0
-        """When it was decided to silence it, and when it was silent; 0 before."""
-        self.tokens_heard = -1
-        """Tokens of it that were heard when it was silenced; -1 before."""
+        self.id = number
+        """Counts the responses of the session, from 1."""
+        self._generation, self._steps, self._guard, self._scheduler = generation, steps, guard, scheduler
+        self._cancelled = threading.Event()
+        self._last: TurnDone | None = None
+        self._asking = threading.Lock()
+        self.reader: int | None = None
+        """The thread that iterates."""
 
     @property
-    def stopped(self) -> bool:
-        return self.suspended or self.cancelled
+    def state(self) -> ResponseState:
+        """Where it stands; see the table in :mod:`~.response_table`."""
+        return self._generation.machine.state
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why it ended; None while it lives."""
+        return self._generation.machine.finish_reason
+
+    @property
+    def ended(self) -> bool:
+        return self._generation.machine.ended
+
+    def __iter__(self) -> Response:
+        return self
+
+    def __next__(self) -> Event:
+        """
+        Raises:
+            Misuse: the turn is empty, or another thread iterates over it at this moment.
+            BadInput: a sound or picture cannot be used.
+            ContextOverflow: the turn does not fit; the session is as it was.
+        """
+        if not self._asking.acquire(blocking=False):
+            raise Misuse(
+                f"Two threads iterate over response {self.id} at once.",
+                why="Its events come one after the other.",
+                fix="Let one thread iterate, and hand the events on; or open a session for each thread.",
+            )
+        try:
+            self.reader = threading.get_ident()
+            while (event := self._step()) is None:
+                pass
+            return event
+        finally:
+            self._asking.release()
+
+    def _step(self) -> Event | None:
+        with self._guard.entered():
+            if self._cancelled.is_set():
+                self._end()
+            if self._last is not None:
+                last, self._last = self._last, None
+                return last
+            with self._scheduler.step(self._generation.lane):
+                return next(self._steps)
+
+    def cancel(self) -> None:
+        """End it, from any thread and at any moment: it takes effect within one call of a graph.
+
+        The history keeps what was decoded so far; nothing of the turn if that is nothing. Whoever iterates gets
+        :class:`TurnDone` as the last event.
+        """
+        self._cancelled.set()
+        if not self._guard.inside:
+            with self._guard.entered():
+                self._end()
+
+    def result(self) -> Reply:
+        """Make all of it, and return when it is there.
+
+        Raises:
+            Misuse, BadInput, ContextOverflow: as iterating does.
+        """
+        reply = None
+        for event in self:
+            if isinstance(event, TurnDone):
+                reply = event.reply
+        return reply or self._generation.reply()
+
+    def _end(self) -> None:
+        """Close the steps, which leave the history in order."""
+        if self.ended:
+            return
+        self._steps.close()
+        self._generation.machine.step(Cancel())  # steps that were never begun do not say so
+        self._generation.clock.mark("total")
+        self._last = TurnDone(self._generation.reply())

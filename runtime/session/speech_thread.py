@@ -12,12 +12,12 @@ import numpy as np
 from vita_edge.engines.errors import VitaEdgeError
 
 from ..events.session_events import BufferChosen, FirstPcm, Span, Stage
-from ..speech.clause_synthesis import ClauseVoice, Voice
+from ..speech.clause_synthesis import ClauseVoice, Synthesizer
 from ..speech.codec_stream import Samples
+from .attempt import Announcer, Attempt
 from .jitter_buffer import Pace, start_buffer
 from .playback import Playback
 from .reply_writer import ReadyClause
-from .response import Announcer, Attempt
 
 __all__ = ["Mouth"]
 
@@ -44,7 +44,7 @@ class Mouth:
 
     def __init__(
         self,
-        voice: Voice,
+        voice: Synthesizer,
         playback: Playback,
         pace: Pace,
         tell: Announcer,

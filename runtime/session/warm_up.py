@@ -10,7 +10,7 @@ import numpy as np
 from ..decoding.sampling import make_sampler, make_speech_sampler
 from ..text.clause_cutter import ClauseCutter
 from .assistant import Assistant
-from .history import Dialogue
+from .dialogue import Dialogue
 from .jitter_buffer import Pace
 
 __all__ = ["warm_up"]

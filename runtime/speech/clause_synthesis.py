@@ -1,8 +1,8 @@
-"""The voice: one sentence to sound, piece by piece, over speech decoder and codec."""
+"""Speech: one sentence to sound, piece by piece, over speech decoder and codec."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..text.tokenizer import Tokenizer
 from .codec_stream import ExactCodecStream, ReferenceCodecStream, Samples
 from .speech_decoder import SpeechDecoder
 
-__all__ = ["ClauseVoice", "Streaming", "Voice"]
+__all__ = ["ClauseVoice", "Streaming", "Synthesizer"]
 
 Streaming: TypeAlias = Literal["exact", "reference"]
 """exact: equals one decode of the whole sentence. reference: the chunks and cuts of the reference's live demo."""
@@ -30,8 +30,8 @@ CHUNKS = (12, 12, 20, 40)
 while those before it are played, to a second at a time."""
 
 
-class Voice:
-    """Speaks clauses, one after the other.
+class Synthesizer:
+    """Speaks clauses, one after the other, over a KV cache of its own; the graphs may be shared.
 
     Args:
         prefill, decoder, codec: sessions of ``speech_prefill``, ``speech_decoder`` and ``codec``.
@@ -123,7 +123,7 @@ class ClauseVoice:
         self._decoder, self._parts, self._stream, self._sample = decoder, list(parts), stream, sample
         self._said: list[int] = []
 
-    def codes(self) -> Iterator[int | None]:
+    def codes(self) -> Generator[int | None, None, None]:
         """Yield the codes that were not said yet, and None where a part ends; each is to be given to :meth:`sound`."""
         while self._parts:
             for code in self._decoder.codes(self._parts[0], self._sample, said=self._said):

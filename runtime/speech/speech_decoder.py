@@ -11,6 +11,7 @@ from vita_edge.engines.bundle.facts import SpeechFacts
 from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.session import Session
 
+from ..decoding.decode_loop import decode_tokens
 from ..decoding.sampling import Sampler
 from ..decoding.top_k_logits import Logits, logits_of
 
@@ -32,6 +33,11 @@ class SpeechDecoder:
         self._positions = decoder.max_tokens or facts.context_tokens
         self._cache = decoder.new_cache(self._positions)
         self._code = np.zeros((1, 1), np.int64)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the full KV cache."""
+        return self._cache.nbytes
 
     @property
     def max_tokens(self) -> int:
@@ -75,8 +81,7 @@ class SpeechDecoder:
         logits = self.start(embeddings)
         for code in said:
             logits = self.step(code)
-        for produced in range(len(said) + 1, max_codes + 1):
-            code = sample(logits)
+        for code in decode_tokens(logits, sample, self.step, max_codes - len(said), (self._facts.end,)):
             if code == self._facts.end:
                 return
             if code >= self._facts.codes:
@@ -86,5 +91,3 @@ class SpeechDecoder:
                     fix="Use a sampler that masks special codes.",
                 )
             yield code
-            if produced < max_codes:
-                logits = self.step(code)

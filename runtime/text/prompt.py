@@ -35,6 +35,7 @@ __all__ = [
     "system_prompt",
     "system_turn",
     "user_closing",
+    "user_content",
     "user_opening",
     "user_turn",
 ]
@@ -120,12 +121,20 @@ def user_turn(turn: UserTurn, style: Style) -> list[PromptPart]:
 
     Pictures, a newline (command line style only, and only after pictures), the text, and the sounds directly after it.
     """
-    return [*user_opening(), *_content(turn, style), *user_closing()]
+    return [*user_opening(), *user_content(turn, style), *user_closing()]
 
 
 def user_opening() -> list[PromptPart]:
     """The role line before what the user hands over. It may be tokenised, and read, before there is anything else."""
     return [_USER]
+
+
+def user_content(turn: UserTurn, style: Style) -> list[PromptPart]:
+    """What the user hands over, between its role line and its end: pictures, text, sounds."""
+    pictures: list[PromptPart] = [*[IMAGE] * (turn.tiles + turn.frames)]
+    if pictures and style == "command_line":
+        pictures.append(TextSpan("\n"))
+    return [*pictures, TextSpan(turn.text), *[AUDIO] * turn.clips]
 
 
 def user_closing() -> list[PromptPart]:
@@ -164,9 +173,9 @@ def live_demo_prompt(
     segments: list[PromptPart] = [*system_turn(system), _USER, *[IMAGE] * (turn.tiles + turn.frames)]
     if past is not None:
         reply = FIRST_SENTENCE_MARK + past.reply if stray_marker else past.reply
-        segments += [*_content(_without_pictures(past.user), "live"), _END_OF_TURN]
+        segments += [*user_content(_without_pictures(past.user), "live"), _END_OF_TURN]
         segments += [_ASSISTANT, TextSpan(reply), _END_OF_TURN]
-    segments += [*_content(_without_pictures(turn), "live"), _END_OF_TURN, _ASSISTANT]
+    segments += [*user_content(_without_pictures(turn), "live"), _END_OF_TURN, _ASSISTANT]
     return [replace(s, text=_bare_hands(s.text)) if isinstance(s, TextSpan) else s for s in segments]
 
 
@@ -192,13 +201,6 @@ def encode_prompt(segments: Iterable[PromptPart], tokenizer: Tokenizer) -> list[
 _USER = TextSpan("<|im_start|>user\n", control=True)
 _ASSISTANT = TextSpan("<|im_start|>assistant\n", control=True)
 _END_OF_TURN = TextSpan("<|im_end|>\n", control=True)
-
-
-def _content(turn: UserTurn, style: Style) -> list[PromptPart]:
-    pictures: list[PromptPart] = [*[IMAGE] * (turn.tiles + turn.frames)]
-    if pictures and style == "command_line":
-        pictures.append(TextSpan("\n"))
-    return [*pictures, TextSpan(turn.text), *[AUDIO] * turn.clips]
 
 
 def _without_pictures(turn: UserTurn) -> UserTurn:

@@ -30,7 +30,7 @@ from vita_edge.engines.tensors import Array
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice.presets import preset
 from vita_edge.export.practice.write_practice import write_checkpoint
-from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
+from vita_edge.runtime import Assistant, SessionOptions, Turn, read_image, read_sound
 from vita_edge.verification.parity import verify
 
 QUICK = Choices(method="minmax", samples=24, rows=128)
@@ -42,7 +42,7 @@ def feeds(tiny_bundle: Bundle, golden: Path, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("recorded") / "feeds"
     inputs = golden / "data" / "inputs"
     with Assistant(tiny_bundle, record=folder) as assistant:
-        talk = assistant.conversation(Options(max_new_tokens=48))
+        talk = assistant.session(SessionOptions(max_new_tokens=48))
         talk.ask(Turn(sounds=[read_sound(inputs / "zh_ask.wav")], images=[read_image(inputs / "square.png")]))
         talk.ask(Turn(text="Hello, how are you today?"))
     return folder
@@ -95,7 +95,7 @@ def test_the_calibrated_bundle_passes_the_gate(calibrated: tuple[Path, Calibrati
 
 def test_the_calibrated_bundle_answers(calibrated: tuple[Path, CalibrationReport]) -> None:
     with Assistant(calibrated[0]) as assistant:
-        reply = assistant.conversation(Options(max_new_tokens=4)).ask(Turn(text="Hello."))
+        reply = assistant.session(SessionOptions(max_new_tokens=4)).ask(Turn(text="Hello."))
     assert len(reply.token_ids) == 4
 
 
@@ -153,7 +153,7 @@ def test_four_bits_are_for_the_language_model(tiny_bundle: Bundle, feeds: Path, 
     precisions = {name: part.precision for name, part in bundle.components.items()}
     assert precisions == dict.fromkeys(COMPONENTS, "fp32") | {"llm": "int4", "speech_decoder": "int8"}
     with Assistant(bundle) as assistant:
-        assert assistant.conversation(Options(max_new_tokens=4)).ask(Turn(text="Hello.")).token_ids
+        assert assistant.session(SessionOptions(max_new_tokens=4)).ask(Turn(text="Hello.")).token_ids
 
 
 def test_room_is_asked_for_what_will_be_written(

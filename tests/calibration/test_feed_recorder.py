@@ -7,6 +7,8 @@ import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import Misuse, OutputFailed
 from vita_edge.engines.feed_recorder import FeedRecorder, Limits
 from vita_edge.engines.tensors import Array
-from vita_edge.runtime import Assistant, Options, Turn, read_image, read_sound
+from vita_edge.runtime import Assistant, SessionOptions, Turn, read_image, read_sound
 
 
 class _Cache:
@@ -148,9 +150,49 @@ def test_a_disk_that_goes_on_filling_up_takes_neither_the_recording_nor_the_talk
         with monkeypatch.context() as patched:
             patched.setattr(shutil, "disk_usage", lambda _: full)
             session.infer({"codes": np.array([[2]])})
-        monkeypatch.setattr(Path, "write_text", refused)
+        monkeypatch.setattr(FeedRecorder, "_tell", refused)
         raise KeyError("of the talk")
     assert [sample["codes"].item() for sample in recorded(tmp_path / "feeds", "codec")] == [1]
+
+
+FULL = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from test_feed_recorder import _Session, recorded
+from vita_edge.engines.bundle.format import Bundle
+from vita_edge.engines.errors import OutputFailed
+from vita_edge.engines.feed_recorder import FeedRecorder
+disk = Path(sys.argv[2])
+recorder = FeedRecorder(disk / "feeds", Bundle.open(sys.argv[1]))
+session = recorder.watch("codec", _Session())
+for code in range(3):
+    session.infer({"codes": np.full((1, 1 << 17), code)})
+with open(disk / "filler", "wb", buffering=0) as filler:
+    try:
+        while True: filler.write(bytes(1 << 16))
+    except OSError: pass
+    try:
+        while True: filler.write(b"0")
+    except OSError: pass
+session.infer({"codes": np.array([[9]])})
+try:
+    recorder.close()
+except OutputFailed as told:
+    print("told" if "is kept" in told.why else told)
+print([int(sample["codes"][0, 0]) for sample in recorded(disk / "feeds", "codec")])
+"""
+
+
+def test_a_disk_that_is_still_full_at_the_end_keeps_what_was_recorded(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """On a real disk in memory, filled to the last byte."""
+    mount = f'mount -t tmpfs -o size=90m none {tmp_path} && exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-c", FULL, tiny_bundle.path, tmp_path]
+    path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
+    if not shutil.which("unshare") or subprocess.run([*command[:5], "sh", "true"], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.stdout == "told\n[0, 1, 2]\n", done.stderr
 
 
 def test_a_recording_is_closed_once(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -194,7 +236,7 @@ def test_a_manifest_that_cannot_be_written_leaves_nothing(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     recorder = FeedRecorder(tmp_path / "feeds", tiny_bundle)
-    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr("vita_edge.engines.feed_recorder.os.fsync", refused)
     with pytest.raises(OutputFailed, match="Cannot write"):
         recorder.close()
     assert list(tmp_path.iterdir()) == []
@@ -213,7 +255,7 @@ def test_a_recorded_turn_says_what_an_unrecorded_one_says(tiny_bundle: Bundle, g
     replies = []
     for record in (None, tmp_path / "feeds"):
         with Assistant(tiny_bundle, record=record) as assistant:
-            replies.append(assistant.conversation(Options(max_new_tokens=12)).ask(turn))
+            replies.append(assistant.session(SessionOptions(max_new_tokens=12)).ask(turn))
     assert replies[0].token_ids == replies[1].token_ids
     assert np.array_equal(replies[0].pcm, replies[1].pcm)
     (sequence,) = recorded(tmp_path / "feeds", "llm")

@@ -334,7 +334,7 @@ def test_misuse_is_explained_and_exits_with_2(
 def test_values_that_are_none_exit_with_2_and_the_usage(ask: Ask, arguments: tuple[object, ...]) -> None:
     result = ask("--text", "a", *arguments)
     assert result.code == 2
-    assert result.err.startswith("usage: vita-edge")
+    assert result.err.startswith("error: ")
     assert result.out == ""
 
 

@@ -32,6 +32,7 @@ from vita_edge.engines.tensorrt.build.build_one import Job, _configure
 from vita_edge.engines.tensorrt.build.build_target import find_place
 from vita_edge.engines.tensorrt.build.child import run_job
 from vita_edge.engines.tensorrt.build.profiles import Limits, Profile, Range
+from vita_edge.engines.tensorrt.build.safe_child import module_command
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.engine_cache import EngineCache
 from vita_edge.engines.tensorrt.library import FULL, RTX, Library, find_library
@@ -343,7 +344,7 @@ def test_a_job_without_its_library_says_so(tmp_path: Path) -> None:
 
 def test_a_job_is_given_up_when_its_parent_goes(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "vita_edge.engines.tensorrt.build.build_one"],
+        module_command("vita_edge.engines.tensorrt.build.build_one"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 from support.command import run
 from support.spoil import rewrite
 from vita_edge import __version__
-from vita_edge.cli import COMMANDS, main
+from vita_edge.cli import COMMANDS, build_parser, main
 from vita_edge.cli.output.show import print_json, table
 from vita_edge.engines.bundle.format import Bundle
 
@@ -83,12 +84,12 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("sing",), ("ask",), ("export", "x"), ("verify", "x"), ("demo", "--no")])
-def test_what_does_not_exist_exits_with_2_and_the_usage(
+def test_what_does_not_exist_exits_with_2_and_names_the_help(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
     result = run(capsys, *arguments)
     assert (result.code, result.out) == (2, "")
-    assert result.err.startswith("usage: vita-edge")
+    assert result.err.startswith("error: ") and "--help` for what it takes" in result.err
 
 
 def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_a_mistake_of_ours_is_named_as_one(
 ) -> None:
     code, lines = fails_with(ZeroDivisionError("by zero"), tmp_path, capsys, monkeypatch)
     assert code == 1
-    assert lines[:2] == ["error: ZeroDivisionError: by zero", "This is a mistake in vita-edge."]
+    assert lines[:2] == ["error: ZeroDivisionError: by zero", "This is a bug in vita-edge."]
     assert "--debug" in lines[2]
 
 
@@ -255,3 +256,31 @@ def test_main_reads_the_command_line_of_the_process(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit) as leaving:
         main()
     assert leaving.value.code == 0
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    actions = build_parser()._actions
+    return dict(next(action for action in actions if isinstance(action, argparse._SubParsersAction)).choices)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_option_that_has_a_default_shows_it(command: str) -> None:
+    text = commands()[command].format_help()
+    for action in commands()[command]._actions:
+        if action.help is argparse.SUPPRESS or action.nargs == 0 or action.required or not action.option_strings:
+            continue
+        if action.default not in (None, "", []):
+            shown = text[text.index(f"  {', '.join(action.option_strings)}".split(",")[0]) :]
+            assert "default" in shown[: shown.find("\n  -", 4)], action.option_strings
+
+
+@pytest.mark.parametrize(("words", "guess"), [(["aks"], "ask"), (["ask", "B", "--audoi", "x"], "--audio")])
+def test_what_is_misspelt_is_guessed(
+    words: list[str], guess: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["vita-edge", *words])
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    err = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert err.startswith("error: ") and f"Did you mean {guess}?" in err and "usage" not in err

@@ -32,7 +32,7 @@ from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant
 from vita_edge.runtime.audio_io.sound import read_sound
-from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
+from vita_edge.runtime.decoding.top_k_logits import TopKLogits, logits_of, row_of
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
 from vita_edge.verification.parity import verify
@@ -151,7 +151,7 @@ def test_a_full_cache_says_so_in_every_dialect(session: Session, rows: Floats) -
 def test_the_best_logits_are_those_of_the_row(session: Session, rows: Floats) -> None:
     outputs = session.infer({"inputs_embeds": rows[None]}, session.new_cache(64))
     best, row = logits_of(outputs), outputs["logits"][0, 0]
-    assert isinstance(best, ShortList)
+    assert isinstance(best, TopKLogits)
     assert len(best.ids) == 64
     assert set(best.ids) == set(np.argsort(-row)[:64])
     np.testing.assert_array_equal(best.values, row[best.ids])

@@ -18,6 +18,7 @@ from vita_edge.export.bundle import export_bundle
 from vita_edge.export.graphs.graph_builder import GraphBuilder, table
 from vita_edge.export.weights.formats import Blocks
 from vita_edge.runtime import Assistant
+from vita_edge.runtime.decoding.decode_loop import decode_tokens
 from vita_edge.runtime.decoding.language_model import LanguageModel
 from vita_edge.runtime.encoders.streaming_audio_encoder import piece_feeds
 
@@ -240,7 +241,7 @@ def test_a_prompt_that_does_not_fit_is_refused_before_any_of_it_is_read(assistan
 
 def test_the_token_that_was_yielded_last_is_not_in_the_cache_yet(assistant: Assistant, rows: Floats) -> None:
     model = assistant.language_model(64)
-    tokens = model.generate(model.prefill(rows), lambda logits: int(logits.argmax()), 3)
+    tokens = decode_tokens(model.prefill(rows), lambda logits: int(logits.argmax()), model.step, 3)
     for produced in range(3):
         next(tokens)
         assert model.position == 40 + produced
@@ -254,10 +255,12 @@ def test_two_language_models_over_one_session_talk_past_each_other(assistant: As
 
     def alone(part: Floats) -> list[int]:
         model: LanguageModel = assistant.language_model(64)
-        return list(model.generate(model.prefill(part).copy(), greedy, 8))
+        return list(decode_tokens(model.prefill(part).copy(), greedy, model.step, 8))
 
     one, other = assistant.language_model(64), assistant.language_model(64)
-    talks = [model.generate(model.prefill(part), greedy, 8) for model, part in ((one, rows), (other, rows[:9]))]
+    talks = [
+        decode_tokens(model.prefill(part), greedy, model.step, 8) for model, part in ((one, rows), (other, rows[:9]))
+    ]
     assert list(zip(*talks)) == list(zip(alone(rows), alone(rows[:9])))
 
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from tokenizers import Tokenizer
 
+from vita_edge.engines.bundle.facts import SamplingFacts
 from vita_edge.engines.errors import BadCheckpoint, Misuse
 from vita_edge.export.checkpoint.layout import expected_tensors
 from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
@@ -215,6 +216,15 @@ def test_stop_ids_come_from_the_generation_config_first(folder: Path) -> None:
     (folder / "generation_config.json").unlink()
     llm = Checkpoint.open(folder).config.llm
     assert (llm.eos_token_ids, llm.repetition_penalty) == ((5,), 1.0)
+
+
+def test_the_generation_config_advises_how_to_draw_when_it_draws(folder: Path) -> None:
+    edit_json(folder / "generation_config.json", temperature=0.7, top_k=20, top_p=0.8)
+    assert Checkpoint.open(folder).config.llm.sampling == SamplingFacts()
+    edit_json(folder / "generation_config.json", do_sample=True)
+    assert Checkpoint.open(folder).config.llm.sampling == SamplingFacts(0.7, 20, 0.8)
+    edit_json(folder / "generation_config.json", top_k=None)
+    assert Checkpoint.open(folder).config.llm.sampling.top_k == 50
 
 
 # --- which weights win

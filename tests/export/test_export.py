@@ -14,7 +14,9 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
+from support.spoil import edit_json
 from vita_edge.cli import main
+from vita_edge.engines.bundle import atomic_folder
 from vita_edge.engines.bundle.atomic_folder import whole_folder
 from vita_edge.engines.bundle.format import COMPONENTS, Bundle, sha256_of
 from vita_edge.engines.errors import BadCheckpoint, Misuse, OutputFailed
@@ -272,6 +274,7 @@ def test_a_forced_export_that_cannot_take_the_name_leaves_the_old_bundle(
         return rename(source, target)
 
     monkeypatch.setattr(Path, "rename", refused)
+    monkeypatch.setattr(atomic_folder, "_exchange", lambda *_: False)
     with pytest.raises(OutputFailed):
         export_bundle(checkpoint, bundle_copy, force=True)
     assert digests(bundle_copy) == digests(tiny_bundle.path)
@@ -321,11 +324,11 @@ def test_missing_folders_above_the_bundle_are_made(checkpoint: Path, tmp_path: P
 def test_a_bundle_is_not_replaced_unasked_and_is_replaced_with_force(
     checkpoint: Path, bundle_copy: Path, tiny_bundle: Bundle
 ) -> None:
-    (bundle_copy / "old.txt").write_text("from the bundle before")
+    edit_json(bundle_copy / "manifest.json", lambda manifest: manifest.update(producer="of the bundle before"))
     with pytest.raises(Misuse, match="exists") as raised:
         export_bundle(checkpoint, bundle_copy)
     assert "--force" in raised.value.fix
-    assert (bundle_copy / "old.txt").exists()
+    assert Bundle.open(bundle_copy).producer == "of the bundle before"
     export_bundle(checkpoint, bundle_copy, force=True)
     assert digests(bundle_copy) == digests(tiny_bundle.path)
 
@@ -359,7 +362,7 @@ def test_a_bundle_may_be_named_from_inside_the_folder_that_it_goes_to(
 def test_a_link_to_a_bundle_stays_a_link_when_the_bundle_is_replaced(
     checkpoint: Path, bundle_copy: Path, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    (bundle_copy / "old.txt").write_text("from the bundle before")
+    edit_json(bundle_copy / "manifest.json", lambda manifest: manifest.update(producer="of the bundle before"))
     link = tmp_path / "links" / "current"
     link.parent.mkdir()
     link.symlink_to(bundle_copy, target_is_directory=True)

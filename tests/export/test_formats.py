@@ -20,7 +20,7 @@ from vita_edge.export.weights import weight as weights
 from vita_edge.export.weights.formats import Blocks, Float16
 from vita_edge.export.weights.precision import PRECISIONS, precision_plan
 from vita_edge.export.weights.weight import as_is
-from vita_edge.runtime import Assistant, Options, Turn
+from vita_edge.runtime import Assistant, SessionOptions, Turn
 from vita_edge.verification.parity import verify
 
 
@@ -155,7 +155,7 @@ def test_a_talk_is_the_same_however_its_bundle_was_opened(golden: Path, tmp_path
     for repack in (False, True):
         with Assistant(tmp_path / "b", repack=repack) as assistant:
             turn = Turn("What is this?", images=[picture])
-            replies.append(assistant.conversation(Options(max_new_tokens=8)).ask(turn))
+            replies.append(assistant.session(SessionOptions(max_new_tokens=8)).ask(turn))
     assert replies[0].token_ids == replies[1].token_ids
 
 
@@ -164,7 +164,7 @@ def test_a_talk_with_an_int4_bundle_is_deterministic(golden: Path, tmp_path: Pat
     replies = []
     for _ in range(2):
         with Assistant(tmp_path / "b", fast_prefill=True) as assistant:
-            replies.append(assistant.conversation(Options(max_new_tokens=8, seed=3)).ask(Turn("Hello.")))
+            replies.append(assistant.session(SessionOptions(max_new_tokens=8, seed=3)).ask(Turn("Hello.")))
     assert replies[0].token_ids == replies[1].token_ids
     assert np.array_equal(replies[0].pcm, replies[1].pcm)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reference_plans import SHORT_PLAN
+from support.reference_plans import SHORT_PLAN
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
 from vita_edge.export.bundle import export_bundle
@@ -30,7 +30,7 @@ from vita_edge.export.practice.presets import preset
 from vita_edge.export.practice.torch_writer import StreamedTree, write_torch_file
 from vita_edge.export.practice.write_practice import write_checkpoint
 from vita_edge.export.prompts import DEFAULT_PROMPTS
-from vita_edge.runtime import Assistant, Options, Sound, read_sound
+from vita_edge.runtime import Assistant, SessionOptions, Sound, read_sound
 from vita_edge.verification.parity import verify
 
 pytest.importorskip("torch", reason="the reference needs PyTorch")
@@ -266,8 +266,8 @@ def test_a_talk_is_refused_where_the_voice_speaks_one_stream_and_the_codec_hears
     with Assistant(exported[0] / "bundle") as assistant:
         streams = assistant.bundle.model.codec.streams
         if streams == 1:
-            assistant.conversation(Options(speak=True))
+            assistant.session(SessionOptions(speak=True))
             return
         with pytest.raises(BadBundle, match=f"{streams} "):
-            assistant.conversation(Options(speak=True))
-        assistant.conversation(Options(speak=False))
+            assistant.session(SessionOptions(speak=True))
+        assistant.session(SessionOptions(speak=False))

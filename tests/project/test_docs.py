@@ -21,7 +21,7 @@ from vita_edge.runtime import read_sound
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "src" / "vita_edge" / "demo"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CLI_PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
 
 needs_demo = pytest.mark.skipif(not (DEMO / "bundle" / "manifest.json").is_file(), reason="the demo is not here")
@@ -222,7 +222,7 @@ def test_the_reference_lists_the_json_keys_of_verify(tmp_path: Path, capsys: pyt
 
 
 def test_the_reference_lists_the_json_keys_of_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs" / "how-to" / "plan-a-device.md").read_text("utf-8")
+    page = (ROOT / "docs" / "how-to" / "estimate-a-board.md").read_text("utf-8")
     (described,) = blocks(page, "json")
     device = json.loads(described)
     device["devices"]["my-board"]["measured"].append(
@@ -239,10 +239,10 @@ def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
     import dataclasses
 
     from vita_edge.engines import errors
-    from vita_edge.runtime import Options, Reply, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone
+    from vita_edge.runtime import Reply, SessionOptions, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone
 
     page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
-    for kind in (Options, Reply, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone):
+    for kind in (SessionOptions, Reply, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone):
         part = re.search(rf"^## {kind.__name__}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
         assert part, kind.__name__
         told = {

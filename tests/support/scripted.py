@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_edge.runtime import Assistant, Conversation, Options, Turn
+from vita_edge.runtime import Assistant, Session, SessionOptions, Turn
 from vita_edge.runtime.decoding.language_model import LanguageModel
 from vita_edge.runtime.decoding.sampling import Logits
 from vita_edge.runtime.decoding.segments import splice
-from vita_edge.runtime.text.prompt import UserTurn, continuation, encode_prompt, opening, system_prompt
+from vita_edge.runtime.text.prompt import Style, UserTurn, continuation, encode_prompt, opening, system_prompt
 
 __all__ = ["ScriptedModel", "conversation", "rows_of"]
 
@@ -22,8 +23,8 @@ class ScriptedModel(LanguageModel):
     script: list[int]
     prompt_logits: list[Logits]
 
-    def prefill(self, rows: NDArray[np.float32], chunk: int = 512) -> Logits:
-        logits = super().prefill(rows, chunk)
+    def prefill_steps(self, rows: NDArray[np.float32], chunk: int | None = None) -> Generator[None, None, Logits]:
+        logits = yield from super().prefill_steps(rows, chunk)
         self.prompt_logits.append(logits.copy())
         return self._scripted(logits)
 
@@ -38,23 +39,23 @@ class ScriptedModel(LanguageModel):
 
 
 def conversation(
-    assistant: Assistant, script: Sequence[int] = (), options: Options | None = None
-) -> tuple[Conversation, ScriptedModel]:
-    """A conversation as ``Assistant.conversation`` makes it, over a scripted model."""
-    options = options or Options(max_new_tokens=12, speak=False)
+    assistant: Assistant, script: Sequence[int] = (), options: SessionOptions | None = None
+) -> tuple[Session, ScriptedModel]:
+    """A session as ``Assistant.session`` makes it, over a scripted model."""
+    options = options or SessionOptions(max_new_tokens=12, speak=False)
     model = assistant.language_model(options.context_tokens or 2000)
     model.__class__ = ScriptedModel
     assert isinstance(model, ScriptedModel)
     model.script, model.prompt_logits = list(script), []
-    bundle = assistant.bundle
-    talk = Conversation(
-        model, assistant.encoders, assistant.voice, assistant.tokenizer, bundle.model, bundle.prompts, options
-    )
-    return talk, model
+    return Session(replace(assistant.model, new_language_model=lambda tokens: model), options), model
 
 
 def rows_of(
-    assistant: Assistant, past: Sequence[tuple[Turn, Sequence[int]]], turn: Turn, style: str = "command_line"
+    assistant: Assistant,
+    past: Sequence[tuple[Turn, Sequence[int]]],
+    turn: Turn,
+    style: Style = "command_line",
+    prompts: Mapping[str, Mapping[str, str]] | None = None,
 ) -> NDArray[np.float32]:
     """A whole conversation as one prompt: turns with the ids of their replies, then the turn to be answered."""
     ids: list[int] = []
@@ -67,7 +68,7 @@ def rows_of(
         if number:
             segments = continuation(user, style)
         else:
-            segments = opening(system_prompt(assistant.bundle.prompts, style, user), user, style)
+            segments = opening(system_prompt(prompts or assistant.bundle.prompts, style, user), user, style)
         ids += [*encode_prompt(segments, assistant.tokenizer), *reply]
         pictures += [*tiles, *frames]
         clips += [assistant.encoders.hear(sound) for sound in each.sounds]

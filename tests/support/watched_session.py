@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,8 +30,8 @@ class ToldModel(LanguageModel):
     """The last id before a reply."""
     _left: list[int]
 
-    def prefill(self, rows: NDArray[np.float32], chunk: int = 512) -> Logits:
-        logits = super().prefill(rows, chunk)
+    def prefill_steps(self, rows: NDArray[np.float32], chunk: int | None = None) -> Generator[None, None, Logits]:
+        logits = yield from super().prefill_steps(rows, chunk)
         if np.array_equal(rows[-1], self.embeddings.rows([self.role_line_end])[0]):
             self._left = list(self.reply())
         return self._said(logits)

@@ -50,6 +50,10 @@ class Check:
     detail: str = ""
     skipped: bool = False
     """Not compared, for the reason in ``detail``."""
+    agreement: float | None = None
+    """Share of tokens or codes that are the recorded ones, along the recorded path; None for everything else."""
+    first_difference: int | None = None
+    """Where the first token or code differs."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ class GoldenFolder:
                 why="It has no manifest.json, nor has its folder data.",
                 fix="Give a folder with manifest.json, cases.json and *.npz.",
             )
+        self.source: dict[str, Any] = (
+            {"recorded": str(self.path), **dict(manifest.get("source", {}))} if isinstance(manifest, dict) else {}
+        )
+        """Where the arrays come from, as far as the manifest tells."""
         try:
             self._entries: dict[str, Mapping[str, Any]] = {
                 f"{entry['file']}:{entry['name']}": {**entry, "shape": list(entry["shape"])}

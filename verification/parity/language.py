@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.decoding.decode_loop import decode_tokens
 from vita_edge.runtime.decoding.language_model import LanguageModel
-from vita_edge.runtime.decoding.sampling import repetition_penalty
+from vita_edge.runtime.decoding.logits_processors import RepetitionPenalty
 from vita_edge.runtime.decoding.segments import splice
 from vita_edge.runtime.decoding.top_k_logits import Logits, row_of
 from vita_edge.runtime.encoders.vision_frontend import read_image
@@ -143,20 +145,22 @@ def _tokens_check(
     ours, recorded, tokens = ours.copy(), recorded.copy(), tokens[: len(recorded)]
     for i in range(len(tokens)):
         for logits in (ours[i], recorded[i]):
-            repetition_penalty(logits, tokens[:i].tolist(), penalty)
+            RepetitionPenalty(penalty)(tokens[:i].tolist(), logits)
     chosen = ours.argmax(axis=1)
     wrong = np.flatnonzero(chosen[: len(tokens)] != tokens)
-    agreement = f"{len(tokens) - len(wrong)} of {len(tokens)} tokens agree"
+    agree = len(tokens) - len(wrong)
+    agreement, share = f"{agree} of {len(tokens)} tokens agree", agree / len(tokens)
     if not len(wrong):
-        return Check(judge.stage, name, True, detail=agreement)
+        return Check(judge.stage, name, True, detail=agreement, agreement=share)
     first = int(wrong[0])
+    judged = partial(Check, judge.stage, name, agreement=share, first_difference=first)
     if judge.precision != "fp32":  # the distance of logits judges a quantised model; tokens are told, not judged
-        return Check(judge.stage, name, True, detail=f"{agreement}, first differs at {first}")
+        return judged(True, detail=f"{agreement}, first differs at {first}")
     best = np.sort(recorded[first])
     error = float(np.abs(ours[first] - recorded[first]).max())
     tie = float(best[-1] - best[-2]) < 2 * error and judge.close(name, ours[first], recorded[first], "logits").passed
     told = f"first differs at {first}: {int(chosen[first])}, recorded {int(tokens[first])}"
-    return Check(judge.stage, name, tie, detail=f"{told}{' (a tie)' if tie else ''}")
+    return judged(tie, detail=f"{told}{' (a tie)' if tie else ''}")
 
 
 def _whole_checks(
@@ -183,16 +187,19 @@ def _whole_checks(
     def greedy(current: Logits) -> int:
         row = row_of(current)
         ours.append(row.copy())
-        repetition_penalty(row, chosen, penalty)
+        RepetitionPenalty(penalty)(chosen, row)
         return int(row.argmax())
 
     stopped = golden.get(FILE, f"{name}.stop_tokens")
-    for token in model.generate(logits, greedy, max(len(tokens), len(stopped) if stopped is not None else 0)):
+    for token in decode_tokens(
+        logits, greedy, model.step, max(len(tokens), len(stopped) if stopped is not None else 0)
+    ):
         chosen.append(token)
     same = next((i for i, (a, b) in enumerate(zip(chosen, tokens)) if a != b), len(tokens))
     upto = min(same + 1, len(tokens), len(steps))
     yield judge.close(f"{name}.logits", np.stack(ours[:upto]), steps[:upto], "whole")
-    yield _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
+    check = _tokens_check(judge, f"{name}.tokens", np.stack(ours[:upto]), steps[:upto], tokens[:upto], penalty)
+    yield replace(check, agreement=None)  # behind the first difference the paths are different ones
     if stopped is not None and same == len(tokens):
         end = next((i + 1 for i, token in enumerate(chosen) if token == bundle.model.tokens.im_end), len(chosen))
         others = {*bundle.model.tokens.stop} - {bundle.model.tokens.im_start}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vita_edge.engines.backends import Backend
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.audio_io.pcm import to_pcm16, trim_leading_silence
-from vita_edge.runtime.decoding.sampling import make_speech_sampler, speech_penalty
+from vita_edge.runtime.decoding.logits_processors import speech_penalty
+from vita_edge.runtime.decoding.sampling import make_speech_sampler
 from vita_edge.runtime.decoding.top_k_logits import Logits, row_of
 from vita_edge.runtime.session.assistant import Assistant
 from vita_edge.runtime.speech.codec_stream import (
@@ -23,6 +24,7 @@ from vita_edge.runtime.speech.codec_stream import (
     ReferenceCodecStream,
     Samples,
 )
+from vita_edge.runtime.speech.speech_decoder import MAX_CODES
 from vita_edge.runtime.text.clause_cutter import ClauseCutter
 from vita_edge.runtime.text.tokenizer import StreamDecoder
 
@@ -35,7 +37,7 @@ __all__ = ["fixed_checks", "speech_checks", "talk_checks"]
 FILE = "tts.npz"
 STREAMS = {"first": (20, 0.1), "rest": (40, 0.015)}
 """Chunk and threshold of the first and of later sentences."""
-PENALTYWINDOW, PENALTY_FACTOR = 20, 1.1
+PENALTY_WINDOW, PENALTY_FACTOR = 20, 1.1
 QUIET = 2e-6
 """A cut may lie elsewhere in the stretch when it is not louder there than at the recorded one by more than this."""
 PCM_UNITS = 2
@@ -151,12 +153,15 @@ def _code_checks(
     if codes is not None and logits is not None:
         got = [row_of(decoder.start(rows))]
         got += [row_of(decoder.step(int(code))) for code in codes[: len(logits) - 1]]
-        yield judge.close(f"{name}.logits", np.stack(got), logits)
+        ours = np.stack(got)
+        yield judge.close(f"{name}.logits", ours, logits)
+        if judge.precision != "fp32":
+            yield _agreement(judge, f"{name}.codes", [sample(row) for row in ours], codes)
     if judge.precision != "fp32":
-        yield judge.skip(f"{name}.codes", "codes of a quantised decoder are not judged, its logits are")
         return
     if codes is not None:
-        yield _greedy_check(judge, f"{name}.codes", list(decoder.codes(rows, sample)), codes, logits)
+        limit = int(golden.entry(FILE, f"{name}.codes").get("limit", MAX_CODES))
+        yield _greedy_check(judge, f"{name}.codes", list(decoder.codes(rows, sample, limit)), codes, logits)
     if (want := golden.get(FILE, f"{name}.codes_max40")) is not None:
         yield judge.equal(f"{name}.codes_max40", list(decoder.codes(rows, sample, 40)), want)
     if (want := golden.get(FILE, f"{name}.codes_penalty")) is not None:
@@ -164,11 +169,22 @@ def _code_checks(
 
         def penalised(logits: Logits) -> int:
             row = row_of(logits)
-            speech_penalty(row, history, PENALTYWINDOW, PENALTY_FACTOR)
+            speech_penalty(row, history, PENALTY_WINDOW, PENALTY_FACTOR)
             history.append(sample(row))
             return history[-1]
 
         yield judge.equal(f"{name}.codes_penalty", list(decoder.codes(rows, penalised, 60)), want)
+
+
+def _agreement(judge: Comparison, name: str, chosen: list[int], recorded: NDArray[Any]) -> Check:
+    """Codes of a quantised decoder along the recorded ones: told, not judged; its logits are."""
+    pairs = list(zip(chosen, recorded.tolist()))
+    wrong = [i for i, (ours, theirs) in enumerate(pairs) if ours != theirs]
+    first = wrong[0] if wrong else None
+    told = f"{len(pairs) - len(wrong)} of {len(pairs)} codes agree"
+    told += f", first differs at {first}" if wrong else ""
+    share = 1 - len(wrong) / len(pairs) if pairs else None
+    return Check(judge.stage, name, True, detail=told, agreement=share, first_difference=first)
 
 
 def _greedy_check(
@@ -177,6 +193,8 @@ def _greedy_check(
     """Equal, or parted at a tie: the two best of the recorded step closer than rounding can tell."""
     check = judge.equal(name, ours, recorded)
     parted = next((i for i, (a, b) in enumerate(zip(ours, recorded.tolist())) if a != b), len(recorded))
+    agreed = sum(a == b for a, b in zip(ours, recorded.tolist())) / max(len(ours), len(recorded), 1)
+    check = replace(check, agreement=agreed, first_difference=None if check.passed else parted)
     if check.passed or logits is None or parted >= len(logits):
         return check
     best = np.sort(logits[parted])

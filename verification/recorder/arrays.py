@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_edge.engines.errors import BadInput
+
 __all__ = ["RecordedArrays"]
+
+MAX_BYTES = 768 << 20
+"""Of all arrays of a recording, before they are compressed."""
 
 MEANING = {
     "wave": "samples",
@@ -27,18 +32,32 @@ MEANING = {
 class RecordedArrays:
     """Arrays in the types of the folder: float32, int32; uint8 and int16 as they are."""
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, max_bytes: int = MAX_BYTES) -> None:
         self.how = how
+        self.source: dict[str, Any] = {}
+        """What is known about the weights and about what ran them."""
+        self._room_bytes = max_bytes
         self.files: dict[str, dict[str, NDArray[Any]]] = {}
         self.notes: dict[str, dict[str, Any]] = {}
 
     def put(self, file: str, name: str, value: Any, **notes: Any) -> None:
-        """Take over one array, for ``file``.npz; ``notes`` go into its entry of the manifest."""
+        """Take over one array, for ``file``.npz; ``notes`` go into its entry of the manifest.
+
+        Raises:
+            BadInput: all arrays together take more than their room.
+        """
         array = np.asarray(value)
         if array.dtype.kind == "f":
             array = array.astype(np.float32)
         elif array.dtype not in (np.int16, np.uint8):
             array = array.astype(np.int32)
+        self._room_bytes -= array.nbytes
+        if self._room_bytes < 0:
+            raise BadInput(
+                "The arrays of these inputs take too much room.",
+                why=f"At {file}: {name} they are larger than the {MAX_BYTES >> 20} MiB that one recording may take.",
+                fix="Give fewer or shorter inputs, or smaller pictures.",
+            )
         self.files.setdefault(file, {})[name] = array
         if notes:
             self.notes[f"{file}:{name}"] = notes
@@ -49,6 +68,7 @@ class RecordedArrays:
     def manifest(self) -> dict[str, Any]:
         return {
             "produced": self.how,
+            "source": self.source,
             "arrays": [self._entry(file, name) for file, arrays in self.files.items() for name in arrays],
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,16 @@ from vita_edge.verification.reference.pictures import (
     tile_grid,
 )
 from vita_edge.verification.reference.prompts import FIRST_SENTENCE_MARK, live_second_turn, one_turn, prompt_ids
-from vita_edge.verification.reference.sentences import cut_reply, sentences
 from vita_edge.verification.reference.sounds import fbank, read_wave
-from vita_edge.verification.reference.streaming import (
-    Wave,
-    cut_stream,
-    decode_windows,
-    to_pcm16,
-    trim_leading_silence,
-)
 
 from .arrays import RecordedArrays
 from .plan import Conversation, Plan
+from .record_speech import SpeechRecorder, margin, put
 
 __all__ = ["ReferenceRecorder"]
 
-STREAMS = {"first": (20, 0.1), "rest": (40, 0.015)}
-"""Chunk and threshold of the first and of later sentences."""
 MIN_TILES, MAX_TILES = 1, 12
 """Of the published command line program, whatever the checkpoint says."""
-PENALTY_WINDOW, PENALTY, PENALISED_CODES = 20, 1.1, 60
-NOISE, NOISY_RUNS = 5e-7, 4
-"""What a cut has to stand to be called stable."""
-FIXED_FRAMES = 64
-
 Progress = Callable[[str], object]
 
 
@@ -76,6 +62,7 @@ class ReferenceRecorder:
         self.replies: dict[str, str] = {}
         self.talk: dict[str, Any] = {}
         self._draft, self._progress = draft, progress
+        self._speech = SpeechRecorder(reference, self.arrays)
         self._config = reference.config
         self._sounds: dict[str, Tensor] = {}
 
@@ -85,7 +72,6 @@ class ReferenceRecorder:
         self.record_vision()
         self.record_language()
         self.record_speech()
-        self.record_codec()
         self.record_talk()
 
     def write(self, folder: Path) -> None:
@@ -190,9 +176,9 @@ class ReferenceRecorder:
         logits = torch.stack(answer.logits)
         self._put("llm", f"{name}.prefill_pos", answer.prefill_positions)
         prefill = answer.prefill_logits
-        self._put("llm", f"{name}.prefill_logits", prefill, min_top2_margin=_margin(prefill))
+        self._put("llm", f"{name}.prefill_logits", prefill, min_top2_margin=margin(prefill))
         self._put("llm", f"{name}.tokens", answer.tokens)
-        self._put("llm", f"{name}.logits", logits, min_top2_margin=_margin(logits))
+        self._put("llm", f"{name}.logits", logits, min_top2_margin=margin(logits))
 
     def _put_reply(self, name: str, answer: Decoded) -> None:
         """What is shown and spoken: up to a token that ends the reply."""
@@ -237,93 +223,22 @@ class ReferenceRecorder:
 
     @torch.inference_mode()
     def record_speech(self) -> None:
-        speech = self.reference.speech
         for name, text in self.plan.sentences.items():
             self._progress(f"speech decoder: {name}")
-            ids = self.reference.encode(text)
-            vectors = speech.vectors(self.reference.language.embed(ids))
-            pre_nn = speech.pre_nn(vectors)
-            steps = list(speech.codes(pre_nn, limit=self.plan.max_codes))
-            logits = torch.stack([row for _, row in steps[: self.plan.logit_steps]])
-            codes = self._without_end(code for code, _ in steps)
-            for stage, value in {"ids": ids, "hidden": vectors, "pre_nn": pre_nn}.items():
-                self._put("tts", f"{name}.{stage}", value)
-            self._put("tts", f"{name}.logits", logits, min_top2_margin=_margin(logits))
-            self._put("tts", f"{name}.codes", codes, limit=self.plan.max_codes)
-            self._put("tts", f"{name}.codes_max40", codes[:40])
-            limit = min(PENALISED_CODES, self.plan.max_codes)
-            penalised = speech.codes(pre_nn, limit=limit, penalty_window=PENALTY_WINDOW, penalty=PENALTY)
-            if limit == PENALISED_CODES:
-                self._put("tts", f"{name}.codes_penalty", self._without_end(code for code, _ in penalised))
-            if codes and self._config.codec.streams == 1:
-                self._put_waves(name, codes)
-
-    def _put_waves(self, name: str, codes: list[int]) -> None:
-        self._put("tts", f"{name}.wave", self._wave(np.array(codes)))
-        for key, (chunk, threshold) in STREAMS.items():
-            segments, cuts, stable = self._stream(codes, chunk, threshold)
-            rows = [[int(c.emitted), c.first, c.stop, c.cut, round(c.quietest * 1e6)] for c in cuts]
-            self._put("tts", f"{name}.{key}_wave", np.concatenate(segments))
-            lengths = [len(segment) for segment in segments]
-            self._put("tts", f"{name}.{key}_lens", lengths, **{"stable_under_5e-7_noise": stable})
-            self._put("tts", f"{name}.{key}_cuts", np.array(rows, int).reshape(-1, 5))
-
-    @torch.inference_mode()
-    def record_codec(self) -> None:
-        """Random codes, and the stages of the generator near its beginning."""
-        config = self._config.codec
-        shape = (FIXED_FRAMES, config.streams) if config.streams > 1 else FIXED_FRAMES
-        codes = np.random.default_rng(7).integers(0, config.n_codes, shape)
-        self._put("tts", "fixed.codes", codes)
-        for stage, value in self.reference.codec.stages(torch.from_numpy(codes)).items():
-            if stage in ("global", "quant", "conv_pre", "up0", "up1", "wave"):
-                self._put("tts", f"fixed.{stage}", value)
+            self._speech.record_sentence(name, text, self.plan)
+        self._speech.record_random_codes()
 
     @torch.inference_mode()
     def record_talk(self) -> None:
         """Replies as what is sent to the listener."""
         for name, told in self.plan.conversations.items():
-            if not told.spoken or self._config.codec.streams > 1:
-                continue
-            self._progress(f"talk: {name}")
-            pieces = cut_reply(self.replies[name])
-            sent: list[NDArray[np.int16]] = []
-            said: list[str] = []
-            all_stable = True
-            for sentence in sentences(pieces):
-                segments, _, stable = self._stream(self._codes(sentence.text), sentence.chunk, sentence.threshold)
-                sent += [to_pcm16(trim_leading_silence(s) if sentence.first else s) for s in segments]
-                said += [sentence.text] * len(segments)
-                all_stable &= stable
-            self.talk[name] = {"text": self.replies[name], "pieces": pieces, "sentence_of_each_pcm_piece": said}
-            self.talk[name]["prompt_ids"] = self.arrays.get("llm", f"{name}.ids").tolist()
-            self._put("e2e", f"{name}.pcm", np.concatenate([np.zeros(0, np.int16), *sent]))
-            lengths = np.array([len(piece) for piece in sent], int)
-            self._put("e2e", f"{name}.pcm_lens", lengths, **{"stable_under_5e-7_noise": all_stable})
+            if told.spoken and self._config.codec.streams == 1:
+                self._progress(f"talk: {name}")
+                ids = self.arrays.get("llm", f"{name}.ids").tolist()
+                self.talk[name] = {**self._speech.record_reply(name, self.replies[name]), "prompt_ids": ids}
         past = next((told.past for told in self.plan.conversations.values() if told.past), None)
         if past is not None:
             self.talk["live_history_response"] = FIRST_SENTENCE_MARK + self.replies[past]
-
-    def _codes(self, text: str) -> list[int]:
-        speech, language = self.reference.speech, self.reference.language
-        pre_nn = speech.pre_nn(speech.vectors(language.embed(self.reference.encode(text))))
-        return self._without_end(code for code, _ in speech.codes(pre_nn))
-
-    def _without_end(self, codes: Iterable[int]) -> list[int]:
-        return [code for code in codes if code != self.reference.speech.end]
-
-    def _wave(self, codes: NDArray[np.int64]) -> Wave:
-        return self.reference.codec.wave(torch.from_numpy(codes)).float().cpu().numpy()
-
-    def _stream(self, codes: list[int], chunk: int, threshold: float) -> tuple[list[Wave], list[Any], bool]:
-        """Segments, searches for cuts, and whether rounding noise leaves the cuts alone."""
-        parts = decode_windows(codes, chunk, self._config.codec.samples_per_code, self._wave)
-        segments, cuts = cut_stream(parts, threshold)
-        random, stable = np.random.default_rng(1), True
-        for _ in range(NOISY_RUNS):
-            noisy = [part + random.uniform(-NOISE, NOISE, len(part)).astype(np.float32) for part in parts]
-            stable &= [len(s) for s in cut_stream(noisy, threshold)[0]] == [len(s) for s in segments]
-        return segments, cuts, stable
 
     # --- documents
 
@@ -355,10 +270,4 @@ class ReferenceRecorder:
         }
 
     def _put(self, file: str, name: str, value: Any, **notes: Any) -> None:
-        self.arrays.put(file, name, value.float().cpu().numpy() if isinstance(value, Tensor) else value, **notes)
-
-
-def _margin(logits: Tensor) -> float:
-    """The smallest gap between the two best logits of a row."""
-    best = logits.topk(2, -1).values
-    return float((best[:, 0] - best[:, 1]).min())
+        put(self.arrays, file, name, value, **notes)

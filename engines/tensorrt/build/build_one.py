@@ -1,4 +1,4 @@
-"""Build one engine, in a process of its own: ``python -m vita_edge.engines.tensorrt.build.build_one``.
+"""Build one engine, in a process of its own; :mod:`.child` starts it.
 
 A compiler that takes tens of gigabytes gives them back when its process ends; a crash in it, or an end for want of
 memory, leaves the engines that are finished; and Ctrl-C can stop it at any time. The job is read as one line of JSON
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.errors import BadBundle, EngineUnavailable, OutputFailed, VitaEdgeError
+from vita_edge.engines.external_data import check_external_data
 from vita_edge.engines.memory import peak_memory
 
 from ...bundle.atomic_file import write_whole
@@ -159,6 +160,7 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
 
 def _parse(job: Job, library: Library, network: Any, log: Any) -> None:
     """Read the graph, its cache axes fixed; weights are found beside it."""
+    check_external_data(job.graph)
     parser = library.trt.OnnxParser(network, log)
     try:
         model = fixed_axes(job.graph.read_bytes(), job.fixed)

@@ -7,7 +7,6 @@ import json
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from vita_edge.engines.errors import EngineUnavailable, VitaEdgeError
 
 from .build_one import Job
+from .safe_child import module_command
 
 __all__ = ["run_job"]
 
@@ -39,7 +39,7 @@ def run_job(
         KeyboardInterrupt: the user has stopped it; the process has ended.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "vita_edge.engines.tensorrt.build.build_one"],
+        module_command("vita_edge.engines.tensorrt.build.build_one"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

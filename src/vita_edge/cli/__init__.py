@@ -14,23 +14,25 @@ from vita_edge import __version__
 from vita_edge.engines.errors import OutputFailed, VitaEdgeError
 
 from .huge_pages import begin_again_with_huge_pages
+from .output.safe_streams import safe_streams
+from .parser import CommandParser
 
 __all__ = ["build_parser", "main"]
 
 COMMANDS = {
-    "demo": "answer a recorded question about a picture with the bundle that comes along",
-    "ask": "ask a bundle: text, sound, pictures or a video in; text and speech out",
-    "chat": "talk through microphone, speaker and camera",
-    "devices": "list microphones, speakers and cameras, and test them",
+    "demo": "hold three turns with the built-in bundle: a question about a picture, a follow-up, a noise",
+    "ask": "answer a question: text, audio, pictures or video in; text and speech out",
+    "chat": "talk live, with microphone, speaker and camera",
+    "devices": "list and test microphones, speakers and cameras",
     "export": "turn a VITA-1.5 checkpoint into a bundle",
-    "build": "compile a bundle for an NVIDIA GPU: plans of TensorRT",
-    "record": "ask a bundle, and keep what its graphs are fed, to calibrate with",
-    "calibrate": "measure ranges on recorded feeds and write a bundle with 8- or 4-bit weights",
-    "verify": "compare every stage of a bundle with recorded arrays",
-    "inspect": "what is in a bundle, and the memory that it will take",
-    "estimate": "does it fit a device, and how fast will it be: before anything is built",
-    "bench": "ask recorded questions in real time: latency, speed and memory",
-    "practice": "write a random checkpoint in the layout of the release",
+    "build": "build TensorRT engines of a bundle for an NVIDIA GPU",
+    "record": "answer questions and record what the graphs are fed, for calibrate",
+    "calibrate": "write an INT8 or INT4 bundle, calibrated on recorded feeds",
+    "verify": "compare every stage of a bundle with its checkpoint, with recorded arrays, or with another bundle",
+    "inspect": "show what a bundle contains and how much memory it takes",
+    "estimate": "predict whether a model fits a board, and how fast it runs",
+    "bench": "measure latency: recorded questions in real time, three clocks",
+    "practice": "write a checkpoint of random weights in the layout of the release",
 }
 """A module of this folder for each, with ``add_arguments`` and ``run``."""
 
@@ -39,14 +41,14 @@ TALKS = ("ask", "bench", "chat", "record")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vita-edge", description="VITA-1.5 on the device that talks.")
+    parser = CommandParser(prog="vita-edge", description="Run VITA-1.5 speech and vision chat on this device.")
     parser.add_argument("--version", action="version", version=f"vita-edge {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         module = importlib.import_module(f".{name}", __name__)
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        command.add_argument("--json", action="store_true", help="print one JSON object with the same facts")
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.add_argument("--json", action="store_true", help="print the result as one JSON object")
+        command.add_argument("--debug", action="store_true", help="show the traceback of errors")
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
@@ -60,9 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None and sys.argv[1:2] and sys.argv[1] in TALKS:
         begin_again_with_huge_pages()
-    arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show Chinese shows ?
+    with safe_streams():
+        return _run(build_parser().parse_args(argv))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         try:
             return int(arguments.run(arguments))
@@ -102,6 +108,6 @@ def _explained(error: Exception) -> Exception | str:
             f"There is not enough memory.\n{error or 'An allocation failed.'}\nRun `vita-edge inspect` on the bundle."
         )
     return (
-        f"{type(error).__name__}: {error}\nThis is a mistake in vita-edge.\n"
+        f"{type(error).__name__}: {error}\nThis is a bug in vita-edge.\n"
         "Run the command again with --debug and report what it prints."
     )

@@ -13,7 +13,7 @@ from .output.show import print_json, table
 from .turns import read_turn, turn_specs
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Assistant, Conversation, Options, Reply, Turn
+    from vita_edge.runtime import Assistant, Reply, Session, SessionOptions, Turn
 
 __all__ = [
     "add_arguments",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Options of what is asked, the same for every command that asks."""
+    """SessionOptions of what is asked, the same for every command that asks."""
     question = parser.add_argument_group("question")
     question.add_argument("--text", default="", metavar="T", help="question as text; - reads standard input")
     question.add_argument(
@@ -60,17 +60,22 @@ def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="WAV",
         help="spoken question, a sound file; repeatable",
     )
-    question.add_argument("--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures")
-    question.add_argument("--video", type=Path, metavar="FILE", help="a video file, or a JSON list of frames")
     question.add_argument(
-        "--turns", type=Path, metavar="FILE", help='several turns: a JSON list of {"text", "audio", "image", "video"}'
+        "--image", type=Path, nargs="+", action="extend", default=[], metavar="IMG", help="pictures to show"
+    )
+    question.add_argument("--video", type=Path, metavar="FILE", help="video to show: a file, or a JSON list of frames")
+    question.add_argument(
+        "--turns",
+        type=Path,
+        metavar="FILE",
+        help='hold several turns: a JSON list of {"text", "audio", "image", "video"}',
     )
     return question
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the conversation, the same for every command that holds one."""
-    how = parser.add_argument_group("how to answer")
+    """SessionOptions of the conversation, the same for every command that holds one."""
+    how = parser.add_argument_group("response")
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same reply (default: 0)")
     how.add_argument(
@@ -88,17 +93,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with --temperature, sample from the N most likely tokens (default: 0, all)",
     )
     how.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="with --temperature, sample from the most likely tokens of this total probability (default: 1, all)",
+    )
+    how.add_argument(
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="with --temperature, leave out tokens below this share of the best one's probability (default: 0)",
+    )
+    how.add_argument(
+        "--repetition-penalty",
+        type=float,
+        metavar="X",
+        help="above 1, make repeated tokens less likely (default: the checkpoint's)",
+    )
+    how.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end the reply before this text; repeatable"
+    )
+    how.add_argument(
         "--style",
         choices=("command_line", "live"),
         default="command_line",
-        help="prompts and turns as in that program of the reference (default: command_line)",
+        help=argparse.SUPPRESS,  # reproduces the published demo: docs/how-to/verify-a-bundle.md
     )
     how.add_argument(
         "--streaming",
         choices=("exact", "reference"),
         default="exact",
-        help="exact: sound equals one pass of the codec; reference: chunks and cuts of the published demo "
-        "(default: exact)",
+        help=argparse.SUPPRESS,  # likewise
     )
     how.add_argument(
         "--max-new-tokens",
@@ -107,12 +134,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="end a reply after N tokens (default: %(default)s)",
     )
-    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: the limit of --style)")
-    add_engine_options(how)
+    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: 12)")
+    add_engine_options(parser)
 
 
-def add_engine_options(group: argparse._ArgumentGroup) -> None:
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """How the engines are opened, the same for every command that opens them."""
+    group = parser.add_argument_group("engine")
     add_backend_options(group)
     group.add_argument(
         "--context",
@@ -176,16 +204,20 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def options_from(arguments: argparse.Namespace, *, speak: bool) -> Options:
-    from vita_edge.runtime import Options
+def options_from(arguments: argparse.Namespace, *, speak: bool) -> SessionOptions:
+    from vita_edge.runtime import SessionOptions
 
-    return Options(
+    return SessionOptions(
         style=arguments.style,
         speak=speak,
         streaming=arguments.streaming,
         max_new_tokens=arguments.max_new_tokens,
         temperature=0.0 if arguments.greedy else arguments.temperature,
         top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        min_p=arguments.min_p,
+        repetition_penalty=arguments.repetition_penalty,
+        stop=tuple(arguments.stop),
         speech_top_k=1 if arguments.greedy else 2,
         seed=arguments.seed,
         max_tiles=arguments.max_tiles,
@@ -202,7 +234,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_from(arguments, speak=not arguments.no_speech)
     turns = [read_turn(spec, arguments.style) for spec in turn_specs(arguments)]  # before anything large is opened
     with Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments)) as assistant:
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
         results = []
         for number, turn in enumerate(turns, 1):
             reply = hold_turn(talk, turn, quiet=arguments.json)
@@ -216,7 +248,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
+def hold_turn(talk: Session, turn: Turn, *, quiet: bool) -> Reply:
     """Hold one turn; the text is printed as it is decoded, unless ``quiet``."""
     from vita_edge.runtime import StateDecided, TextPiece, TurnDone
 
@@ -235,7 +267,7 @@ def hold_turn(talk: Conversation, turn: Turn, *, quiet: bool) -> Reply:
     raise AssertionError("a turn ends with TurnDone")
 
 
-def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Conversation) -> dict[str, Any]:
+def reply_facts(reply: Reply, sound: Path | None, assistant: Assistant, talk: Session) -> dict[str, Any]:
     """What ``--json`` prints of a turn."""
     bundle = assistant.bundle
     return {

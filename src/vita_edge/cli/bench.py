@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.printable import printable
 
 from .ask import check_output, engine_options
 from .chat import add_live_options, chosen_detector, live_options
@@ -38,41 +39,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder that `vita-edge export` has written"
     )
-    asked = parser.add_argument_group("what is asked")
+    asked = parser.add_argument_group("questions")
     asked.add_argument(
         "--questions",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="recordings, or folders of them (default: the question that comes along)",
+        help="recordings, or folders of them (default: the built-in question)",
     )
     asked.add_argument(
         "--image",
         type=Path,
         metavar="PATH",
-        help="the picture that the camera sees (default: with the question that comes along, its picture; else none)",
+        help="picture that the camera sees (default: with the built-in question its picture, else none)",
     )
-    asked.add_argument("--turns", type=int, default=10, metavar="N", help="questions to ask (default: %(default)s)")
+    asked.add_argument("--turns", type=int, default=10, metavar="N", help="number of questions (default: %(default)s)")
     asked.add_argument("--history", action="store_true", help="ask all of them in one conversation")
     asked.add_argument(
         "--against-fixed",
         action="store_true",
         help="ask everything twice: with --eagerness, and with the fixed silence of --endpoint-ms",
     )
-    asked.add_argument("--paired", action="store_true", help="ask everything twice: with speculation, and without")
+    asked.add_argument("--paired", action="store_true", help="ask everything twice, with and without speculation")
     add_live_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS)
     result = parser.add_argument_group("results")
-    result.add_argument("-o", "--output", type=Path, metavar="JSON", help="where the result goes, every turn in it")
-    result.add_argument("--force", action="store_true", help="replace results that exist")
-    result.add_argument("--waterfall", type=Path, metavar="FILE", help="where the time went: FILE.html or FILE.png")
-    result.add_argument("--trace", type=Path, metavar="JSON", help="everything that happened, for ui.perfetto.dev")
+    result.add_argument(
+        "-o", "--output", type=Path, metavar="JSON", help="write the result, with every turn, to this file"
+    )
+    result.add_argument("--force", action="store_true", help="overwrite existing results")
+    result.add_argument(
+        "--waterfall", type=Path, metavar="FILE", help="draw where the time went: FILE.html or FILE.png"
+    )
+    result.add_argument("--trace", type=Path, metavar="JSON", help="write a trace for ui.perfetto.dev")
     result.add_argument(
         "--compare",
         type=Path,
         nargs=2,
         metavar=("BEFORE", "AFTER"),
-        help="two results of -o: what changed beyond noise; nothing is measured",
+        help="compare two results of -o: what changed beyond noise; measures nothing",
     )
 
 
@@ -89,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     trace = Trace() if arguments.trace else None
     with Assistant(arguments.bundle, **engine_options(arguments)) as assistant:
         if not arguments.json:
-            print(assistant.bundle.notice, file=sys.stderr)
+            print(printable(assistant.bundle.notice), file=sys.stderr)
         result, stopped = _run_bench(assistant, questions, options, arguments, trace, camera)
     if passed_over:
         unread = {"not of a format that can be read": dict.fromkeys(passed_over, 1)}

@@ -23,7 +23,9 @@ WORST = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle at fp32 or fp16")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="bundle to write")
-    parser.add_argument("--feeds", type=Path, required=True, metavar="DIR", help="what `vita-edge record` has written")
+    parser.add_argument(
+        "--feeds", type=Path, required=True, metavar="DIR", help="recording that `vita-edge record` has written"
+    )
     parser.add_argument(
         "--precision",
         choices=("int8", "int4"),
@@ -32,44 +34,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "language model (default: int8)",
     )
     parser.add_argument(
-        "--component", action="append", metavar="NAME", help="calibrate only these; repeatable (default: all)"
+        "--component", action="append", metavar="NAME", help="calibrate only this component; repeatable (default: all)"
     )
     ranges = parser.add_argument_group("activations")
     ranges.add_argument(
         "--method",
         choices=("auto", "minmax", "percentile", "entropy"),
         default="auto",
-        help="how far a range goes; auto: whichever errs least, tensor by tensor (default: auto)",
+        help="range of each activation; auto takes the method with the least error, tensor by tensor (default: auto)",
     )
-    ranges.add_argument("--no-smoothing", action="store_true", help="do not move outliers of activations into weights")
     ranges.add_argument(
-        "--decoder-activations", action="store_true", help="at int8: 8-bit activations in the decoders too"
+        "--no-smoothing", action="store_true", help="do not move outliers of activations into weights (SmoothQuant)"
+    )
+    ranges.add_argument(
+        "--decoder-activations", action="store_true", help="int8: quantise activations of the decoders too"
     )
     ranges.add_argument(
         "--keep-below",
         type=float,
         metavar="DB",
-        help="a layer whose output has less signal to noise stays wider (default: 20 at 8 bits, 8 at 4 bits)",
+        help="leave layers whose output SNR is lower at full precision (default: 20 for 8 bits, 8 for 4 bits)",
     )
     ranges.add_argument(
         "--reach",
         type=float,
         metavar="DB",
-        help="of a component whose output has less signal to noise, the worst layers get more bits (default: 20; of "
-        "weights alone, whatever comes out)",
+        help="give the worst layers more bits until the component's output reaches this SNR (default: 20 with "
+        "quantised activations, else none)",
     )
-    weights = parser.add_argument_group("weights of decoders")
+    weights = parser.add_argument_group("decoder weights")
     weights.add_argument(
         "--weights",
         choices=("rtn", "searched", "gptq"),
         default="searched",
-        help="at 4 bits: round to nearest; the best of several ranges; or GPTQ on the feeds (default: searched)",
+        help="4-bit rounding: to nearest, with the best of several ranges, or by GPTQ on the feeds (default: searched)",
     )
-    weights.add_argument("--block", type=int, default=128, choices=(32, 64, 128), help="weights that share a scale")
-    weights.add_argument("--head", choices=("int8", "int4"), default="int8", help="of the language model's last layer")
-    parser.add_argument("--samples", type=int, default=32, metavar="N", help="samples of each component (default: 32)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads (default: one per core)")
-    parser.add_argument("--force", action="store_true", help="replace a bundle of that name")
+    weights.add_argument(
+        "--block", type=int, default=128, choices=(32, 64, 128), help="weights that share a scale (default: 128)"
+    )
+    weights.add_argument(
+        "--head", choices=("int8", "int4"), default="int8", help="precision of the LM head (default: int8)"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=32, metavar="N", help="max samples of each component (default: 32)"
+    )
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: one per core)")
+    parser.add_argument("--force", action="store_true", help="replace an existing bundle")
 
 
 def run(arguments: argparse.Namespace) -> int:

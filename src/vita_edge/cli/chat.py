@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse, VitaEdgeError
+from vita_edge.engines.printable import printable
 
 from .ask import add_engine_options, add_recording, engine_options
 from .output.show import print_json
@@ -34,41 +35,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
     devices = parser.add_argument_group("devices", "`vita-edge devices` lists them")
     devices.add_argument(
-        "--input-device", metavar="D", help="microphone: index, name or part of it (default: system's)"
+        "--input-device", metavar="D", help="microphone, by index or part of its name (default: the system's)"
     )
-    devices.add_argument("--output-device", metavar="D", help="speaker, likewise")
+    devices.add_argument(
+        "--output-device", metavar="D", help="speaker, by index or part of its name (default: the system's)"
+    )
     devices.add_argument("--camera", metavar="C", help="camera: index, file or stream address (default: none)")
     devices.add_argument(
         "--echo",
         choices=("cancel", "half-duplex", "headphones"),
         default="cancel",
-        help="cancel: take the speaker's sound out of the microphone; half-duplex: do not listen while speaking; "
+        help="cancel: remove the speaker's sound from the microphone; half-duplex: do not listen while speaking; "
         "headphones: there is no echo (default: cancel)",
     )
     devices.add_argument(
-        "--push-to-talk", action="store_true", help="Enter begins a question and ends it; a quick Enter Enter stops"
+        "--push-to-talk",
+        action="store_true",
+        help="press Enter to start and to end a question; Enter twice cancels the reply",
     )
     add_live_options(parser)
-    shown = parser.add_argument_group("what is shown and kept")
-    shown.add_argument("--latency", action="store_true", help="after each turn, where its time went")
-    shown.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
+    shown = parser.add_argument_group("output")
+    shown.add_argument("--latency", action="store_true", help="show a latency breakdown after each turn")
+    shown.add_argument("--plain", action="store_true", help="print plain lines, also on a terminal")
     shown.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each turn")
     shown.add_argument("--trace", type=Path, metavar="FILE", help="write a trace for Perfetto at the end")
     add_recording(shown)
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
-    """Options of a live talk, the same for every command that holds one."""
+    """SessionOptions of a live talk, the same for every command that holds one."""
     how = parser.add_argument_group("turns")
     how.add_argument(
-        "--speculation-delay-ms", type=int, default=150, metavar="N", help="silence after which an answer is begun"
+        "--speculation-delay-ms",
+        type=int,
+        default=150,
+        metavar="N",
+        help="silence after which a speculative response starts",
     )
-    how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a question")
+    how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a turn")
     how.add_argument(
         "--eagerness",
         choices=("low", "medium", "high"),
         help="let a turn detector choose that silence. After a question that sounds complete, open, or incomplete: "
-        "low 320, 704 or 1,200 ms; medium 320, 640 or 1,200; high 224, 512 or 1,200 (default: always --endpoint-ms)",
+        "low 320, 704 or 1,200 ms; medium 320, 640 or 1,200; high 224, 512 or 1,200",
     )
     how.add_argument(
         "--turn-detector",
@@ -77,19 +86,19 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         help="smart-turn (of an installed pipecat-ai), prosody (the runtime's own), combined, auto (combined where "
         "pipecat-ai is installed, else prosody), or the path of Smart Turn's model (default: %(default)s)",
     )
-    how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="voice that interrupts a reply")
-    how.add_argument("--no-speculation", action="store_true", help="begin answers at the end of a question only")
-    how.add_argument("--frames", type=int, default=1, metavar="N", help="camera frames of a turn at most")
+    how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="speech over a reply that interrupts it")
+    how.add_argument("--no-speculation", action="store_true", help="start responses at the endpoint only")
+    how.add_argument("--frames", type=int, default=1, metavar="N", help="max camera frames per turn")
     how.add_argument(
         "--order",
         choices=("chronological", "demo"),
         default="chronological",
-        help="of the prompt: as it happened, or as in the reference's live demo, which remembers one turn",
+        help=argparse.SUPPRESS,  # demo: as in the published demo, which remembers one turn
     )
-    how.add_argument("--greedy", action="store_true", help="always the most likely token and code")
-    how.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn")
-    how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="longest reply")
-    add_engine_options(how)
+    how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
+    how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same replies")
+    how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="end a reply after N tokens")
+    add_engine_options(parser)
 
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
@@ -161,7 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
         assistant = stack.enter_context(
             Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments))
         )
-        print(assistant.bundle.notice, file=sys.stderr)
+        print(printable(assistant.bundle.notice), file=sys.stderr)
 
         def take(report: TurnReport) -> None:
             for taker in takers:

@@ -17,7 +17,7 @@ from .output.loudspeaker import Play, find_loudspeaker
 from .output.show import print_json
 
 if TYPE_CHECKING:
-    from vita_edge.runtime import Assistant, Conversation, Reply, Turn
+    from vita_edge.runtime import Assistant, Reply, Session, Turn
 
 __all__ = ["add_arguments", "run"]
 
@@ -34,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("reply.wav"),
         metavar="WAV",
-        help="where the spoken replies go, one after the other (default: reply.wav)",
+        help="write the spoken replies, one after the other, to this WAV file (default: reply.wav)",
     )
     parser.add_argument(
-        "--interactive", action="store_true", help="then go on with questions that you type, until an empty line"
+        "--interactive", action="store_true", help="then answer questions that you type, until an empty line"
     )
-    parser.add_argument("--mute", action="store_true", help="play nothing, even where a loudspeaker is")
+    parser.add_argument("--mute", action="store_true", help="do not play the replies")
     add_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS, max_tiles=1)
 
@@ -77,7 +77,7 @@ class _Asked:
 class _Stage:
     """Where the talk is held: with which model, for whom, and how loud."""
 
-    talk: Conversation
+    talk: Session
     assistant: Assistant
     arguments: argparse.Namespace
     play: Play | None
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output)
     options = options_from(arguments, speak=True)
     with Assistant(demo / "bundle", **engine_options(arguments)) as assistant:
-        talk = assistant.conversation(options)
+        talk = assistant.session(options)
         audible = not arguments.json and not arguments.mute and sys.stdout.isatty()
         stage = _Stage(talk, assistant, arguments, find_loudspeaker() if audible else None)
         if not arguments.json:

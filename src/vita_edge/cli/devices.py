@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test",
         action="store_true",
-        help="listen for 2 s, play a soft tone, take a picture of each camera; exit 1 if something is wrong",
+        help="listen for 2 s, play a soft tone, take a picture with each camera; exit 1 if something is wrong",
     )
     parser.add_argument(
         "--input-device", metavar="D", help="microphone to test, by index or part of its name (default: the system's)"

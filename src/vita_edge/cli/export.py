@@ -15,19 +15,24 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder in the layout of the release")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
-    parser.add_argument("--vision-tower", type=Path, metavar="DIR", help="folder of the vision tower's config files")
+    parser.add_argument(
+        "--vision-tower",
+        type=Path,
+        metavar="DIR",
+        help="folder of the vision tower's config files (default: beside the checkpoint)",
+    )
     parser.add_argument(
         "--target",
         default="onnxruntime",
         metavar="T",
-        help="backend that will run it: onnxruntime, tensorrt (10.15 and later) or tensorrt-10.3 (JetPack 6) "
+        help="backend that will run the bundle: onnxruntime, tensorrt (10.15 and later) or tensorrt-10.3 (JetPack 6) "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--precision",
         default="fp32",
         metavar="P",
-        help="of the linear layers: fp32, fp16, int8 or int4 (default: fp32)",
+        help="precision of the linear layers: fp32, fp16, int8 or int4 (default: fp32)",
     )
     parser.add_argument(
         "--block",
@@ -39,13 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-int8-prefill",
         action="store_true",
-        help="for onnxruntime at int4: leave out the second graph that reads prompts faster",
+        help="int4 for onnxruntime: leave out the second, int8 graph for faster prefill",
     )
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="system prompts to carry, as JSON")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="JSON file of system prompts (default: our own)")
     parser.add_argument(
-        "--notice", metavar="TEXT", help="what users of these weights should know (default: the licence)"
+        "--notice", metavar="TEXT", help="notice shown to users of these weights (default: the licence)"
     )
-    parser.add_argument("--force", action="store_true", help="replace a bundle of that name")
+    parser.add_argument("--force", action="store_true", help="replace an existing bundle")
 
 
 def run(arguments: argparse.Namespace) -> int:

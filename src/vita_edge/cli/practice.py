@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tiny: a few MB; half: Qwen2.5-0.5B's language model with full-size encoders; "
         "full: VITA-1.5's sizes, 18.6 GB (default: tiny)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed: same seed, same bytes (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.printable import printable, printable_line
 
 from .ask import add_options, add_question, engine_options, hold_turn, options_from
 from .output.show import mib, print_json, table
@@ -44,14 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     turns = [read_turn(spec, arguments.style) for spec in specs]
     with Assistant(arguments.bundle, record=arguments.output, **engine_options(arguments)) as assistant:
         if not arguments.json:
-            print(assistant.bundle.notice, file=sys.stderr)
+            print(printable(assistant.bundle.notice), file=sys.stderr)
         talk = None
         for number, turn in enumerate(turns, 1):
             if talk is None or arguments.folder:
-                talk = assistant.conversation(options)
+                talk = assistant.session(options)
             reply = hold_turn(talk, turn, quiet=True)
             if not arguments.json:
-                print(f"{number} of {len(turns)}: {reply.text.strip()[:60]}", file=sys.stderr)
+                print(f"{number} of {len(turns)}: {printable_line(reply.text.strip()[:60])}", file=sys.stderr)
     recorded = json.loads((arguments.output / "manifest.json").read_text("utf-8"))["components"]
     if arguments.json:
         counts = {

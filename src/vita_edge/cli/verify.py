@@ -1,21 +1,24 @@
-"""vita-edge verify BUNDLE --golden DIR"""
+"""vita-edge verify BUNDLE --golden DIR | --checkpoint CHECKPOINT | --against BUNDLE"""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vita_edge.engines.errors import BadInput
+from vita_edge.engines.errors import BadInput, Misuse
 
 from .ask import add_backend_options, backend_options
-from .output.show import print_json, table
+from .output.show import optional_module, print_json, table
 
 if TYPE_CHECKING:
+    from vita_edge.engines.bundle.format import Bundle
     from vita_edge.verification.parity import Check
 
 __all__ = ["add_arguments", "run"]
@@ -26,69 +29,143 @@ WORST = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `vita-edge export` has written")
-    parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of recorded arrays")
+    held_to = parser.add_argument_group("what it is compared with").add_mutually_exclusive_group(required=True)
+    held_to.add_argument("--golden", type=Path, metavar="DIR", help="a folder of recorded arrays")
+    held_to.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="the checkpoint it was exported from, run by the PyTorch reference",
+    )
+    held_to.add_argument(
+        "--against", type=Path, metavar="BUNDLE", help="another bundle, or the same on another backend"
+    )
+    how = parser.add_argument_group("how it is recorded, with --checkpoint and --against")
+    how.add_argument(
+        "--inputs",
+        type=Path,
+        metavar="DIR",
+        help="sounds, pictures and lists of frames (default: speech, a picture and frames that come along)",
+    )
+    how.add_argument(
+        "--record", type=Path, metavar="DIR", help="where the recorded arrays stay, for --golden elsewhere"
+    )
+    how.add_argument("--tokens", type=int, default=16, metavar="N", help="tokens of each reply (default: %(default)s)")
+    how.add_argument(
+        "--dtype",
+        choices=("float32", "float64", "bfloat16"),
+        default="float32",
+        help="what the reference computes in (default: %(default)s)",
+    )
+    how.add_argument(
+        "--reference-device", default="cpu", metavar="NAME", help="where the reference computes (default: %(default)s)"
+    )
+    how.add_argument(
+        "--against-backend",
+        choices=("cpu", "cuda", "tensorrt"),
+        default="cpu",
+        help="what runs the other bundle (default: %(default)s)",
+    )
+    parser.add_argument("--certificate", type=Path, metavar="NAME", help="write NAME.json and NAME.html")
     add_backend_options(parser)
-    parser.add_argument("--threads", type=int, default=0, help="threads of the CPU backend (default: one per core)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: one per core)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from vita_edge.engines.bundle.format import Bundle
-    from vita_edge.verification.parity import verify
+    from vita_edge.verification.parity import GoldenFolder, verify
 
-    checks = []
-    for check in verify(
-        Bundle.open(arguments.bundle), arguments.golden, threads=arguments.threads, **backend_options(arguments)
-    ):
-        checks.append(check)
-        if sys.stderr.isatty():
-            print(f"\r{check.stage}: {check.name}".ljust(79)[:79], end="", file=sys.stderr)
-    if sys.stderr.isatty():
-        print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
-    failed = [check for check in checks if not check.passed]
+    _check_options(arguments)
+    begun = time.monotonic()
+    bundle = Bundle.open(arguments.bundle)
+    with _recorded(bundle, arguments) as folder:
+        golden = GoldenFolder(folder)
+        options = backend_options(arguments)
+        checks = list(_shown(verify(bundle, golden, threads=arguments.threads, **options)))
     if all(check.skipped for check in checks):
         raise BadInput(
             "Nothing was compared.",
-            why=f"{arguments.golden} holds nothing that this bundle could be compared with.",
+            why=f"{folder} holds nothing that this bundle could be compared with.",
             fix="Give a folder of arrays that were recorded from its checkpoint.",
         )
+    if arguments.certificate:
+        _certify(bundle, golden.source, checks, arguments, time.monotonic() - begun)
+    return _report(checks, arguments)
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.golden and (arguments.inputs or arguments.record):
+        raise Misuse(
+            "--inputs and --record do not go with --golden.",
+            why="What is recorded already has its inputs.",
+            fix="Give --checkpoint or --against instead, or leave them out.",
+        )
+    if arguments.tokens < 2:
+        raise Misuse(f"--tokens is {arguments.tokens}.", why="A reply has at least 2.", fix="The default is 16.")
+
+
+@contextmanager
+def _recorded(bundle: Bundle, arguments: argparse.Namespace) -> Iterator[Path]:
+    """The folder to compare with: given, or recorded now, and then only as long as it is needed without --record."""
+    if arguments.golden:
+        yield arguments.golden
+        return
+    with TemporaryDirectory(prefix="vita-edge-verify-") as temporary:
+        folder: Path = arguments.record or Path(temporary) / "recording"
+        shared = {"inputs": arguments.inputs, "max_tokens": arguments.tokens, "threads": arguments.threads}
+        if arguments.checkpoint:
+            record = optional_module("verification.record_checkpoint", "reference").record_checkpoint
+            shared |= {"dtype": arguments.dtype, "device": arguments.reference_device}
+            record(bundle, arguments.checkpoint, folder, progress=_progress(), **shared)
+        else:
+            from vita_edge.engines.bundle.format import Bundle
+            from vita_edge.verification.record_bundle import record_bundle
+
+            other = Bundle.open(arguments.against)
+            backend = {"backend": arguments.against_backend, "engine_dir": arguments.engine_dir}
+            record_bundle(other, folder, progress=_progress(), **backend, **shared)
+        _progress()("")
+        yield folder
+
+
+def _certify(
+    bundle: Bundle, held_to: dict[str, Any], checks: Sequence[Check], arguments: argparse.Namespace, seconds: float
+) -> None:
+    from vita_edge.verification.certificate import certificate, write_certificate
+
+    backend = str(backend_options(arguments).get("backend", "cpu"))
+    facts = certificate(bundle, checks, held_to=held_to, backend=backend, seconds=seconds)
+    for file in write_certificate(facts, arguments.certificate):
+        print(f"written: {file}", file=sys.stderr)
+
+
+def _progress() -> Callable[[str], None]:
+    """One line that is written over on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda text: None
+    return lambda text: print(f"\r{text}".ljust(80)[:80], end="\r" if not text else "", file=sys.stderr, flush=True)
+
+
+def _shown(checks: Iterable[Check]) -> Iterator[Check]:
+    show = _progress()
+    for check in checks:
+        show(f"{check.stage}: {check.name}")
+        yield check
+    show("")
+
+
+def _report(checks: Sequence[Check], arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from vita_edge.verification.parity.stages import finite, stage_rows
+
+    failed = [check for check in checks if not check.passed]
     if arguments.json:
-        stages, each = map(_finite, _stages(checks)), (_finite(asdict(check)) for check in checks)
+        stages, each = map(finite, stage_rows(checks)), (finite(asdict(check)) for check in checks)
         print_json({"passed": not failed, "stages": list(stages), "checks": list(each)})
     else:
         _print(checks, failed)
     return 1 if failed else 0
-
-
-def _stages(checks: Sequence[Check]) -> list[dict[str, Any]]:
-    stages: dict[str, list[Check]] = {}
-    for check in checks:
-        stages.setdefault(check.stage, []).append(check)
-    rows = []
-    for stage, members in stages.items():
-        judged = [check for check in members if not check.skipped]
-        worst = max(judged, key=_badness, default=None)
-        rows.append(
-            {
-                "stage": stage,
-                "checks": len(judged),
-                "failed": sum(not check.passed for check in judged),
-                "skipped": len(members) - len(judged),
-                "worst": worst.name if worst and (worst.relative or not worst.passed) else None,
-                "max_error": worst.max_error if worst else None,
-                "relative": worst.relative if worst else None,
-                "snr_db": min((check.snr_db for check in judged), default=math.inf),
-                "limit": worst.limit if worst else None,
-            }
-        )
-    return rows
-
-
-def _badness(check: Check) -> tuple[bool, float]:
-    """What is off comes first, then what takes the largest part of its limit."""
-    if not check.limit:
-        return not check.passed, math.inf if check.relative else 0.0
-    part = check.relative / check.limit
-    return not check.passed, math.inf if math.isnan(part) else part
 
 
 def _how_close(row: dict[str, Any]) -> str:
@@ -97,16 +174,11 @@ def _how_close(row: dict[str, Any]) -> str:
     return f"{row['relative']:.2e}" if row["relative"] else "differs"
 
 
-def _finite(facts: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows neither infinity nor NaN: null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in facts.items()
-    }
-
-
 def _print(checks: Sequence[Check], failed: Sequence[Check]) -> None:
-    rows = [("stage", "compared", "off", "worst", "max error", "relative", "limit", "SNR dB")]
-    for row in _stages(checks):
+    from vita_edge.verification.parity.stages import badness, stage_rows
+
+    rows = [("stage", "compared", "off", "worst", "max error", "relative", "limit", "SNR dB", "agree", "differs at")]
+    for row in stage_rows(checks):
         measured = bool(row["relative"])
         rows.append(
             (
@@ -118,12 +190,14 @@ def _print(checks: Sequence[Check], failed: Sequence[Check]) -> None:
                 _how_close(row),
                 f"{row['limit']:.0e}" if measured else "",
                 f"{row['snr_db']:.0f}" if math.isfinite(row["snr_db"]) else "",
+                "" if row["agreement"] is None else f"{row['agreement']:.1%}",
+                "" if row["first_difference"] is None else str(row["first_difference"]),
             )
         )
     print(table(rows))
     for check in (check for check in checks if check.skipped):
         print(f"not compared: {check.stage}: {check.name}: {check.detail}")
-    for check in sorted(failed, key=_badness, reverse=True)[:WORST]:
+    for check in sorted(failed, key=badness, reverse=True)[:WORST]:
         error = f"relative error {check.relative:.2e}, limit {check.limit:.0e}" if check.limit else ""
         print(f"OFF  {check.stage}: {check.name}: {', '.join(filter(None, (error, check.detail)))}")
     if len(failed) > WORST:

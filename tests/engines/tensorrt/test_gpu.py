@@ -20,9 +20,9 @@ from vita_edge.engines.session import KvCache, Session
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.export.bundle import export_bundle
-from vita_edge.runtime import Assistant, Options, Turn
+from vita_edge.runtime import Assistant, SessionOptions, Turn
 from vita_edge.runtime.audio_io.sound import read_sound
-from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
+from vita_edge.runtime.decoding.top_k_logits import TopKLogits, logits_of, row_of
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
 from vita_edge.verification.parity import verify
@@ -156,7 +156,7 @@ def test_steps_are_launched_as_a_graph_and_hand_out_the_best_logits(
         for at in range(5):
             outputs = session.infer({"inputs_embeds": rows[None, at : at + 1]}, cache)
         best, row = logits_of(outputs), outputs["logits"][0, 0]
-        assert isinstance(best, ShortList)
+        assert isinstance(best, TopKLogits)
         np.testing.assert_array_equal(best.values, row[best.ids])
         assert best.values.max() == row.max()
         in_place = engines.name == "tensorrt" and bundle.target == "tensorrt"
@@ -167,7 +167,7 @@ def test_a_turn_ends_with_sound_and_is_the_same_twice(backend: str, bundle: Bund
     replies = []
     for _ in range(2):
         with Assistant(bundle, backend=backend) as assistant:
-            talk = assistant.conversation(Options(max_new_tokens=12, context_tokens=1024))
+            talk = assistant.session(SessionOptions(max_new_tokens=12, context_tokens=1024))
             replies.append(talk.ask(Turn(text="What do you see?")))
             kernels = assistant.backend.facts().get("kernels", {})
     assert set(kernels.values()) <= {"of an earlier start"}  # TensorRT-RTX compiles them once

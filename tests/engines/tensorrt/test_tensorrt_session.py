@@ -22,7 +22,7 @@ from vita_edge.engines.tensorrt.device_memory import Block, Lane
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
 from vita_edge.engines.tensors import Array
 from vita_edge.export.bundle import export_bundle
-from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
+from vita_edge.runtime.decoding.top_k_logits import TopKLogits, logits_of, row_of
 
 Floats = NDArray[np.float32]
 
@@ -130,7 +130,7 @@ def test_a_step_copies_one_row_up_and_the_best_logits_down(bundle: Bundle, cuda:
         session.infer({"inputs_embeds": rows[None, at : at + 1]}, cache)
     before = cuda.uploads, cuda.downloads, cuda.uploaded_bytes
     chosen = logits_of(session.infer({"inputs_embeds": rows[None, 3:4]}, cache))
-    assert isinstance(chosen, ShortList)
+    assert isinstance(chosen, TopKLogits)
     uploads, downloads, up = cuda.uploads - before[0], cuda.downloads - before[1], cuda.uploaded_bytes - before[2]
     assert uploads == 1
     assert up <= 2 * 256 + rows[0].nbytes

@@ -14,6 +14,7 @@ from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 from vita_edge.engines.session import KvCache
 from vita_edge.engines.tensors import Array
 from vita_edge.runtime import Assistant
+from vita_edge.runtime.decoding.decode_loop import decode_tokens
 
 IDS = list(range(30, 70))
 
@@ -113,7 +114,7 @@ def test_an_empty_prompt_is_a_mistake_of_the_caller(assistant: Assistant, rows: 
 
 def test_the_token_yielded_last_is_not_in_the_cache_yet(assistant: Assistant, rows: NDArray[np.float32]) -> None:
     model = assistant.language_model(50)
-    tokens = model.generate(model.prefill(rows), lambda logits: int(np.argmax(logits)), 3)
+    tokens = decode_tokens(model.prefill(rows), lambda logits: int(np.argmax(logits)), model.step, 3)
     for number, _ in enumerate(tokens):
         assert model.position == 40 + number
     assert model.position == 42

@@ -11,7 +11,8 @@ import pytest
 from vita_edge.engines.bundle.facts import SpeechFacts
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 from vita_edge.runtime.decoding import sampling
-from vita_edge.runtime.decoding.sampling import make_sampler, make_speech_sampler, repetition_penalty, speech_penalty
+from vita_edge.runtime.decoding.logits_processors import BannedTokens, RepetitionPenalty, speech_penalty
+from vita_edge.runtime.decoding.sampling import make_sampler, make_speech_sampler
 
 DATA = Path(__file__).parents[4] / "shared" / "golden" / "tiny-a" / "data"
 golden = pytest.mark.skipif(not DATA.is_dir(), reason="the golden data are not here")
@@ -56,7 +57,7 @@ def test_greedy_takes_the_first_of_equals_and_leaves_the_logits_alone():
     logits = row(1, 5, 5, 2)
     assert make_sampler()(logits) == 1
     assert make_sampler(temperature=0)(logits) == 1
-    assert make_sampler(banned=[1])(logits) == 2
+    assert make_sampler(processors=[BannedTokens([1])])(logits) == 2
     assert logits.tolist() == [1, 5, 5, 2]
 
 
@@ -99,24 +100,29 @@ def test_a_tiny_temperature_is_greedy_without_overflow():
 
 
 def test_logits_that_are_not_numbers_are_an_error():
-    for sampler in (make_sampler(), make_sampler(2, seed=0), make_sampler(0, seed=0), make_sampler(banned=[0])):
+    for sampler in (
+        make_sampler(),
+        make_sampler(2, seed=0),
+        make_sampler(0, seed=0),
+        make_sampler(processors=[BannedTokens([0])]),
+    ):
         for bad in (row(0, np.nan, 3), row(0, np.inf, 3), row(*[-np.inf] * 3)):
             with pytest.raises(VitaEdgeError, match="best logit"):
                 sampler(bad)
 
 
 def test_options_that_make_no_sense_are_refused():
-    for options in ({"top_k": -1}, {"temperature": -0.1}, {"temperature": float("nan")}):
-        with pytest.raises(Misuse, match="Cannot sample"):
+    for options in ({"top_k": -1}, {"temperature": -0.1}, {"temperature": float("nan")}, {"top_p": 0}, {"min_p": 2}):
+        with pytest.raises(Misuse, match=f"{next(iter(options))} is"):
             make_sampler(**options)
 
 
 def test_the_language_models_penalty_counts_an_id_once_and_lowers_it_whatever_its_sign():
     logits = row(2, -2, 4, 0)
-    repetition_penalty(logits, [0, 0, 1, 0, 3], 2.0)
+    RepetitionPenalty(2.0)([0, 0, 1, 0, 3], logits)
     assert logits.tolist() == [1, -4, 4, 0]
-    repetition_penalty(logits, [], 2.0)
-    repetition_penalty(logits, [2], 1.0)
+    RepetitionPenalty(2.0)([], logits)
+    RepetitionPenalty(1.0)([2], logits)
     assert logits.tolist() == [1, -4, 4, 0]
 
 
@@ -168,3 +174,43 @@ def test_a_logit_that_is_not_a_number_is_found_wherever_it_is() -> None:
         spoiled[at] = np.nan
         with pytest.raises(VitaEdgeError, match="best logit is nan"):
             make_sampler(5, 0.8, seed=1)(spoiled)
+
+
+def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
+    weights = np.exp((logits - logits.max()) / temperature)
+    return weights / weights.sum()
+
+
+def drawn_from(logits: np.ndarray, **options: float) -> dict[int, float]:
+    """By the definitions, one after the other: id to probability."""
+    share = softmax(logits.astype(np.float64), options.get("temperature", 1.0))
+    order = list(np.argsort(-share, kind="stable"))[: int(options.get("top_k", 0)) or None]
+    chosen, total = [], sum(share[at] for at in order)
+    for at in order:
+        chosen.append(at)
+        if options.get("top_p", 1.0) < 1 and sum(share[i] for i in chosen) >= options["top_p"] * total:
+            break
+    chosen = [at for at in chosen if share[at] >= options.get("min_p", 0.0) * share.max()]
+    return {int(at): share[at] / sum(share[i] for i in chosen) for at in chosen}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"top_p": 0.6},
+        {"top_p": 0.01},
+        {"min_p": 0.2},
+        {"min_p": 1.0},
+        {"top_p": 0.8, "min_p": 0.3, "temperature": 0.5},
+        {"top_k": 3, "top_p": 0.7},
+        {"top_k": 5, "min_p": 0.1, "temperature": 2.0},
+        {"top_k": 4, "top_p": 0.9, "min_p": 0.25},
+    ],
+)
+def test_top_p_and_min_p_draw_from_what_their_definitions_leave(options: dict[str, float]) -> None:
+    logits = np.random.default_rng(5).normal(scale=2, size=12).astype(np.float32)
+    expected = drawn_from(logits, **options)
+    sample = make_sampler(**{"top_k": 0, **options}, seed=7)
+    counts = np.bincount([sample(logits) for _ in range(4000)], minlength=12) / 4000
+    assert set(np.flatnonzero(counts)) == set(expected)
+    assert all(abs(counts[at] - share) < 0.03 for at, share in expected.items())

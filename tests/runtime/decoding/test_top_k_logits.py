@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.errors import VitaEdgeError
 from vita_edge.engines.outputs import DeviceOutputs
-from vita_edge.runtime.decoding.sampling import make_sampler, repetition_penalty
-from vita_edge.runtime.decoding.top_k_logits import ShortList, logits_of, row_of
+from vita_edge.runtime.decoding.logits_processors import AllowedTokens, BannedTokens, RepetitionPenalty
+from vita_edge.runtime.decoding.sampling import TokenSampler, make_sampler
+from vita_edge.runtime.decoding.top_k_logits import TopKLogits, logits_of, row_of
 
 Row = NDArray[np.float32]
 
@@ -23,7 +24,7 @@ class Device:
         self.row = np.array(row, np.float32)
         self.fetched = 0
         best = np.argsort(-self.row, kind="stable")[:k]
-        self.list = ShortList(best, self.row[best], self._fetch)
+        self.list = TopKLogits(best, self.row[best], self._fetch)
 
     def _fetch(self) -> Row:
         self.fetched += 1
@@ -39,28 +40,60 @@ def test_greedy_needs_no_more_than_the_best() -> None:
 def test_equals_that_reach_out_of_the_list_are_settled_by_the_row() -> None:
     """An id outside may have the same logit and come first."""
     row = [4.0, 9, 9, 9]
-    listed = ShortList(np.array([3, 2]), np.array([9, 9], np.float32), lambda: np.array(row, np.float32))
+    listed = TopKLogits(np.array([3, 2]), np.array([9, 9], np.float32), lambda: np.array(row, np.float32))
     assert make_sampler()(listed) == 1
 
 
 def test_a_penalty_that_pushes_the_best_below_the_list_is_settled_by_the_row() -> None:
     device = Device([8, 7.9, 7.8, 1], 2)
-    repetition_penalty(device.list, [0, 1], 2.0)
-    assert make_sampler()(device.list) == 2
+    assert make_sampler(processors=[RepetitionPenalty(2.0)])(device.list, [0, 1]) == 2
     assert device.fetched == 1
-    np.testing.assert_allclose(row_of(device.list), [4, 3.95, 7.8, 1])
     np.testing.assert_array_equal(device.row, np.array([8, 7.9, 7.8, 1], np.float32))  # fetched, not changed
 
 
 def test_a_reward_may_raise_what_is_outside() -> None:
     device = Device([8, 7, 6, 1], 2)
-    repetition_penalty(device.list, [2], 0.5)
-    assert make_sampler()(device.list) == 2
+    assert make_sampler(processors=[RepetitionPenalty(0.5)])(device.list, [2]) == 2
 
 
 def test_all_banned_in_the_list_is_settled_by_the_row() -> None:
     device = Device([8, 7, 6, 1], 2)
-    assert make_sampler(banned=[0, 1])(device.list) == 2
+    assert make_sampler(processors=[BannedTokens([0, 1])])(device.list) == 2
+
+
+def test_a_grammar_is_served_by_the_list_while_it_allows_something_of_it() -> None:
+    device = Device([8, 7, 6, 1], 2)
+    rules = {(): [1, 3], (1,): [3], (1, 3): None}
+    sample = make_sampler(processors=[AllowedTokens(lambda said: rules[tuple(said)])])
+    assert sample(device.list) == 1
+    assert device.fetched == 1  # a fourth may equal the worst of the list
+    device = Device([8, 7, 6, 1], 3)
+    assert sample(device.list) == 1
+    assert device.fetched == 0
+    assert sample(device.list, [1]) == 3
+    assert device.fetched == 1
+    assert sample(device.list, [1, 3]) == 0
+
+
+def test_a_processor_that_is_any_function_sees_the_whole_row() -> None:
+    device = Device([8, 7, 6, 1], 2)
+
+    def bias(token_ids: Sequence[int], logits: Row) -> None:
+        logits[3] += 10 * len(token_ids)
+
+    sample = make_sampler(processors=[bias])
+    assert [sample(device.list, said) for said in ([], [0])] == [0, 3]
+    np.testing.assert_array_equal(device.row, np.array([8, 7, 6, 1], np.float32))
+
+
+def test_min_p_is_served_by_the_list_even_when_all_may_be_drawn() -> None:
+    device = Device([9, 8, 3, 2, 1, 0], 4)
+    sample = make_sampler(top_k=0, min_p=0.05, seed=0)
+    assert {sample(device.list) for _ in range(60)} == {0, 1}
+    assert device.fetched == 0
+    wider = make_sampler(top_k=0, min_p=0.0001, seed=0)
+    wider(device.list)
+    assert device.fetched == 1
 
 
 def test_drawing_from_all_looks_at_all() -> None:
@@ -77,27 +110,38 @@ def test_a_row_of_nan_is_noticed() -> None:
 
 @pytest.mark.parametrize("top_k", [0, 1, 2, 5, 64, 100])
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.05, 1.5])
-def test_the_list_chooses_as_the_row_does(top_k: int, factor: float) -> None:
+@pytest.mark.parametrize(("top_p", "min_p"), [(1.0, 0.0), (0.5, 0.0), (1.0, 0.1), (0.9, 0.02)])
+def test_the_list_chooses_as_the_row_does(top_k: int, factor: float, top_p: float, min_p: float) -> None:
     random = np.random.default_rng(top_k)
-    whole = make_sampler(top_k, 0.7, seed=3, banned=[2, 5])
-    short = make_sampler(top_k, 0.7, seed=3, banned=[2, 5])
-    for _ in range(60):
+
+    def sampler() -> TokenSampler:
+        return make_sampler(
+            top_k,
+            0.7,
+            seed=3,
+            top_p=top_p,
+            min_p=min_p,
+            processors=[
+                RepetitionPenalty(factor),
+                BannedTokens([2, 5]),
+                AllowedTokens(lambda said: None if len(said) % 3 else range(0, 300, 1 + len(said) % 4)),
+            ],
+        )
+
+    whole, short = sampler(), sampler()
+    for step in range(60):
         row = random.normal(size=300).astype(np.float16).astype(np.float32)  # with equals among them
-        said = random.integers(0, 300, 20).tolist() + np.argsort(-row)[:3].tolist()
-        device = Device(row, 64)
-        repetition_penalty(device.list, said, factor)
-        repetition_penalty(row, said, factor)
-        np.testing.assert_array_equal(row_of(device.list), row)
-        assert short(device.list) == whole(row)
+        said = random.integers(0, 300, step).tolist() + np.argsort(-row)[:3].tolist()
+        assert short(Device(row, 64).list, said) == whole(row, said)
 
 
 def test_the_row_is_rarely_asked_for() -> None:
     """With the checkpoint's own penalty: that is what the list is for."""
-    random, sample, fetched = np.random.default_rng(0), make_sampler(), 0
+    random, fetched = np.random.default_rng(0), 0
+    sample = make_sampler(processors=[RepetitionPenalty(1.05)])
     for _ in range(200):
         device = Device(random.normal(size=5000), 64)
-        repetition_penalty(device.list, random.integers(0, 5000, 100).tolist(), 1.05)
-        sample(device.list)
+        sample(device.list, random.integers(0, 5000, 100).tolist())
         fetched += device.fetched
     assert fetched == 0
 
@@ -112,7 +156,7 @@ def test_outputs_of_a_device_are_copied_when_they_are_looked_at_and_once() -> No
     values = {"logits": lambda: reader("logits"), "top_values": lambda: reader("top_values")}
     outputs = DeviceOutputs({**values, "top_ids": lambda: np.arange(4).reshape(1, 1, 4)})
     logits = logits_of(outputs)
-    assert isinstance(logits, ShortList)
+    assert isinstance(logits, TopKLogits)
     assert copied == ["top_values"]
     assert make_sampler()(logits) == 3
     assert copied == ["top_values"]

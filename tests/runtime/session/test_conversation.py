@@ -15,7 +15,7 @@ from support.scripted import ScriptedModel, conversation, rows_of
 from vita_edge.engines.errors import BadInput, ContextOverflow, Misuse, VitaEdgeError
 from vita_edge.runtime import (
     Assistant,
-    Options,
+    SessionOptions,
     Sound,
     SpeechPiece,
     StateDecided,
@@ -28,14 +28,15 @@ from vita_edge.runtime import (
     sample_positions,
 )
 from vita_edge.runtime.audio_io.pcm import to_pcm16, trim_leading_silence
+from vita_edge.runtime.decoding.decode_loop import decode_tokens
 from vita_edge.runtime.decoding.sampling import make_speech_sampler
 from vita_edge.runtime.text.clause_cutter import ClauseCutter
 from vita_edge.runtime.text.prompt import Style
 
 HELLO = Turn("Hello, how are you today?")
 AGAIN = Turn("What do you see in this image?")
-SILENT = Options(max_new_tokens=12, speak=False)
-SPOKEN = Options(max_new_tokens=12, speech_top_k=1)
+SILENT = SessionOptions(max_new_tokens=12, speak=False)
+SPOKEN = SessionOptions(max_new_tokens=12, speech_top_k=1)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def assert_continues(assistant: Assistant, model: ScriptedModel, rows: NDArray[n
 
 
 def test_state_comes_first_then_text_and_sound_and_the_whole_reply_last(assistant: Assistant) -> None:
-    events = list(assistant.conversation(SPOKEN).answer(HELLO))
+    events = list(assistant.session(SPOKEN).answer(HELLO))
     assert [isinstance(event, StateDecided) for event in events] == [True] + [False] * (len(events) - 1)
     assert [isinstance(event, TurnDone) for event in events] == [False] * (len(events) - 1) + [True]
     assert isinstance(events[1], TextPiece)
@@ -84,7 +85,7 @@ def test_state_comes_first_then_text_and_sound_and_the_whole_reply_last(assistan
 
 
 def test_pieces_join_to_the_reply(assistant: Assistant) -> None:
-    *events, done = assistant.conversation(SPOKEN).answer(HELLO)
+    *events, done = assistant.session(SPOKEN).answer(HELLO)
     assert isinstance(done, TurnDone)
     assert "".join(event.text for event in events if isinstance(event, TextPiece)).strip() == done.reply.text
     spoken = [event for event in events if isinstance(event, SpeechPiece)]
@@ -103,7 +104,7 @@ def test_a_sentence_is_spoken_before_the_next_one_is_decoded(assistant: Assistan
 
 
 def test_latency_names_stages_and_moments(assistant: Assistant, clip: Sound, picture: NDArray[np.uint8]) -> None:
-    latency = assistant.conversation(SPOKEN).ask(Turn(sounds=[clip], images=[picture])).latency_ms
+    latency = assistant.session(SPOKEN).ask(Turn(sounds=[clip], images=[picture])).latency_ms
     stages = {"prompt", "vision", "audio", "prefill", "decode", "speech_decoder", "codec"}
     assert set(latency) == stages | {"first_text", "first_audio", "total"}
     assert latency["first_text"] < latency["first_audio"] <= latency["total"]
@@ -111,39 +112,39 @@ def test_latency_names_stages_and_moments(assistant: Assistant, clip: Sound, pic
 
 
 def test_without_speech_no_sound_is_made(assistant: Assistant) -> None:
-    *events, done = assistant.conversation(SILENT).answer(HELLO)
+    *events, done = assistant.session(SILENT).answer(HELLO)
     assert isinstance(done, TurnDone) and len(done.reply.pcm) == 0
     assert not any(isinstance(event, SpeechPiece) for event in events)
     assert "codec" not in done.reply.latency_ms
-    assert done.reply.token_ids == assistant.conversation(SPOKEN).ask(HELLO).token_ids
+    assert done.reply.token_ids == assistant.session(SPOKEN).ask(HELLO).token_ids
 
 
 # --- the same again
 
 
 def test_greedy_says_the_same_every_time(assistant: Assistant, clip: Sound) -> None:
-    first, second = (assistant.conversation(SPOKEN).ask(Turn(sounds=[clip])) for _ in range(2))
+    first, second = (assistant.session(SPOKEN).ask(Turn(sounds=[clip])) for _ in range(2))
     assert first.token_ids == second.token_ids
     np.testing.assert_array_equal(first.pcm, second.pcm)
 
 
 def test_the_same_seed_gives_the_same_tokens_and_the_same_sound_bit_for_bit(assistant: Assistant) -> None:
-    options = Options(max_new_tokens=12, temperature=1.5, seed=7)
-    first, second = (assistant.conversation(options).ask(HELLO) for _ in range(2))
+    options = SessionOptions(max_new_tokens=12, temperature=1.5, seed=7)
+    first, second = (assistant.session(options).ask(HELLO) for _ in range(2))
     assert first.token_ids == second.token_ids
     np.testing.assert_array_equal(first.pcm, second.pcm)
 
 
 def test_another_seed_draws_other_words_and_another_sound(assistant: Assistant) -> None:
-    drawn = [assistant.conversation(Options(max_new_tokens=8, temperature=2.0, seed=s, speak=False)) for s in (1, 2)]
+    drawn = [assistant.session(SessionOptions(max_new_tokens=8, temperature=2.0, seed=s, speak=False)) for s in (1, 2)]
     assert drawn[0].ask(HELLO).token_ids != drawn[1].ask(HELLO).token_ids
-    one, other = (assistant.conversation(Options(max_new_tokens=8, seed=seed)).ask(HELLO) for seed in (1, 2))
+    one, other = (assistant.session(SessionOptions(max_new_tokens=8, seed=seed)).ask(HELLO) for seed in (1, 2))
     assert one.token_ids == other.token_ids  # the text is greedy
     assert not np.array_equal(one.pcm, other.pcm)
 
 
 def test_after_a_reset_all_is_as_before_the_first_turn(assistant: Assistant) -> None:
-    talk = assistant.conversation(Options(max_new_tokens=8, temperature=1.5, seed=3))
+    talk = assistant.session(SessionOptions(max_new_tokens=8, temperature=1.5, seed=3))
     first = talk.ask(HELLO)
     talk.ask(AGAIN)
     talk.reset()
@@ -167,7 +168,7 @@ def test_a_second_turn_equals_the_whole_conversation_read_at_once(
     whole = rows_of(assistant, [(first, reply.token_ids)], second, style)
     assert_continues(assistant, model, whole)
     fresh = assistant.language_model(2000)
-    tokens = fresh.generate(fresh.prefill(whole), lambda logits: int(np.argmax(logits)), 12)
+    tokens = decode_tokens(fresh.prefill(whole), lambda logits: int(np.argmax(logits)), fresh.step, 12)
     stop = assistant.bundle.model.tokens.im_end
     assert tuple(itertools.takewhile(lambda token: token != stop, tokens)) == answer.token_ids
 
@@ -185,7 +186,7 @@ def test_a_finished_reply_and_one_that_was_cut_off_both_stay_whole_in_the_next_t
 
 @pytest.mark.parametrize("pieces", [0, 1, 4])
 def test_leaving_the_loop_early_keeps_what_was_said(assistant: Assistant, pieces: int) -> None:
-    whole = assistant.conversation(SILENT).ask(HELLO)
+    whole = assistant.session(SILENT).ask(HELLO)
     talk, model = conversation(assistant)
     for number, _ in enumerate(talk.answer(HELLO)):  # the state, then text
         if number == pieces:
@@ -202,7 +203,7 @@ def test_leaving_in_the_middle_of_speech_is_sound_too(assistant: Assistant) -> N
     for event in talk.answer(HELLO):
         if isinstance(event, SpeechPiece):
             break
-    whole = assistant.conversation(SILENT).ask(HELLO)
+    whole = assistant.session(SILENT).ask(HELLO)
     said = whole.token_ids[: talk.tokens - whole.prompt_tokens]
     again = talk.ask(AGAIN)
     assert_continues(assistant, model, rows_of(assistant, [(HELLO, said)], AGAIN))
@@ -213,18 +214,20 @@ def test_a_turn_whose_iterator_is_still_held_ends_when_the_next_is_asked(assista
     talk, model = conversation(assistant)
     held = talk.answer(HELLO)
     next(held)
-    whole = assistant.conversation(SILENT).ask(HELLO)
+    whole = assistant.session(SILENT).ask(HELLO)
     talk.ask(AGAIN)
-    assert list(held) == []
+    (done,) = held
+    assert isinstance(done, TurnDone) and done.reply.finish_reason == "cancelled"
     assert_continues(assistant, model, rows_of(assistant, [(HELLO, whole.token_ids[:1])], AGAIN))
 
 
 def test_a_reset_in_the_middle_of_a_turn_ends_it(assistant: Assistant) -> None:
     talk, _ = conversation(assistant)
-    events = [next(iter(talk.reset() or [event])) for event in talk.answer(HELLO)]
-    assert len(events) == 1
+    first, done = (next(iter(talk.reset() or [event])) for event in talk.answer(HELLO))
+    assert isinstance(first, StateDecided) and isinstance(done, TurnDone)
+    assert done.reply.finish_reason == "cancelled"
     assert talk.tokens == 0
-    assert talk.ask(HELLO).token_ids == assistant.conversation(SILENT).ask(HELLO).token_ids
+    assert talk.ask(HELLO).token_ids == assistant.session(SILENT).ask(HELLO).token_ids
 
 
 # --- state
@@ -261,9 +264,9 @@ def test_a_reply_that_ends_at_once_is_empty_and_still_has_a_state(assistant: Ass
 
 
 def test_noise_is_not_spoken_and_leaves_no_trace(assistant: Assistant, hands: dict[str, int], clip: Sound) -> None:
-    options = Options(max_new_tokens=10, temperature=1.0, seed=5)
+    options = SessionOptions(max_new_tokens=10, temperature=1.0, seed=5)
     talk, model = conversation(assistant, options=options)
-    untold = assistant.conversation(options)
+    untold = assistant.session(options)
     assert talk.ask(HELLO).token_ids == untold.ask(HELLO).token_ids
     tokens, turns = talk.tokens, talk.turns
 
@@ -298,7 +301,7 @@ def test_noise_as_the_first_turn_leaves_the_system_prompt_to_the_next(
     talk, _ = conversation(assistant, [hands["noise"]])
     talk.ask(Turn(sounds=[clip]))
     turn = Turn("What is this?", images=[picture])
-    assert talk.ask(turn).token_ids == assistant.conversation(SILENT).ask(turn).token_ids
+    assert talk.ask(turn).token_ids == assistant.session(SILENT).ask(turn).token_ids
 
 
 def test_in_live_style_a_role_line_is_part_of_the_reply_and_on_the_command_line_it_ends_it(
@@ -306,7 +309,7 @@ def test_in_live_style_a_role_line_is_part_of_the_reply_and_on_the_command_line_
 ) -> None:
     script = [40, assistant.bundle.model.tokens.im_start, 41]
     told = {
-        style: conversation(assistant, script, Options(style=style, max_new_tokens=3, speak=False))[0].ask(HELLO)
+        style: conversation(assistant, script, SessionOptions(style=style, max_new_tokens=3, speak=False))[0].ask(HELLO)
         for style in ("command_line", "live")
     }
     assert (told["command_line"].token_ids, told["command_line"].finished) == ((40,), True)
@@ -344,13 +347,13 @@ def test_text_sound_pictures_and_video_can_be_asked_alone_and_together(
 
 def test_fewer_tiles_are_fewer_positions(assistant: Assistant, picture: NDArray[np.uint8]) -> None:
     turn = Turn("What?", images=[np.hstack([picture, picture])])
-    many, one = (assistant.conversation(replace(SILENT, max_tiles=most)).ask(turn) for most in (None, 1))
+    many, one = (assistant.session(replace(SILENT, max_tiles=most)).ask(turn) for most in (None, 1))
     facts = assistant.bundle.model.vision
     assert many.prompt_tokens - one.prompt_tokens == 8 * facts.tokens_per_tile  # 4 x 2 tiles and the whole, or one
 
 
 def test_a_turn_with_nothing_in_it_is_refused(assistant: Assistant) -> None:
-    talk = assistant.conversation(SILENT)
+    talk = assistant.session(SILENT)
     for turn in (Turn(), Turn("  \n")):
         with pytest.raises(Misuse, match="empty"):
             talk.ask(turn)
@@ -361,12 +364,12 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_asked(assista
     bad = ({"max_new_tokens": 0}, {"max_tiles": 0}, {"context_tokens": 0}, {"seed": -1})
     for options in bad:
         with pytest.raises(Misuse, match=next(iter(options))):
-            Options(**options)  # type: ignore[arg-type]
+            SessionOptions(**options)  # type: ignore[arg-type]
     for options in ({"temperature": -1.0}, {"temperature": float("nan")}, {"top_k": -1}, {"style": "odd"}):
         with pytest.raises(Misuse):
-            assistant.conversation(Options(**options))  # type: ignore[arg-type]
+            assistant.session(SessionOptions(**options))  # type: ignore[arg-type]
     with pytest.raises(ContextOverflow):
-        assistant.conversation(Options(context_tokens=1 << 30))
+        assistant.session(SessionOptions(context_tokens=1 << 30))
 
 
 # --- too much
@@ -391,14 +394,14 @@ def test_what_does_not_fit_is_refused_before_it_is_looked_at(
 
     monkeypatch.setattr(assistant.encoders, "see", never)
     with pytest.raises(ContextOverflow):
-        assistant.conversation(SILENT).ask(Turn("Which?", images=[picture] * 400))
+        assistant.session(SILENT).ask(Turn("Which?", images=[picture] * 400))
     with pytest.raises(ContextOverflow, match="left of the context"):
-        assistant.conversation(replace(SILENT, context_tokens=100)).ask(Turn("Which?", images=[picture]))
+        assistant.session(replace(SILENT, context_tokens=100)).ask(Turn("Which?", images=[picture]))
 
 
 def test_a_full_cache_ends_a_reply_and_refuses_the_next_turn_until_it_is_reset(assistant: Assistant) -> None:
-    prompt = assistant.conversation(SILENT).ask(HELLO).prompt_tokens
-    talk = assistant.conversation(Options(context_tokens=prompt + 5, speak=False))
+    prompt = assistant.session(SILENT).ask(HELLO).prompt_tokens
+    talk = assistant.session(SessionOptions(context_tokens=prompt + 5, speak=False))
     reply = talk.ask(HELLO)
     assert (len(reply.token_ids), reply.finished) == (6, False)  # the last one need not be in the cache
     for _ in range(2):
@@ -410,11 +413,11 @@ def test_a_full_cache_ends_a_reply_and_refuses_the_next_turn_until_it_is_reset(a
 
 
 def test_a_turn_that_fits_exactly_still_says_one_token(assistant: Assistant) -> None:
-    prompt = assistant.conversation(SILENT).ask(HELLO).prompt_tokens
-    reply = assistant.conversation(Options(context_tokens=prompt, speak=False)).ask(HELLO)
+    prompt = assistant.session(SILENT).ask(HELLO).prompt_tokens
+    reply = assistant.session(SessionOptions(context_tokens=prompt, speak=False)).ask(HELLO)
     assert len(reply.token_ids) == 1
     with pytest.raises(ContextOverflow):
-        assistant.conversation(Options(context_tokens=prompt - 1, speak=False)).ask(HELLO)
+        assistant.session(SessionOptions(context_tokens=prompt - 1, speak=False)).ask(HELLO)
 
 
 def test_an_input_that_cannot_be_used_leaves_the_conversation_as_it_was(assistant: Assistant, clip: Sound) -> None:
@@ -447,7 +450,7 @@ def test_a_turn_that_fails_on_the_way_leaves_no_trace(assistant: Assistant, monk
 def test_the_sound_of_a_reply_is_one_codec_pass_of_each_sentence_without_the_silence_before_it(
     assistant: Assistant,
 ) -> None:
-    *events, done = assistant.conversation(replace(SPOKEN, max_new_tokens=24)).answer(HELLO)
+    *events, done = assistant.session(replace(SPOKEN, max_new_tokens=24)).answer(HELLO)
     assert isinstance(done, TurnDone)
     cutter = ClauseCutter()
     clauses = [c for event in events if isinstance(event, TextPiece) for c in cutter.step(event.text)]
@@ -471,7 +474,7 @@ def test_the_sound_of_a_reply_is_one_codec_pass_of_each_sentence_without_the_sil
 
 def test_the_reference_way_of_streaming_speaks_the_same_words(assistant: Assistant) -> None:
     exact, reference = (
-        assistant.conversation(replace(SPOKEN, streaming=streaming)).ask(HELLO) for streaming in ("exact", "reference")
+        assistant.session(replace(SPOKEN, streaming=streaming)).ask(HELLO) for streaming in ("exact", "reference")
     )
     assert exact.token_ids == reference.token_ids
     assert 0 < len(reference.pcm) <= len(exact.pcm)  # it trims every piece of the first sentence

@@ -16,7 +16,7 @@ from vita_edge.engines.errors import ContextOverflow
 from vita_edge.runtime import Assistant, Sound, Turn, read_frames, read_sound
 from vita_edge.runtime.decoding.sampling import Logits
 from vita_edge.runtime.decoding.segments import splice
-from vita_edge.runtime.session.history import Dialogue, Order
+from vita_edge.runtime.session.dialogue import Dialogue, Order
 from vita_edge.runtime.text.prompt import (
     PastTurn,
     UserTurn,

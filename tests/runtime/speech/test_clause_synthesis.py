@@ -14,7 +14,7 @@ from vita_edge.engines.errors import BadBundle
 from vita_edge.runtime import Assistant
 from vita_edge.runtime.decoding.sampling import make_speech_sampler
 from vita_edge.runtime.events.turn_clock import TurnClock
-from vita_edge.runtime.speech.clause_synthesis import Streaming, Voice
+from vita_edge.runtime.speech.clause_synthesis import Streaming, Synthesizer
 from vita_edge.runtime.speech.speech_decoder import SpeechDecoder
 from vita_edge.runtime.text.clause_cutter import Clause, ClauseCutter
 
@@ -111,7 +111,7 @@ def test_the_time_of_decoder_and_codec_is_told_apart(assistant: Assistant) -> No
     assert set(clock.latency_ms()) == {"speech_decoder", "codec"}
 
 
-def with_codec(assistant: Assistant, streams: int, wave: NDArray[np.float32]) -> Voice:
+def with_codec(assistant: Assistant, streams: int, wave: NDArray[np.float32]) -> Synthesizer:
     voice = copy.copy(assistant.voice)
     voice._facts = dataclasses.replace(assistant.bundle.model.codec, streams=streams)
     voice._codec = SimpleNamespace(infer=lambda feeds: {"waveform": wave})  # type: ignore[assignment]

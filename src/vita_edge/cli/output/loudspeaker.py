@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import DeviceFailed, MissingPackage
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 __all__ = ["Play", "find_loudspeaker"]
 
-Play = Callable[[NDArray[np.float32], int], None]
+Play = Callable[["NDArray[np.float32]", int], None]
 """Plays samples, float32 [n], of a rate in Hz, to their end."""
 
 

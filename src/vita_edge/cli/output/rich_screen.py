@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from textwrap import wrap
 from types import TracebackType
@@ -18,6 +19,7 @@ from vita_edge.runtime.metrics.latency_breakdown import CAUSES, wait_sums
 from vita_edge.runtime.metrics.turn_report import TurnReport
 
 from .latency import latency_lines
+from .safe_streams import bare
 from .talk_so_far import Said, TalkSoFar
 
 __all__ = ["Screen"]
@@ -48,7 +50,7 @@ class Screen:
     """
 
     def __init__(self, *, latency: bool, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or Console(highlight=False, file=bare(sys.stdout))
         self._latency = latency
         self._posted: deque[Happening | TurnReport] = deque(maxlen=WAITING)
         self._talk = TalkSoFar()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isfinite
 
+from vita_edge.engines.printable import printable
 from vita_edge.runtime.events.session_events import (
     BufferChosen,
     ClauseHeard,
@@ -68,7 +69,7 @@ class TalkSoFar:
                 self._speech_s.pop(turn, None)
             case ClauseHeard(turn, _, text):
                 yield from self._user(turn)
-                self.clauses.append(text.strip())
+                self.clauses.append(printable(text.strip()))
             case Interrupted(turn):
                 self._interrupted.add(turn)
             case TurnEnded(turn):
@@ -86,7 +87,7 @@ class TalkSoFar:
                     "note", f"the oldest turns were forgotten, {turns_left} are left: the context was nearly full"
                 )
             case Trouble(_, what, why, fix):
-                yield Said("note", f"an answer could not be made. {what} {why} {fix}".rstrip())
+                yield Said("note", printable(f"an answer could not be made. {what} {why} {fix}".rstrip()))
             case DeviceChanged():
                 yield from self._device(happening)
             case _:
@@ -99,7 +100,7 @@ class TalkSoFar:
 
     def _reply(self, end: TurnEnded) -> Iterator[Said]:
         cut = end.turn in self._interrupted and not end.finished
-        text = " ".join(self.clauses) if cut else end.text.strip()
+        text = " ".join(self.clauses) if cut else printable(end.text.strip())
         self.clauses.clear()
         self._interrupted.discard(end.turn)
         if text:

@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the reference needs PyTorch")
 
-from reference_plans import GOLDEN_PLAN  # noqa: E402
+from support.reference_plans import GOLDEN_PLAN  # noqa: E402
 from vita_edge.engines.errors import Misuse  # noqa: E402
 from vita_edge.export.prompts import DEFAULT_PROMPTS, read_prompts  # noqa: E402
 from vita_edge.verification.recorder.record_reference import ReferenceRecorder  # noqa: E402
