@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from turn_points import Point, points_of
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("runtime/turns/turn_weights.json"))
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)  # training is stopped early on purpose
     model = installed_model()
     points = points_of(arguments.folder / "tuning", SmartTurn(model) if model else None)
     labels = np.array([point.complete for point in points])

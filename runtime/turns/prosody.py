@@ -51,6 +51,8 @@ FEATURES = (
 
 def features(turn: NDArray[np.float32]) -> Array:
     """float64 [20] of float32 [n] at 16 kHz, which ends in the silence that has just begun."""
+    if turn.size < WINDOW:
+        return np.zeros(len(FEATURES))
     frames = _frames(turn[-round(HEARD_S * RATE_HZ) :])
     level = 10 * np.log10(np.mean(frames[:, 160:480] ** 2, 1) + 1e-10)
     loud = float(np.percentile(level, 95))

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from vita_edge.runtime.turns.endpoint_policy import EndpointPolicy
 from vita_edge.runtime.turns.turn_events import (
     Action,
     AddresseeDecided,
     CancelPrefill,
     CancelResponse,
     CommitTurn,
+    CompletenessEstimated,
     DropInterrupted,
     Duck,
     EndTurn,
@@ -373,3 +375,53 @@ def test_every_row_of_the_table_can_be_reached() -> None:
             shadowed = earlier.cue is row.cue and earlier.when is row.when and set(row.states) <= set(earlier.states)
             assert not shadowed, (number, row)
         assert row.when.__doc__ and all(deed.__doc__ for deed in row.does)
+
+
+# --- a turn detector
+
+POLICY = EndpointPolicy(complete_ms=200, open_ms=500, incomplete_ms=1000, sure=0.9, unsure=0.1)
+
+
+def judged(probability: float, silence: str = "---") -> Script:
+    """Speech, a silence, and what a detector says of it."""
+    script = Script(TurnTimes(policy=POLICY))
+    script.hear(SPEECH + silence)
+    script.told(CompletenessEstimated(script.machine.voice_end_s, probability))
+    return script
+
+
+@pytest.mark.parametrize(("probability", "steps"), [(0.95, 7), (0.5, 11), (0.05, 32)])
+def test_the_endpoint_comes_when_the_probability_says(probability: float, steps: int) -> None:
+    script = judged(probability)
+    actions = script.hear("-" * (steps - 4))
+    assert "CommitTurn" not in kinds(actions)
+    assert kinds(script.hear("-"))[-1] == "CommitTurn"
+
+
+def test_until_a_detector_has_spoken_the_fixed_silence_holds() -> None:
+    script = Script(TurnTimes(policy=POLICY))
+    script.hear(SPEECH + "-" * 15)
+    assert kinds(script.hear("-")) == ["CommitTurn"]
+
+
+def test_what_a_detector_said_of_one_silence_is_not_held_against_the_next() -> None:
+    script = judged(0.05)
+    script.hear("--" + SPEECH + "-" * 15)
+    assert kinds(script.hear("-")) == ["CommitTurn"]
+
+
+def test_a_detector_that_speaks_of_a_silence_that_is_over_changes_nothing() -> None:
+    script = Script(TurnTimes(policy=POLICY))
+    script.hear(SPEECH + "---")
+    old_s = script.machine.voice_end_s
+    script.hear("--vv--")
+    script.told(CompletenessEstimated(old_s, 0.99))
+    assert "CommitTurn" not in kinds(script.hear("-" * 10))
+
+
+def test_without_a_policy_a_detector_changes_nothing() -> None:
+    script = Script()
+    script.hear(SPEECH + "---")
+    script.told(CompletenessEstimated(script.machine.voice_end_s, 0.99))
+    assert "CommitTurn" not in kinds(script.hear("-" * 12))
+    assert "CommitTurn" in kinds(script.hear("-"))
