@@ -36,6 +36,7 @@ from ..events.session_events import (
     Interrupted,
     Level,
     Observer,
+    ResponseWithdrawn,
     TalkStateChanged,
     Trouble,
     TurnBegan,
@@ -62,6 +63,7 @@ from ..turns.turn_events import (
     StartResponse,
     TurnEvent,
     Unduck,
+    WithdrawResponse,
 )
 from ..turns.turn_judge import TurnJudge
 from ..turns.turn_taking import TurnTaking
@@ -71,7 +73,7 @@ from .dialogue import Dialogue
 from .generation_thread import Camera, Mind
 from .jitter_buffer import Pace
 from .live_options import LiveOptions
-from .playback import Playback, ReplyHeard, Silenced, Told
+from .playback import Playback, ReplyHeard, Silenced, Told, Withdrawn
 from .reply_writer import ReplyWriter
 from .speech_thread import Mouth
 from .warm_up import warm_up
@@ -308,6 +310,8 @@ class LiveTalk:
         elif isinstance(told, Silenced):
             if attempt := self._attempts.get(told.turn):
                 attempt.silent_s = told.at_s
+        elif isinstance(told, Withdrawn):
+            self._tell(ResponseWithdrawn(told.turn, told.at_s, told.audible_s))
         else:
             self._tell(told)
             if isinstance(told, FirstSound):
@@ -336,6 +340,12 @@ class LiveTalk:
                 self._tell(EndpointReached(turn, monotonic()))
             case CancelResponse(turn, why):
                 mind.post(mind.forget, self._cancel(turn), why)
+            case WithdrawResponse(turn):
+                attempt = self._attempts.pop(turn)
+                attempt.cancelled = True
+                playback.withdraw(turn)
+                self._mouth.look_again()
+                mind.post(mind.forget, attempt, "withdrawn")
             case EndTurn(turn):
                 self._answered += 1
                 playback.forget(turn)

@@ -82,7 +82,7 @@ class _Listener:
                 case TurnEnded():
                     self._ended = True
                 case TurnForgotten(_, _, why):
-                    self._ended = self._ended or why != "resumed"
+                    self._ended = self._ended or why not in ("resumed", "withdrawn")
                 case _:
                     return
             self._changed.notify_all()

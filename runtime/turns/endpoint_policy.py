@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["EAGERNESS", "Eagerness", "EndpointPolicy"]
+__all__ = ["EAGERNESS", "WITHDRAW_MS", "Eagerness", "EndpointPolicy"]
 
 Eagerness: TypeAlias = Literal["low", "medium", "high"]
+
+
+WITHDRAW_MS = 500
+"""Who goes on so soon after the first sound had not finished: the answer was too eager, and is withdrawn."""
 
 
 @dataclass(frozen=True)

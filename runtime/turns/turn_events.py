@@ -31,6 +31,7 @@ __all__ = [
     "TurnEvent",
     "TurnTimes",
     "Unduck",
+    "WithdrawResponse",
 ]
 
 
@@ -56,6 +57,8 @@ class TurnTimes:
     """Answers begun in vain for one question, after which the endpoint is waited for."""
     full_duplex: bool = True
     """Voice is heard while the reply is (False: half-duplex, for rooms where the echo cannot be cancelled)."""
+    withdraw_ms: int = 0
+    """A user who goes on within this time of the first sound had not finished: the reply is withdrawn. 0: never."""
     policy: EndpointPolicy | None = None
     """The silence that ends a turn once a detector has said how likely it is complete; None: always ``endpoint_ms``."""
 
@@ -183,6 +186,13 @@ class CancelResponse:
 
 
 @dataclass(frozen=True)
+class WithdrawResponse:
+    """The reply had only begun to be heard when the user went on: it fades, and leaves no trace."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
 class CancelPrefill:
     """It was a click: what was done ahead is undone."""
 
@@ -237,4 +247,5 @@ Action: TypeAlias = (
     | Interrupt
     | Resume
     | DropInterrupted
+    | WithdrawResponse
 )

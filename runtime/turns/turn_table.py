@@ -31,6 +31,7 @@ from .turn_events import (
     TurnEvent,
     TurnTimes,
     Unduck,
+    WithdrawResponse,
 )
 
 __all__ = ["TABLE", "Condition", "Deed", "Row", "Situation"]
@@ -49,6 +50,12 @@ class Situation:
     """Whether the model took what it heard for meant for it; None before it has said so."""
     complete: float | None = None
     """How likely the turn is complete, by a turn detector; None before it has spoken of this silence."""
+    now_s: float = 0.0
+    """The end of the last frame."""
+    asked_begin_s: float = 0.0
+    """Where the speech begins that is being answered."""
+    sounding_s: float = 0.0
+    """When the reply began to be heard."""
     speech_begin_s: float = 0.0
     voice_end_s: float = 0.0
     """The last voice there was."""
@@ -145,6 +152,13 @@ def insisting_in_a_reply(s: Situation, cue: TurnEvent) -> bool:
     return insisting(s, cue) and s.suspended is not None
 
 
+def insisting_at_once(s: Situation, cue: TurnEvent) -> bool:
+    """the voice has lasted long enough to interrupt, and the reply has been heard for a moment only"""
+    assert isinstance(cue, SpeechFrame)
+    heard_ms = 1000 * (cue.end_s - s.sounding_s)
+    return s.times.withdraw_ms > 0 and insisting(s, cue) and heard_ms <= s.times.withdraw_ms + s.times.barge_in_ms
+
+
 def calm(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent long enough to think nothing of it"""
     return _silent_for(s, cue, s.times.unduck_delay_ms)
@@ -198,6 +212,7 @@ def prepare(s: Situation, cue: TurnEvent) -> None:
 
 def _begin(s: Situation, cue: TurnEvent, speculative: bool) -> None:
     s.turn, s.next_turn, s.judged = s.next_turn, s.next_turn + 1, None
+    s.asked_begin_s = s.speech_begin_s
     s.attempts += speculative
     s.actions.append(StartResponse(s.turn, s.speech_begin_s, s.voice_end_s, speculative))
 
@@ -273,6 +288,18 @@ def unduck(s: Situation, cue: TurnEvent) -> None:
     s.actions.append(Unduck())
 
 
+def note_sounding(s: Situation, cue: TurnEvent) -> None:
+    """remember when it began to be heard"""
+    s.sounding_s = s.now_s
+
+
+def withdraw(s: Situation, cue: TurnEvent) -> None:
+    """Withdraw the reply: the user goes on with the question"""
+    assert s.turn is not None
+    s.actions.append(WithdrawResponse(s.turn))
+    s.turn, s.attempts, s.speech_begin_s = None, 0, s.asked_begin_s
+
+
 def interrupt(s: Situation, cue: TurnEvent) -> None:
     """Interrupt the reply, which is then suspended; StartPrefill"""
     assert s.turn is not None
@@ -339,13 +366,14 @@ TABLE: tuple[Row, ...] = (
     Row(("thinking",), AddresseeDecided, noise_in_a_reply, (forget_noise, resume), "speaking"),
     Row(("thinking",), AddresseeDecided, noise, (forget_noise,), "listening"),
     Row(("thinking",), AddresseeDecided, always, (abandon,), "thinking"),
-    Row(("thinking",), PlaybackStarted, voice_about, (abandon, duck), "ducking"),
-    Row(("thinking",), PlaybackStarted, always, (abandon,), "speaking"),
+    Row(("thinking",), PlaybackStarted, voice_about, (abandon, note_sounding, duck), "ducking"),
+    Row(("thinking",), PlaybackStarted, always, (abandon, note_sounding), "speaking"),
     Row(("thinking",), PlaybackDone, always, (abandon, close), "listening"),
     # the reply is heard
     Row(("speaking",), SpeechFrame, heard, (open_speech, duck), "ducking"),
     Row(("speaking",), PlaybackDone, always, (close,), "listening"),
     # the reply is heard more quietly: is it an interruption?
+    Row(("ducking",), SpeechFrame, insisting_at_once, (count_voice, withdraw), "hearing"),
     Row(("ducking",), SpeechFrame, insisting, (count_voice, interrupt), "interrupted"),
     Row(("ducking",), SpeechFrame, always, (count_voice,), "ducking"),
     Row(("ducking",), SilenceFrame, calm, (drop_burst, unduck), "speaking"),

@@ -103,7 +103,7 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
     from vita_edge.runtime.session.live_options import LiveOptions
-    from vita_edge.runtime.turns.endpoint_policy import EAGERNESS
+    from vita_edge.runtime.turns.endpoint_policy import EAGERNESS, WITHDRAW_MS
     from vita_edge.runtime.turns.turn_events import TurnTimes
 
     return LiveOptions(
@@ -114,6 +114,7 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
             speculate=not arguments.no_speculation,
             full_duplex=not half_duplex,
             policy=EAGERNESS[arguments.eagerness] if arguments.eagerness else None,
+            withdraw_ms=WITHDRAW_MS if arguments.eagerness else 0,
         ),
         order=arguments.order,
         frames=arguments.frames,

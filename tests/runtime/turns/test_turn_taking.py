@@ -31,6 +31,7 @@ from vita_edge.runtime.turns.turn_events import (
     TurnEvent,
     TurnTimes,
     Unduck,
+    WithdrawResponse,
 )
 from vita_edge.runtime.turns.turn_table import TABLE
 from vita_edge.runtime.turns.turn_taking import TurnTaking
@@ -425,3 +426,41 @@ def test_without_a_policy_a_detector_changes_nothing() -> None:
     script.told(CompletenessEstimated(script.machine.voice_end_s, 0.99))
     assert "CommitTurn" not in kinds(script.hear("-" * 12))
     assert "CommitTurn" in kinds(script.hear("-"))
+
+
+# --- an answer that is withdrawn
+
+EAGER = TurnTimes(withdraw_ms=500)
+
+
+def test_who_goes_on_at_once_withdraws_the_answer_and_asks_one_question() -> None:
+    script = Script(EAGER)
+    turn = script.speak_until_heard()
+    begun_s = 0.0
+    actions = script.hear("----" + "v" * 7)
+    assert kinds(actions) == ["Duck", "WithdrawResponse"]
+    assert actions[1] == WithdrawResponse(turn)
+    assert script.state == "hearing"
+    begin = next(action for action in script.hear("v" * 5 + END) if isinstance(action, StartResponse))
+    assert begin.speech_begin_s == begun_s and begin.turn == turn + 1
+
+
+def test_who_speaks_later_interrupts() -> None:
+    script = Script(EAGER)
+    script.speak_until_heard()
+    assert kinds(script.hear("-" * 20 + "v" * 7)) == ["Duck", "Interrupt", "StartPrefill"]
+
+
+def test_a_voice_that_was_there_at_the_first_sound_withdraws_it_too() -> None:
+    script = Script(EAGER)
+    begin = next(action for action in script.hear(SPEECH + END) if isinstance(action, StartResponse))
+    script.hear("vv")
+    script.told(PlaybackStarted(begin.turn))
+    assert script.state == "ducking"
+    assert "WithdrawResponse" in kinds(script.hear("v" * 6))
+
+
+def test_unless_it_is_asked_for_nothing_is_withdrawn() -> None:
+    script = Script()
+    script.speak_until_heard()
+    assert kinds(script.hear("v" * 7)) == ["Duck", "Interrupt", "StartPrefill"]
