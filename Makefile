@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check contract wheel-check clean
 
 demo: $(VENV)/.demo  ## answer a recorded spoken question about a picture; writes reply.wav
-	$(BIN)/vita-edge demo -o reply.wav
+	$(BIN)/vita-edge demo -o reply.wav --force
 
 test: $(VENV)/.test  ## all tests, on the CPU; live sound in a PulseAudio room where Debian's packages can be had
 	scripts/audio-packages || echo "tests through PulseAudio are left out"

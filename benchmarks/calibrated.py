@@ -12,7 +12,8 @@ from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Feeds, Sample, whole_feeds
 from vita_edge.calibration.judge import judged
 from vita_edge.calibration.walk import run_graph
-from vita_edge.engines.bundle.format import COMPONENTS, Bundle
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.format import Bundle
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vita_edge.engines.backends import open_backend
 from vita_edge.engines.bundle.format import Bundle
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     facts = bundles[0].model.codec
     random = np.random.default_rng(0)
     with ExitStack() as stack:
-        sessions = [stack.enter_context(bundle.session("codec", threads=1)) for bundle in bundles]
+        sessions = [stack.enter_context(open_backend(bundle, threads=1).session("codec")) for bundle in bundles]
         for length in arguments.codes:
             codes = random.integers(0, bundles[0].model.speech.codes, (1, length))
             sound_s = length * facts.samples_per_code / facts.sample_rate_hz

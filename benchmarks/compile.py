@@ -22,7 +22,8 @@ from typing import Any
 import onnx
 from kernels import Refused, compile_graph
 
-from vita_edge.engines.bundle.format import COMPONENTS, Bundle
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.onnxruntime.graph_inputs import graph_interface
 from vita_edge.engines.tensorrt.build.profiles import Limits, axis_lengths, fixed_lengths
 

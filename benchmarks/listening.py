@@ -17,15 +17,16 @@ from statistics import median
 
 import numpy as np
 
+from vita_edge.engines.backends import open_backend
 from vita_edge.engines.bundle.format import Bundle
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import GraphSession
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
 
 RATE_HZ, BLOCK, RUNS = 16000, 320, 5
 
 
-def timed(session: Session, front_end: AudioFrontEnd, samples: int, rows: int) -> tuple[float, float, list[float]]:
+def timed(session: GraphSession, front_end: AudioFrontEnd, samples: int, rows: int) -> tuple[float, float, list[float]]:
     """Seconds: of the whole clip, of the last piece, and of each piece before it."""
     clip = (0.1 * np.random.default_rng(samples).standard_normal(samples)).astype(np.float32)
     begin = time.perf_counter()
@@ -56,7 +57,7 @@ def main() -> None:
     with ExitStack() as stack:
         bundles = {path: Bundle.open(path) for path in options.bundles}
         sessions = {
-            (path, repack): stack.enter_context(bundle.session("audio", rearrange=bool(repack)))
+            (path, repack): stack.enter_context(open_backend(bundle).session("audio", rearrange=bool(repack)))
             for path, bundle in bundles.items()
             for repack in options.repack
         }

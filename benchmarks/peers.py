@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from precision import bits_per_weight
 
+from vita_edge.engines.backends import open_backend
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
@@ -50,9 +51,9 @@ class Ours:
 
     def __init__(self, name: str, folder: Path, capacity: int, threads: int, prefill: bool) -> None:
         bundle = Bundle.open(folder)
-        second = bundle.session("llm_prefill", threads=threads) if prefill else None
+        second = open_backend(bundle, threads=threads).session("llm_prefill") if prefill else None
         self.name, self.facts = name, bundle.model.llm
-        session = bundle.session("llm", threads=threads)
+        session = open_backend(bundle, threads=threads).session("llm")
         self.model = LanguageModel(session, bundle.embedding_table(), self.facts, capacity, prefill=second)
         self.bits = bits_per_weight(bundle)
 

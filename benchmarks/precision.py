@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_edge.engines.backends import open_backend
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.weights.formats import Float32
@@ -45,8 +46,8 @@ def trace(
     bundle: Bundle, prompts: list[list[int]], path: list[list[int]] | None, steps: int
 ) -> tuple[NDArray[np.float32], list[list[int]]]:
     """Logits [prompts · steps, vocab] along ``path``, or along the model's own choice, which is returned."""
-    with bundle.session("llm") as session:
-        prefill = bundle.session("llm_prefill") if "llm_prefill" in bundle.components else None
+    with open_backend(bundle).session("llm") as session:
+        prefill = open_backend(bundle).session("llm_prefill") if "llm_prefill" in bundle.components else None
         model = LanguageModel(session, bundle.embedding_table(), bundle.model.llm, 512, prefill=prefill)
         rows, chosen = [], []
         for i, prompt in enumerate(prompts):

@@ -16,6 +16,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+from vita_edge.engines.backends import open_backend
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.decoding.language_model import LanguageModel
 from vita_edge.runtime.decoding.sampling import make_sampler
@@ -33,7 +34,7 @@ def main() -> None:
         "top 20 at 0.8": make_sampler(20, 0.8, seed=0),
         "all at 0.8": make_sampler(0, 0.8, seed=0),
     }
-    with bundle.session("llm", threads=options.threads) as session:
+    with open_backend(bundle, threads=options.threads).session("llm") as session:
         model = LanguageModel(session, bundle.embedding_table(), bundle.model.llm, 64 + options.steps)
         model.prefill(model.embeddings.rows(list(range(32))))
         print(

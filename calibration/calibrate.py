@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
-from vita_edge.engines.bundle.format import COMPONENTS, MANIFEST, Bundle, sha256_of
+from vita_edge.engines.bundle.component_spec import COMPONENT_SPECS, COMPONENTS
+from vita_edge.engines.bundle.format import MANIFEST, MANIFEST_FILE, Bundle, sha256_of
 from vita_edge.engines.bundle.replace import refusal
 from vita_edge.engines.errors import BadBundle, Misuse
+from vita_edge.engines.reading.file_kind import FileKind
+from vita_edge.engines.reading.json_file import read_json
 
 from .choices import Choices
 from .component import asked_bits, calibrate_component
@@ -33,6 +36,9 @@ SCALE_BITS = 0.5
 """For each weight: more than what its share of a scale takes, at every size of a block that is used."""
 REPORT = "calibration"
 """Folder of the bundle for the report and its picture."""
+EARLIER = FileKind(
+    BadBundle, "the report", fix="Copy the bundle again, or calibrate the one that it was made of again."
+)
 
 Progress = Callable[[str, int, int], object]
 """Called with (component, nodes done, nodes in all)."""
@@ -65,7 +71,7 @@ def calibrate(
     bundle, feeds = Bundle.open(bundle_path), Feeds.open(feeds_path)
     feeds.check(bundle)
     names, notes = _chosen(bundle, feeds, components)
-    manifest = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
+    manifest = read_json(bundle.path / MANIFEST, MANIFEST_FILE)
     sources = {"bundle": bundle.path, "recording": Path(feeds_path)}
     place = free_place(output, lambda there: refusal(there, force=force, sources=sources))
     over = force and (place / MANIFEST).is_file()
@@ -80,7 +86,7 @@ def calibrate(
         copied = _copy(bundle, folder, changed)
         (folder / "components").mkdir(exist_ok=True)
         for name in names:
-            prefill = _prefill(bundle, graphs[name])
+            prefill = _prefill(bundle, name)
             raw = feeds.samples(name, choices.samples, graphs[name].inputs, prefill.inputs if prefill else ())
             inputs = _whole(graphs[name], prefill, raw, threads)
             stage, own = calibrate_component(
@@ -140,11 +146,10 @@ def _chosen(bundle: Bundle, feeds: Feeds, components: Sequence[str] | None) -> t
     return names, [f"{name} was left as it is: the feeds hold nothing of it" for name in missing]
 
 
-def _prefill(bundle: Bundle, graph: ComponentGraph) -> ComponentGraph | None:
-    """What fills the cache of ``graph`` before it begins, where it is the speech decoder."""
-    if "code" not in {spec.name for spec in graph.inputs}:
-        return None
-    return ComponentGraph(bundle.components["speech_prefill"].graph)
+def _prefill(bundle: Bundle, name: str) -> ComponentGraph | None:
+    """The graph that fills the cache of a component before it begins, where one does."""
+    filled_by = COMPONENT_SPECS[name].filled_by
+    return ComponentGraph(bundle.components[filled_by].graph) if filled_by else None
 
 
 def _whole(graph: ComponentGraph, prefill: ComponentGraph | None, raw: Sequence[Sample], threads: int) -> list[Sample]:
@@ -175,7 +180,7 @@ def _named(progress: Progress | None, name: str) -> Callable[[int, int], object]
 
 def _check_sources(bundle: Bundle, names: Sequence[str]) -> None:
     """What is rounded gets checksums of its own: damage would be found no more."""
-    read = {*names, *(["speech_prefill"] if "speech_decoder" in names else [])}
+    read = {*names, *(COMPONENT_SPECS[name].filled_by for name in names)}
     for file in (file for name in COMPONENTS if name in read for file in bundle.components[name].files):
         name = file.relative_to(bundle.path).as_posix()
         if sha256_of(file) != bundle.files[name][1]:
@@ -235,17 +240,16 @@ def _write_manifest(
 
 def _earlier_report(bundle: Bundle, manifest: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
     """What was found of other components when the bundle was calibrated before."""
-    told = manifest.get("calibration", {}).get("report")
-    if told not in bundle.files:
+    calibration = manifest.get("calibration")
+    told = calibration.get("report") if isinstance(calibration, Mapping) else None
+    if not isinstance(told, str) or told not in bundle.files:
         return None
+    file = bundle.path / told
+    report = read_json(file, EARLIER)
     try:
-        return _without(names, json.loads((bundle.path / told).read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadBundle(
-            f"{bundle.path / told} cannot be read.",
-            why=f"{type(error).__name__}: {error}.",
-            fix="Copy the bundle again, or calibrate the one that it was made of again.",
-        ) from error
+        return _without(names, report)
+    except (KeyError, TypeError) as error:
+        raise EARLIER.refusal(file, f"{type(error).__name__}: {error}.") from error
 
 
 def _without(names: Sequence[str], report: dict[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from vita_edge.engines.bundle.component_spec import COMPONENT_SPECS, LLM
 from vita_edge.engines.errors import Misuse
 
 from .ranges import METHODS
 from .weight_scales import SMALLEST_BLOCK
 
-__all__ = ["DECODERS", "Choices"]
+__all__ = ["Choices"]
 
-DECODERS = ("llm", "speech_decoder")
-"""They meet one row at a time: what counts are the bytes of their weights."""
 KEEP_BELOW_DB = {8: 20.0, 4: 8.0}
 REACH_DB = 20.0
 
@@ -62,11 +61,11 @@ class Choices:
 
     def weights_alone(self, component: str) -> bool:
         """Whether activations of a component keep their type."""
-        return component in DECODERS and not (self.decoder_activations and self.precision == "int8")
+        return COMPONENT_SPECS[component].cached and not (self.decoder_activations and self.precision == "int8")
 
     def bits(self, component: str, *, first: bool, head: bool) -> int:
         """Of a weight that is quantised alone. The error of a first layer runs through all others."""
-        if self.precision == "int8" or component != "llm" or first:
+        if self.precision == "int8" or component != LLM.name or first:
             return 8
         return 8 if head and self.head == "int8" else 4
 

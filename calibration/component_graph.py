@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.external_data import check_external_data
+from vita_edge.engines.linked_weights import graph_and_folder
 from vita_edge.engines.tensors import TensorSpec
 
 __all__ = ["ComponentGraph", "Segment"]
@@ -42,7 +43,10 @@ class ComponentGraph:
         self.path = path
         check_external_data(path)
         try:
-            self.model = onnx.load_model(path, load_external_data=False)
+            content, self.folder = graph_and_folder(path)
+            self.model = onnx.load_model_from_string(content)
+        except BadBundle:
+            raise
         except Exception as error:  # protobuf raises a class of its own
             raise BadBundle(
                 f"The graph {path} cannot be read.", why=f"{error}.", fix="Export the checkpoint again."
@@ -84,7 +88,7 @@ class ComponentGraph:
             return numpy_helper.to_array(tensor)
         entry = {item.key: item.value for item in tensor.external_data}
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        file = self.path.parent / entry["location"]
+        file = self.folder / entry["location"]
         if not int(entry.get("length", 0)):
             return np.zeros(tuple(tensor.dims), dtype)
         return np.memmap(file, dtype, mode="r", offset=int(entry.get("offset", 0)), shape=tuple(tensor.dims))

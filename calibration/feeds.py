@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +11,25 @@ from typing import Any
 
 import numpy as np
 
+from vita_edge.engines.bundle.component_spec import SPEECH_PREFILL
+from vita_edge.engines.bundle.feeds_format import FEEDS_FORMAT, FEEDS_VERSION, model_identity
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
-from vita_edge.engines.feed_recorder import FEEDS_FORMAT, FEEDS_VERSION, model_identity
+from vita_edge.engines.reading.file_kind import FileKind, beside
+from vita_edge.engines.reading.json_file import read_json
+from vita_edge.engines.reading.npz_file import read_npz
+from vita_edge.engines.reading.table import as_table
 from vita_edge.engines.tensors import Array, TensorSpec
 
 __all__ = ["PREFIX", "Feeds", "Sample", "whole_feeds"]
 
 Sample = dict[str, Array]
 
-PREFIX = "text_embeds"
+PREFIX = SPEECH_PREFILL.inputs[0].name
 """What the cache of the speech decoder is filled with before its first code."""
 PAST = ("past.", "past_key_values.")
 _RECORD = "Record again: vita-edge record BUNDLE -o FEEDS"
+RECORDING = FileKind(BadInput, "the recording", fix=_RECORD)
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,16 @@ class Feeds:
             BadInput: it is no recording, or it cannot be read.
         """
         folder = Path(path)
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-            if manifest["format"] != FEEDS_FORMAT or manifest["format_version"] != FEEDS_VERSION:
-                raise ValueError(f"its format is {manifest['format']} {manifest['format_version']}")
-            files = {
-                name: tuple(folder / file for file in part["files"]) for name, part in manifest["components"].items()
-            }
-            return cls(folder, manifest["model"], files)
-        except OSError as error:
-            raise BadInput(
-                f"{folder} is no recording.", why=f"{error.strerror}: manifest.json.", fix=_RECORD
-            ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{folder} is no recording.", why=f"{error}.", fix=_RECORD) from error
+        file = folder / "manifest.json"
+        manifest = as_table(file, read_json(file, RECORDING), RECORDING)
+        found = manifest.values.get("format"), manifest.values.get("format_version")
+        if found != (FEEDS_FORMAT, FEEDS_VERSION):
+            raise RECORDING.refusal(folder, f"Its format is {found[0]!r} {found[1]!r}.")
+        files = {
+            name: tuple(beside(file, each, RECORDING) for each in part.texts("files"))
+            for name, part in manifest.sections("components")
+        }
+        return cls(folder, manifest.section("model").values, files)
 
     def check(self, bundle: Bundle) -> None:
         """Refuse feeds of another model: ranges of one say nothing about the other.
@@ -101,11 +101,7 @@ class Feeds:
 
 
 def _read(file: Path) -> Sample:
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadInput(f"The feeds {file} cannot be read.", why=f"{error}.", fix=_RECORD) from error
+    return read_npz(file, RECORDING)
 
 
 def _checked(file: Path, sample: Sample, inputs: Sequence[TensorSpec], beside: Sequence[TensorSpec]) -> Sample:

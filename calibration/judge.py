@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.tensors import Array
 
 from .component_graph import ComponentGraph
@@ -59,6 +60,18 @@ class Judge:
         return self._same / self.positions if self.positions else None
 
 
+def _refuse_no_numbers(graph: ComponentGraph, exact: Sequence[Sample]) -> None:
+    """Nothing can be compared with a reference that is no number."""
+    strange = sum(not np.isfinite(array).all() for sample in exact for array in sample.values())
+    if strange:
+        raise BadBundle(
+            f"{graph.path.name} gives no numbers on {strange} of the recorded samples; nothing can be measured on it.",
+            why="Its activations leave half precision, or its weights hold what is no number.",
+            fix="Export the checkpoint at --precision fp32 for the same target, and calibrate that bundle: its "
+            "activations stay in float32.",
+        )
+
+
 def judged(
     original: ComponentGraph,
     others: Sequence[tuple[ComponentGraph, Sequence[Sample]]],
@@ -72,6 +85,7 @@ def judged(
     exact, keepers = stored_outputs(original.outputs, len(feeds))
     for _ in walk(original, feeds, keepers, threads=threads):
         pass
+    _refuse_no_numbers(original, exact)
     judges = []
     for graph, own in others:
         graph.head_step = step

@@ -263,7 +263,7 @@ class Rewrite:
         entry = {item.key: item.value for item in tensor.external_data}
         length = int(entry["length"])
         offset = self._begin(length)
-        with (self._graph.path.parent / entry["location"]).open("rb") as source:
+        with (self._graph.folder / entry["location"]).open("rb") as source:
             source.seek(int(entry["offset"]))
             left = length
             while left:

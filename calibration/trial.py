@@ -11,6 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from vita_edge.engines.cores import thread_count
+
 from .component_graph import ComponentGraph
 from .layers import Group, Layer
 from .ranges import Observed, Range, candidates, quantised
@@ -147,6 +149,7 @@ def multiplier(graph: ComponentGraph, layer: Layer) -> Callable[[Floats, Floats]
     )
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = thread_count()
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda x, w: session.run(None, {"x": x, "w": w})[0]
 

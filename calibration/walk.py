@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
+from vita_edge.engines.cores import thread_count
 from vita_edge.engines.errors import InferenceFailed
 from vita_edge.engines.tensors import Array
 
@@ -134,11 +135,9 @@ class _Runner:
         )
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = thread_count(threads)
         options.enable_mem_pattern = False
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(self.graph.path.parent)
-        )
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self.graph.folder))
         options.add_session_config_entry("session.force_spinning_stop", "1")
         # Else a product with a narrow weight and a wide activation is computed with a rounded activation, for speed.
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")

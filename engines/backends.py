@@ -10,15 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from .bundle.component_spec import COMPONENT_SPECS, STREAMS
 from .bundle.format import Bundle
 from .errors import Misuse
 from .onnxruntime.cpu import OnnxCpuSession
-from .session import Session
+from .session import GraphSession
 
 if TYPE_CHECKING:
     from .tensorrt.device_memory import Lane
@@ -34,15 +34,6 @@ BACKENDS: Mapping[str, tuple[str, ...]] = {
 """Backend → targets of bundles that it runs."""
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """How a graph is to be opened; see :class:`~vita_edge.engines.onnxruntime.cpu.OnnxCpuSession`."""
-
-    rearrange: bool
-    taps: tuple[str, ...]
-    overrides: Mapping[str, int] | None
-
-
 class Backend(ABC):
     """Opens the graphs of one bundle, and has what they share."""
 
@@ -51,6 +42,7 @@ class Backend(ABC):
     taps: bool = True
     """Inner tensors can be handed out."""
 
+    @abstractmethod
     def session(
         self,
         component: str,
@@ -58,17 +50,14 @@ class Backend(ABC):
         rearrange: bool = True,
         taps: Iterable[str] = (),
         overrides: Mapping[str, int] | None = None,
-    ) -> Session:
+    ) -> GraphSession:
         """Open a graph; see :class:`~vita_edge.engines.onnxruntime.cpu.OnnxCpuSession` for the options.
 
         Raises:
             BadBundle: it cannot be read.
             EngineUnavailable: there is no engine of it.
         """
-        return self._open(component, _Wish(rearrange, tuple(taps), overrides))
-
-    @abstractmethod
-    def _open(self, component: str, wish: _Wish) -> Session: ...
+        ...
 
     def facts(self) -> dict[str, Any]:
         """What a measurement should say about the engine, beside its name."""
@@ -108,26 +97,31 @@ def open_backend(bundle: Bundle, backend: str = "cpu", *, threads: int = 0, engi
             "or leave --backend out.",
         )
     if backend == "cuda":
-        return _Cuda(bundle, threads)
+        return _CudaBackend(bundle, threads)
     if backend == "tensorrt":
-        return _TensorRt(bundle, engine_dir)
-    return _Cpu(bundle, threads)
+        return _TensorRtBackend(bundle, engine_dir)
+    return _CpuBackend(bundle, threads)
 
 
-class _Cpu(Backend):
+class _CpuBackend(Backend):
     name = "onnxruntime-cpu"
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._bundle, self._threads = bundle, threads
 
-    def _open(self, component: str, wish: _Wish) -> Session:
+    def session(
+        self,
+        component: str,
+        *,
+        rearrange: bool = True,
+        taps: Iterable[str] = (),
+        overrides: Mapping[str, int] | None = None,
+    ) -> GraphSession:
         graph = self._bundle.components[component].graph
-        return OnnxCpuSession(
-            graph, threads=self._threads, rearrange=wish.rearrange, taps=wish.taps, overrides=wish.overrides
-        )
+        return OnnxCpuSession(graph, threads=self._threads, rearrange=rearrange, taps=taps, overrides=overrides)
 
 
-class _Cuda(Backend):
+class _CudaBackend(Backend):
     name = "onnxruntime-cuda"
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -137,11 +131,18 @@ class _Cuda(Backend):
         self._bundle, self._threads = bundle, threads
         self._on_processor: dict[str, tuple[str, ...]] = {}
 
-    def _open(self, component: str, wish: _Wish) -> Session:
+    def session(
+        self,
+        component: str,
+        *,
+        rearrange: bool = True,
+        taps: Iterable[str] = (),
+        overrides: Mapping[str, int] | None = None,
+    ) -> GraphSession:
         from .onnxruntime.cuda import OnnxCudaSession
 
         graph = self._bundle.components[component].graph
-        session = OnnxCudaSession(graph, threads=self._threads, taps=wish.taps, overrides=wish.overrides)
+        session = OnnxCudaSession(graph, threads=self._threads, taps=taps, overrides=overrides)
         self._on_processor[component] = session.on_processor
         return session
 
@@ -149,14 +150,13 @@ class _Cuda(Backend):
         return {"operators_on_processor": {name: list(kinds) for name, kinds in self._on_processor.items()}}
 
 
-class _TensorRt(Backend):
+class _TensorRtBackend(Backend):
     """Engines on one GPU: a stream and one block of activations for each thread of a talk."""
 
     name = "tensorrt"
     taps = False
 
     def __init__(self, bundle: Bundle, engine_dir: Path | None) -> None:
-        from .tensorrt.buffer_layout import LANES
         from .tensorrt.cuda import Cuda
         from .tensorrt.device import find_device
         from .tensorrt.device_memory import Lane
@@ -166,17 +166,24 @@ class _TensorRt(Backend):
         self._stack = ExitStack()
         self._lanes: dict[str, Lane] = {}
         self._sessions: dict[str, TensorRtSession] = {}
-        for name in LANES:
+        for name in STREAMS:
             self._lanes[name] = Lane(self._cuda, name)
             self._stack.callback(self._lanes[name].close)
 
-    def _open(self, component: str, wish: _Wish) -> Session:
-        from .tensorrt.buffer_layout import lane_of
+    def session(
+        self,
+        component: str,
+        *,
+        rearrange: bool = True,
+        taps: Iterable[str] = (),
+        overrides: Mapping[str, int] | None = None,
+    ) -> GraphSession:
         from .tensorrt.open_session import open_session
 
-        if wish.taps or wish.overrides:
+        if tuple(taps) or overrides:
             raise ValueError("an engine has no inner tensors to hand out or to replace")
-        session = open_session(self._bundle, component, self._lanes[lane_of(component)], self._engine_dir)
+        lane = self._lanes[COMPONENT_SPECS[component].stream]
+        session = open_session(self._bundle, component, lane, self._engine_dir)
         self._sessions[component] = session
         return session
 

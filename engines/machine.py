@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .cores import usable_cores
+
 __all__ = ["machine_facts"]
 
 PACKAGES = (
@@ -33,7 +35,7 @@ def machine_facts() -> dict[str, object]:
     return {
         "cpu": _cpu(),
         "board": _first_line(BOARD),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "clock_mhz": int(khz) // 1000 if khz and khz.isdigit() else None,
         "governor": _first_line(GOVERNOR),
         "power_mode": _first_line(POWER_MODE),

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from .tensors import Array, TensorSpec
 
-__all__ = ["CPU_ROWS", "GPU_ROWS", "KvCache", "Session"]
+__all__ = ["CPU_ROWS", "GPU_ROWS", "GraphSession", "KvCache"]
 
 CPU_ROWS = 192
 """Positions read at once on a CPU. Activations of more rows do not stay in its cache between products: 533 positions of
@@ -57,7 +57,7 @@ class KvCache(Protocol):
         ...
 
 
-class Session(Protocol):
+class GraphSession(Protocol):
     """One opened graph. ``inputs`` and ``outputs`` leave out the tensors of the KV cache and its lengths."""
 
     @property
@@ -94,7 +94,7 @@ class Session(Protocol):
 
     def close(self) -> None: ...
 
-    def __enter__(self) -> Session: ...
+    def __enter__(self) -> GraphSession: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

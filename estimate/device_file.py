@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vita_edge.engines.bundle.facts import build_facts
 from vita_edge.engines.errors import BadInput
+from vita_edge.engines.reading.file_kind import FileKind
+from vita_edge.engines.reading.json_file import read_json
+from vita_edge.engines.reading.typed import build_record
 
 from .weight_bits import PRECISIONS
 
@@ -30,6 +31,7 @@ __all__ = [
 
 FILE = Path(__file__).with_name("devices.json")
 FORMAT = 1
+DEVICES = FileKind(BadInput, "the device file", fix="Write it as docs/how-to/estimate-a-board.md says.")
 SOURCED = (
     "memory_gib",
     "bandwidth_gb_s",
@@ -174,8 +176,8 @@ def read_devices(*more: Path) -> DeviceFile:
             parts = ("efficiency", "platforms", "yardsticks", "devices", "sources")
             part = {name: _object(data.get(name, {}), name) for name in parts}
             efficiency |= _shares(part["efficiency"])
-            platforms |= {key: build_facts(Platform, entry, key) for key, entry in part["platforms"].items()}
-            yardsticks |= {key: build_facts(Yardstick, entry, key) for key, entry in part["yardsticks"].items()}
+            platforms |= {key: build_record(Platform, entry, key) for key, entry in part["platforms"].items()}
+            yardsticks |= {key: build_record(Yardstick, entry, key) for key, entry in part["yardsticks"].items()}
             for key, entry in part["devices"].items():
                 devices[key] = _device(key, entry, part["sources"], efficiency)
             _check_references(devices, platforms, yardsticks)
@@ -183,21 +185,15 @@ def read_devices(*more: Path) -> DeviceFile:
             raise BadInput(
                 f"The device file {path} cannot be used.",
                 why=f"{error}.",
-                fix="Write it as docs/how-to/estimate-a-board.md says.",
+                fix=DEVICES.fix,
             ) from error
     return DeviceFile(devices, platforms, yardsticks)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    fix = "Write it as docs/how-to/estimate-a-board.md says."
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadInput(f"Cannot read {path}.", why=f"{error.strerror}.", fix="Check the path.") from error
-    except ValueError as error:
-        raise BadInput(f"{path} is not JSON.", why=f"{error}.", fix=fix) from error
+    data = read_json(path, DEVICES)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise BadInput(f"{path} is not a device file.", why=f"Its format is not {FORMAT}.", fix=fix)
+        raise BadInput(f"{path} is not a device file.", why=f"Its format is not {FORMAT}.", fix=DEVICES.fix)
     return data
 
 
@@ -205,7 +201,7 @@ def _shares(data: Mapping[str, Any]) -> dict[str, Share]:
     strange = sorted(set(data) - set(EFFICIENCIES))
     if strange:
         raise ValueError(f"there is no efficiency {', '.join(strange)}")
-    shares = {key: build_facts(Share, entry, f"efficiency.{key}") for key, entry in data.items()}
+    shares = {key: build_record(Share, entry, f"efficiency.{key}") for key, entry in data.items()}
     for key, share in shares.items():
         if not 0 < share.low <= share.value <= share.high < math.inf:
             raise ValueError(f"efficiency.{key} is {share.value:g}, from {share.low:g} to {share.high:g}")
@@ -229,8 +225,8 @@ def _device(key: str, entry: Any, texts: Mapping[str, str], efficiency: Mapping[
     if not isinstance(given, list):
         raise ValueError(f"{key}.measured is not a list")
     plain = {name: value for name, value in entry.items() if name not in ("efficiency", "sources", "measured")}
-    measured = tuple(build_facts(Measurement, one, f"{key}.measured") for one in given)
-    device = build_facts(Device, plain, key)
+    measured = tuple(build_record(Measurement, one, f"{key}.measured") for one in given)
+    device = build_record(Device, plain, key)
     if device.backend not in TARGETS:
         raise ValueError(f"{key}.backend is {device.backend!r}, not {' or '.join(TARGETS)}")
     target = device.target or TARGETS[device.backend][0]

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from vita_edge.engines.bundle.component_spec import (
+    AUDIO,
+    CODEC,
+    LLM,
+    LLM_PREFILL,
+    SPEECH_DECODER,
+    SPEECH_PREFILL,
+    VISION,
+)
 from vita_edge.engines.bundle.work import DecoderShape, ModelWork, Part
 from vita_edge.engines.cache_layout import SCATTER
 from vita_edge.engines.tensorrt.build.profiles import speech_capacity
@@ -34,40 +43,42 @@ class Calls:
     def llm(self, rows: int, past: int) -> Call:
         """``rows`` positions over ``past`` held ones; the last one gets logits."""
         if not self._form.llm_prefill or rows < MIN_ROWS:
-            return self._llm("llm", rows, past) + self._head()
-        return self._llm("llm_prefill", rows - 1, past) + self._llm("llm", 1, past + rows - 1) + self._head()
+            return self._llm(LLM.name, rows, past) + self._head()
+        return self._llm(LLM_PREFILL.name, rows - 1, past) + self._llm(LLM.name, 1, past + rows - 1) + self._head()
 
     def audio(self, steps: int) -> Call:
         """``steps`` of 40 ms, and the positions that they give."""
         parts = self._work.parts
         # the last rows of a clip: half as many positions as steps
         done = _macs(parts.audio_encoder) * steps + _macs(parts.audio_adapter) * (steps / 2)
-        return Call(bytes_read=self._bytes["audio"]) + done
+        return Call(bytes_read=self._bytes[AUDIO.name]) + done
 
     def vision(self, tiles: int = 1) -> Call:
         parts = self._work.parts
-        return Call(bytes_read=self._bytes["vision"]) + (_macs(parts.vision) + _macs(parts.projector)) * tiles
+        return Call(bytes_read=self._bytes[VISION.name]) + (_macs(parts.vision) + _macs(parts.projector)) * tiles
 
     def speech_prefill(self, tokens: int) -> Call:
         """The text of a clause, and bos."""
         work, rows = self._work, tokens * self._work.vectors_per_token + 1
         done = (_macs(work.parts.speech_prefix) + _macs(work.parts.speech_layers)) * rows
         both_ways = 2 * work.speech.attention_macs(rows, 0)  # every row sees every other
-        return Call(bytes_read=self._bytes["speech_prefill"], macs=both_ways) + done
+        return Call(bytes_read=self._bytes[SPEECH_PREFILL.name], macs=both_ways) + done
 
     def speech_step(self, past: int) -> Call:
         """One code over ``past`` vectors and codes."""
         parts = self._work.parts
-        step = Call(self._bytes["speech_decoder"]) + self._attention(self._work.speech, 1, past, self._speech_capacity)
+        step = Call(self._bytes[SPEECH_DECODER.name]) + self._attention(
+            self._work.speech, 1, past, self._speech_capacity
+        )
         return step + _macs(parts.speech_layers) + _macs(parts.speech_head)
 
     def codec(self, codes: int) -> Call:
-        return Call(bytes_read=self._bytes["codec"]) + _macs(self._work.parts.codec) * codes
+        return Call(bytes_read=self._bytes[CODEC.name]) + _macs(self._work.parts.codec) * codes
 
     def _llm(self, component: str, rows: int, past: int) -> Call:
         shape, layers = self._work.llm, self._work.parts.llm_layers
         weights = self._bytes[component]
-        if component == "llm":
+        if component == LLM.name:
             weights -= self._head().bytes_read
         return Call(weights) + self._attention(shape, rows, past, self._capacity) + _macs(layers) * rows
 

@@ -5,7 +5,6 @@ Small graphs of the same operators as a bundle's are written, opened and run; so
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_edge.engines.cores import thread_count
 from vita_edge.engines.machine import machine_facts
 from vita_edge.engines.memory import available_memory
 from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
@@ -161,7 +161,7 @@ def _convolutions(folder: Path, threads: int) -> tuple[float, Callable[[], objec
 
 def _reading(threads: int) -> tuple[float, Callable[[], object]]:
     block = np.ones(1 << 27, np.uint64)  # 1 GiB
-    count = threads or len(os.sched_getaffinity(0))
+    count = thread_count(threads)
     parts = np.array_split(block, count)
 
     def read() -> object:

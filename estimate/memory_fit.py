@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from vita_edge.engines.bundle.component_spec import LLM
 from vita_edge.engines.bundle.work import ModelWork
 from vita_edge.engines.session import CPU_ROWS, GPU_ROWS
 from vita_edge.engines.tensorrt.build.build_cost import building_bytes
@@ -63,7 +64,7 @@ class MemoryPlan:
     @property
     def build_peak(self) -> int:
         """What building the largest engine takes of the memory of the machine that builds, about. TensorRT alone."""
-        return building_bytes(self.weights.get("llm", 0))
+        return building_bytes(self.weights.get(LLM.name, 0))
 
     @property
     def verdict(self) -> Verdict:

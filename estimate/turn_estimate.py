@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_PREFILL
 from vita_edge.engines.bundle.work import ModelWork
 
 from .device_file import Device, Yardstick
@@ -135,9 +136,9 @@ def estimate(
         "audio_rest": timed(calls.audio(turn.rest_steps)),
         "prefill_rest": timed(calls.llm(turn.rest_tokens, past)),
         "first_clause": step.repeated(turn.clause_tokens - 1),  # the prefill has given the first token
-        "speech_prefill": timed(calls.speech_prefill(turn.clause_tokens)),
+        SPEECH_PREFILL.name: timed(calls.speech_prefill(turn.clause_tokens)),
         "first_codes": code.repeated(first),
-        "codec": timed(calls.codec(first)),
+        CODEC.name: timed(calls.codec(first)),
     }
     ahead = ("audio_rest", "prefill_rest")
     whole = timed(calls.audio(round(turn.question_s * STEPS_PER_S))).ms

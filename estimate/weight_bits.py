@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vita_edge.engines.bundle.component_spec import COMPONENT_SPECS, LLM_PREFILL, Width
 from vita_edge.engines.bundle.work import ModelWork
 
 __all__ = ["PRECISIONS", "WeightBits", "weight_bits"]
@@ -45,32 +46,27 @@ class WeightBits:
 
     def weights(self, work: ModelWork) -> dict[str, int]:
         """Resident bytes of each component's weights. The token table is mapped from the disk and does not count."""
-        parts = work.parts
-        layer = parts.llm_layers.weights / work.llm.layers
-        decoder = layer * self.llm_first + (parts.llm_layers.weights - layer) * self.llm_layers
-        linear = {
-            "vision": (parts.vision, parts.projector),
-            "audio": (parts.audio_encoder, parts.audio_adapter),
-            "speech_prefill": (parts.speech_prefix, parts.speech_layers),
-        }
-        bits = {
-            name: sum(
-                (part.weights - part.convolution_weights) * self.encoders + part.convolution_weights * self.convolutions
-                for part in both
+        widths = self._widths(work.llm.layers)
+        bits: dict[str, float] = {}
+        for name, spec in COMPONENT_SPECS.items():
+            if spec is LLM_PREFILL and not self.llm_prefill:
+                continue
+            stored = [(work.parts.all()[part], widths[width]) for part, width in spec.work.items()]
+            bits[name] = sum(
+                (part.weights - part.convolution_weights) * width + part.convolution_weights * self.convolutions
+                for part, width in stored
             )
-            for name, both in linear.items()
-        }
-        bits["llm"] = decoder + parts.llm_head.weights * self.heads
-        if self.llm_prefill:
-            bits["llm_prefill"] = parts.llm_layers.weights * self.llm_prefill
-        head = parts.speech_head
-        bits["speech_decoder"] = (
-            parts.speech_layers.weights * self.speech
-            + (head.weights - head.convolution_weights) * self.heads
-            + head.convolution_weights * self.convolutions
-        )
-        bits["codec"] = parts.codec.weights * self.convolutions
         return {name: round(count / 8) for name, count in bits.items()}
+
+    def _widths(self, layers: int) -> dict[Width, float]:
+        return {
+            "encoders": self.encoders,
+            "llm": (self.llm_first + self.llm_layers * (layers - 1)) / layers,
+            "llm_prefill": self.llm_prefill,
+            "speech": self.speech,
+            "heads": self.heads,
+            "convolutions": self.convolutions,
+        }
 
 
 def _plain(bits: float, arithmetic: Literal["fp32", "fp16"], small: int) -> WeightBits:

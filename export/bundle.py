@@ -12,9 +12,11 @@ import numpy as np
 
 from vita_edge import __version__
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
-from vita_edge.engines.bundle.format import COMPONENTS, FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.format import FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.bundle.replace import refusal
 
+from .checkpoint.check_values import check_values
 from .checkpoint.open_checkpoint import Checkpoint
 from .checkpoint.tensor import LazyTensor
 from .facts import model_facts
@@ -65,6 +67,7 @@ def export_bundle(
     force: bool = False,
     progress: Progress | None = None,
     told: Callable[[str], object] | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> ExportReport:
     """Turn the checkpoint at ``checkpoint_path`` into a bundle at ``bundle_path``.
 
@@ -80,6 +83,7 @@ def export_bundle(
             weights are random.
         force: replace a bundle that is already there.
         told: called with the notice before the first byte is written.
+        check: called with the folder when the bundle is whole, before it takes its name; what it raises leaves nothing.
 
     Raises:
         BadCheckpoint: keys missing, left over or of the wrong shape (all are listed), or options that are refused.
@@ -99,7 +103,9 @@ def export_bundle(
     row_bytes = table.shape[1] * np.dtype(_stored(table_dtype)).itemsize
     needed = sum(graph.nbytes for graph in graphs) + facts.llm.vocab_size * row_bytes
 
+    tensors = checkpoint.tensors()
     total = sum(graph.parameters for graph in graphs) + facts.llm.vocab_size * table.shape[1]
+    total += sum(tensor.size for tensor in tensors.values())
     done = 0
 
     def advance(what: str) -> Callable[[int], None]:
@@ -113,6 +119,7 @@ def export_bundle(
 
     if told:
         told(notice)
+    check_values(tensors, facts.llm.vocab_size, checkpoint.notes, advance("checking values"))
     with whole_folder(place, needed, what="bundle", replace=replace) as folder:
         files = [_write_text(folder / "tokenizer.json", checkpoint.tokenizer_json())]
         files.append(
@@ -155,6 +162,8 @@ def export_bundle(
             },
         }
         _write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        if check:
+            check(folder)
     return ExportReport(
         bundle=Path(bundle_path),
         bytes=sum(entry["bytes"] for entry in manifest["files"].values()),

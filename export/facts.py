@@ -13,10 +13,10 @@ from vita_edge.engines.bundle.facts import (
     TokenFacts,
     VisionFacts,
 )
-from vita_edge.engines.errors import BadCheckpoint
 
 from .checkpoint.open_checkpoint import Checkpoint
 from .receptive_field import receptive_field
+from .tokenizer.tokenizer_check import checked_tokenizer
 from .weights.weight import padded_head_dim
 
 __all__ = ["model_facts"]
@@ -31,14 +31,10 @@ def model_facts(checkpoint: Checkpoint) -> ModelFacts:
         BadCheckpoint: the tokenizer does not fit the model.
     """
     config = checkpoint.config
-    tokenizer = Tokenizer.from_str(checkpoint.tokenizer_json())
+    tokenizer = checked_tokenizer(
+        checkpoint.tokenizer_json(), checkpoint.path, config.llm.vocab_rows, config.llm.eos_token_ids
+    )
     vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if vocab_size > config.llm.vocab_rows:
-        raise BadCheckpoint(
-            f"The tokenizer knows {vocab_size} ids, the embedding has {config.llm.vocab_rows} rows.",
-            why="Tokenizer and weights belong to different models.",
-            fix="Copy the tokenizer files of this checkpoint again.",
-        )
     left, right = receptive_field(
         config.codec.upsample_rates,
         config.codec.upsample_kernel_sizes,
@@ -100,22 +96,19 @@ def model_facts(checkpoint: Checkpoint) -> ModelFacts:
 
 
 def _token_facts(checkpoint: Checkpoint, tokenizer: Tokenizer) -> TokenFacts:
-    def required(token: str) -> int:
-        number = tokenizer.token_to_id(token)
-        if number is None:
-            raise BadCheckpoint(
-                f"The tokenizer has no {token}.",
-                why="Prompts cannot be built without it.",
-                fix="Copy the tokenizer files of the checkpoint again.",
-            )
-        return int(number)
-
     def single(glyph: str) -> int | None:
         ids = tokenizer.encode(glyph, add_special_tokens=False).ids
         return ids[0] if len(ids) == 1 else None
 
-    start, end = required("<|im_start|>"), required("<|im_end|>")
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    start, end = ids["<|im_start|>"], ids["<|im_end|>"]
     states = {name: single(glyph) for name, glyph in HANDS.items()}
+    if absent := [HANDS[name] for name, number in states.items() if number is None]:
+        note = (
+            f"The tokenizer has no single token for {' '.join(absent)}: whether speech or noise was heard is not told."
+        )
+        if note not in checkpoint.notes:
+            checkpoint.notes.append(note)
     # the command line program also stops where a next turn would begin
     stop = tuple(dict.fromkeys([end, *checkpoint.config.llm.eos_token_ids, start]))
     return TokenFacts(im_start=start, im_end=end, stop=stop, **states)

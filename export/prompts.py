@@ -6,14 +6,21 @@ them. The shape is ``{style: {name: text}}``, as :data:`DEFAULT_PROMPTS` shows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.errors import BadInput
+from vita_edge.engines.reading.file_kind import FileKind
+from vita_edge.engines.reading.json_file import read_json
 
 __all__ = ["DEFAULT_PROMPTS", "read_prompts"]
+
+PROMPTS_FILE = FileKind(
+    BadInput,
+    "the prompts",
+    fix='The file holds {"command_line": {"image", "video", "lang"}, "live": {"audio", "image", "video"}}.',
+)
 
 _WHO = "You are VITA, a helpful assistant that hears, sees and speaks."
 _HOW = (
@@ -39,14 +46,7 @@ def read_prompts(path: Path) -> dict[str, dict[str, str]]:
     Raises:
         BadInput: the file cannot be read, or a prompt is missing.
     """
-    try:
-        data: Any = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadInput(
-            f"The prompts {path} cannot be read.", why=f"{error.strerror}.", fix="Check the path."
-        ) from error
-    except ValueError as error:
-        raise BadInput(f"The prompts {path} are not JSON.", why=f"{error}.", fix="Correct the file.") from error
+    data: Any = read_json(path, PROMPTS_FILE)
     missing = [
         f"{style}.{name}"
         for style, names in NAMES.items()
@@ -57,8 +57,6 @@ def read_prompts(path: Path) -> dict[str, dict[str, str]]:
     ]
     if missing:
         raise BadInput(
-            f"The prompts {path} are not complete.",
-            why=f"Missing: {', '.join(missing)}.",
-            fix='The file holds {"command_line": {"image", "video", "lang"}, "live": {"audio", "image", "video"}}.',
+            f"The prompts {path} are not complete.", why=f"Missing: {', '.join(missing)}.", fix=PROMPTS_FILE.fix
         )
     return {style: {name: data[style][name] for name in names} for style, names in NAMES.items()}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
+from vita_edge.engines.bundle.component_spec import AUDIO, CODEC, SPEECH_PREFILL, VISION
 from vita_edge.engines.bundle.format import Bundle, sha256_of
 from vita_edge.engines.errors import Misuse
 from vita_edge.runtime import Assistant, read_image, read_sound
@@ -98,7 +99,7 @@ class _Recorder:
 
     def _record_audio(self) -> None:
         front_end = AudioFrontEnd(self._bundle.model.audio)
-        with self._session("audio") as session:
+        with self._session(AUDIO.name) as session:
             for name in self._plan.sounds:
                 self._progress(f"audio encoder: {name}")
                 wave = front_end.wave(read_sound(self._inputs / f"{name}.wav"))
@@ -112,7 +113,7 @@ class _Recorder:
 
     def _record_vision(self) -> None:
         front_end = VisionFrontEnd(command_line_facts(self._bundle.model.vision))
-        with self._session("vision") as session:
+        with self._session(VISION.name) as session:
             for name in self._plan.pictures:
                 self._progress(f"vision tower: {name}")
                 image = read_image(self._inputs / f"{name}.png")
@@ -173,7 +174,7 @@ class _Recorder:
     def _record_speech(self) -> None:
         assistant, decoder = self._assistant, self._assistant.voice.decoder
         sample = make_speech_sampler(self._bundle.model.speech)
-        with self._session("speech_prefill") as session:
+        with self._session(SPEECH_PREFILL.name) as session:
             for name, text in self._plan.sentences.items():
                 self._progress(f"speech decoder: {name}")
                 ids = assistant.tokenizer.encode(text)
@@ -197,10 +198,10 @@ class _Recorder:
         """All codes that the speech decoder makes are known to the codec, or to its first streams."""
         streams = self._bundle.model.codec.streams
         codes = np.random.default_rng(7).integers(0, self._bundle.model.speech.codes, (streams, RANDOM_FRAMES))
-        with self._session("codec") as session:
+        with self._session(CODEC.name) as session:
             got = session.infer({"codes": codes})
             self.arrays.put("tts", "fixed.codes", codes[0] if streams == 1 else codes)
-            for stage in (*self._bundle.components["codec"].taps, "waveform"):
+            for stage in (*self._bundle.components[CODEC.name].taps, "waveform"):
                 if stage in got:
                     name = "wave" if stage == "waveform" else stage
                     self.arrays.put("tts", f"fixed.{name}", got[stage][0].copy())

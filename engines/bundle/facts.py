@@ -6,11 +6,11 @@ Nothing here is a constant of VITA-1.5: two checkpoints may differ in every fiel
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
+
+from ..reading.typed import build_record
 
 __all__ = [
     "AudioFacts",
@@ -21,10 +21,7 @@ __all__ = [
     "SpeechFacts",
     "TokenFacts",
     "VisionFacts",
-    "build_facts",
 ]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -193,44 +190,4 @@ class ModelFacts:
         Raises:
             ValueError: a field is missing or has the wrong type; the message names it.
         """
-        return build_facts(cls, data, "model")
-
-
-def build_facts(kind: type[T], data: Any, where: str) -> T:
-    """A frozen dataclass of scalars, tuples and further dataclasses, from what JSON holds of it.
-
-    Raises:
-        ValueError: a field is missing or has the wrong type; the message names it, with ``where`` in front.
-    """
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{where} is not an object")
-    hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        path = f"{where}.{field.name}"
-        if field.name not in data:
-            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                raise ValueError(f"{path} is missing")
-            continue
-        values[field.name] = _convert(hints[field.name], data[field.name], path)
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return build_facts(hint, value, path)  # type: ignore[arg-type]
-    origin = typing.get_origin(hint)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{path} is not a list")
-        item = typing.get_args(hint)[0]
-        return tuple(_convert(item, entry, f"{path}[{i}]") for i, entry in enumerate(value))
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _convert(typing.get_args(hint)[0], value, path)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ValueError(f"{path} is {value!r}, expected {hint.__name__}")
-    return value
+        return build_record(cls, data, "model")

@@ -10,7 +10,6 @@ bundle/
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,22 +20,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadBundle
-from ..onnxruntime.cpu import OnnxCpuSession
-from ..session import Session
+from ..reading.file_kind import FileKind, beside, is_file, is_folder
+from ..reading.json_file import read_json
+from ..reading.table import Table, as_table
 from .atomic_folder import restore
+from .component_spec import COMPONENTS
 from .facts import ModelFacts
+from .facts_check import check_facts, check_prompts
 from .work import ModelWork
 
-__all__ = ["COMPONENTS", "FORMAT", "FORMAT_VERSION", "PREFILL", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "Bundle", "Component", "EmbeddingTable", "sha256_of"]
 
 FORMAT = "vita-edge-bundle"
 FORMAT_VERSION = 1
-COMPONENTS = ("vision", "audio", "llm", "speech_prefill", "speech_decoder", "codec")
-PREFILL = "llm_prefill"
-"""A seventh component that some precisions have: prompts are read by a graph of their own."""
 MANIFEST = "manifest.json"
 
+EMBEDDING_DTYPES = ("float32", "float16", "bfloat16")
+
 _EXPORT_AGAIN = "Export the checkpoint again with this version: vita-edge export CHECKPOINT -o BUNDLE"
+MANIFEST_FILE = FileKind(BadBundle, "the manifest", fix=_EXPORT_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -87,37 +89,34 @@ class Bundle:
         folder = Path(path)
         restore(Path(os.path.realpath(folder)))
         manifest = _read_manifest(folder)
+        components = {name: _component(name, entry) for name, entry in manifest.sections("components")}
+        embeddings = manifest.section("embeddings")
+        if embeddings.text("dtype") not in EMBEDDING_DTYPES:
+            raise embeddings.refusal("dtype", f"Known: {', '.join(EMBEDDING_DTYPES)}.")
         try:
-            components = {
-                name: Component(
-                    name=name,
-                    graph=folder / entry["graph"],
-                    weights=tuple(folder / file for file in entry["weights"]),
-                    parameters=int(entry["parameters"]),
-                    precision=str(entry["precision"]),
-                    taps=tuple(entry["taps"]),
-                )
-                for name, entry in manifest["components"].items()
-            }
-            bundle = cls(
-                path=folder,
-                precision=manifest["precision"],
-                target=str(manifest.get("target", "onnxruntime")),  # bundles from before targets
-                producer=manifest["producer"],
-                model=ModelFacts.from_json(manifest["model"]),
-                prompts=manifest["prompts"],
-                components=components,
-                files={name: (int(f["bytes"]), str(f["sha256"])) for name, f in manifest["files"].items()},
-                embeddings=manifest["embeddings"],
-                notice=manifest["notice"],
-                work=ModelWork.from_json(manifest["work"]) if "work" in manifest else None,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
-            raise BadBundle(
-                f"The manifest of {folder} cannot be understood.", why=f"{missing}.", fix=_EXPORT_AGAIN
-            ) from error
-        bundle._check_names()
+            model = ModelFacts.from_json(manifest.section("model").values)
+            check_facts(model, embeddings.integer("rows"), embeddings.integer("columns"))
+            prompts = check_prompts(manifest.values.get("prompts"))
+            work = ModelWork.from_json(manifest.values["work"]) if "work" in manifest else None
+        except ValueError as error:
+            raise MANIFEST_FILE.refusal(manifest.file, f"{error}.") from error
+        bundle = cls(
+            path=folder,
+            precision=manifest.text("precision"),
+            target=manifest.text("target", "onnxruntime"),  # bundles from before targets
+            producer=manifest.text("producer"),
+            model=model,
+            prompts=prompts,
+            components=components,
+            files={
+                name: (entry.integer("bytes", at_least=0), entry.text("sha256"))
+                for name, entry in manifest.sections("files")
+            },
+            embeddings=embeddings.values,
+            notice=manifest.text("notice"),
+            work=work,
+        )
+        bundle._check_names(manifest)
         absent = [name for name in COMPONENTS if name not in components]
         if absent:
             raise BadBundle(
@@ -126,20 +125,9 @@ class Bundle:
         bundle._check_lengths()
         return bundle
 
-    def session(self, component: str, *, threads: int = 0, **options: Any) -> Session:
-        """Open the graph of ``component`` on the backend of this device."""
-        return OnnxCpuSession(self.components[component].graph, threads=threads, **options)
-
     def embedding_table(self) -> EmbeddingTable:
         entry = self.embeddings
-        try:
-            return EmbeddingTable(self.path / entry["file"], entry["dtype"], int(entry["rows"]), int(entry["columns"]))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise BadBundle(
-                f"The manifest of {self.path} does not describe a token table.",
-                why=f"{type(error).__name__}: {error}.",
-                fix=_EXPORT_AGAIN,
-            ) from error
+        return EmbeddingTable(self.path / entry["file"], entry["dtype"], int(entry["rows"]), int(entry["columns"]))
 
     @property
     def tokenizer_file(self) -> Path:
@@ -155,10 +143,13 @@ class Bundle:
             if sha256_of(self.path / name, progress) != digest:
                 yield name
 
-    def _check_names(self) -> None:
+    def _check_names(self, manifest: Table) -> None:
         """Every file that is used must be one whose checksum is known, inside the bundle."""
-        used = {file.relative_to(self.path).as_posix() for part in self.components.values() for file in part.files}
-        used |= {str(self.embeddings.get("file")), self.tokenizer_file.name}
+        used = {manifest.section("embeddings").text("file"), self.tokenizer_file.name}
+        for _, entry in manifest.sections("components"):
+            used |= {entry.text("graph"), *entry.texts("weights")}
+        for name in self.files:
+            beside(manifest.file, name, MANIFEST_FILE)
         strange = sorted(used - set(self.files)) + [
             n for n in self.files if Path(n).is_absolute() or ".." in Path(n).parts
         ]
@@ -173,7 +164,7 @@ class Bundle:
         problems = []
         for name, (size, _) in self.files.items():
             file = self.path / name
-            if not file.is_file():
+            if not is_file(file):
                 problems.append(f"{name} is missing")
             elif file.stat().st_size != size:
                 problems.append(f"{name} has {file.stat().st_size} bytes, expected {size}")
@@ -229,28 +220,30 @@ def sha256_of(path: Path, progress: Callable[[int], object] | None = None) -> st
     return digest.hexdigest()
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _component(name: str, entry: Table) -> Component:
+    return Component(
+        name=name,
+        graph=beside(entry.file, entry.text("graph"), MANIFEST_FILE),
+        weights=tuple(beside(entry.file, file, MANIFEST_FILE) for file in entry.texts("weights")),
+        parameters=entry.integer("parameters", at_least=0),
+        precision=entry.text("precision"),
+        taps=entry.texts("taps"),
+    )
+
+
+def _read_manifest(folder: Path) -> Table:
     file = folder / MANIFEST
-    try:
-        manifest = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError as error:
+    if not os.path.lexists(file):
         raise BadBundle(
             f"{folder} is not a bundle.",
-            why=f"It has no {MANIFEST}." if folder.is_dir() else "There is no such folder.",
+            why=f"It has no {MANIFEST}."
+            if is_folder(folder)
+            else "It is a file."
+            if is_file(folder)
+            else "There is no such folder.",
             fix="Give the folder that `vita-edge export` has written.",
-        ) from error
-    except NotADirectoryError as error:
-        raise BadBundle(
-            f"{folder} is not a bundle.",
-            why="It is a file.",
-            fix="Give the folder that `vita-edge export` has written.",
-        ) from error
-    except OSError as error:
-        raise BadBundle(
-            f"{file} cannot be read.", why=f"{error.strerror}.", fix="Check the path and its permissions."
-        ) from error
-    except ValueError as error:
-        raise BadBundle(f"{file} is damaged.", why=f"It is not JSON: {error}.", fix=_EXPORT_AGAIN) from error
+        )
+    manifest = read_json(file, MANIFEST_FILE)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BadBundle(f"{file} is not the manifest of a bundle.", why="Its format is not named.", fix=_EXPORT_AGAIN)
     version = manifest.get("format_version")
@@ -261,4 +254,4 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             why="It was written by a newer vita-edge." if newer else "It was written by an older vita-edge.",
             fix="Upgrade vita-edge." if newer else _EXPORT_AGAIN,
         )
-    return manifest
+    return as_table(file, manifest, MANIFEST_FILE)

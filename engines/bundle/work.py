@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .facts import build_facts
+from ..reading.typed import build_record
 
 __all__ = ["DecoderShape", "ModelWork", "Part", "Parts"]
 
@@ -110,4 +110,4 @@ class ModelWork:
         Raises:
             ValueError: a field is missing or has the wrong type; the message names it.
         """
-        return build_facts(cls, data, "work")
+        return build_record(cls, data, "work")

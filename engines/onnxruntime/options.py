@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import onnxruntime as ort
 
+from ..cores import thread_count
 from ..memory import available_memory
 
 __all__ = ["give_back", "session_options"]
@@ -18,13 +18,13 @@ def session_options(graph: Path, *, threads: int, rearrange: bool) -> ort.Sessio
     """Options for the graph at ``graph``, whose weights lie beside it.
 
     Args:
-        threads: worker threads; 0 takes one per core.
+        threads: worker threads; 0 takes one per usable core, and more are never taken.
         rearrange: copy the weights into the order of the kernels now; else int8 ones are used as they are mapped
             (docs/decisions/0012).
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what fails is raised, and told in our words
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = thread_count(threads)
     options.inter_op_num_threads = 1
     # A pattern is one block for all activations of a call, taken beside the pieces of the calls before it.
     options.enable_mem_pattern = False

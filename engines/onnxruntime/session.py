@@ -14,6 +14,7 @@ from ..cache_layout import cache_layout_of
 from ..errors import BadBundle, InferenceFailed, VitaEdgeError
 from ..external_data import check_external_data
 from ..kv_length import PAST, present
+from ..linked_weights import graph_and_folder, has_links
 from ..session import KvCache
 from ..tensors import Array, TensorSpec, check_feeds
 from .cached_run import CachedRun
@@ -36,7 +37,7 @@ _DTYPES = {
 
 
 class OnnxSession:
-    """An opened graph; see :class:`~vita_edge.engines.session.Session`.
+    """An opened graph; see :class:`~vita_edge.engines.session.GraphSession`.
 
     Args:
         path: the ONNX file; its weights lie beside it and are memory-mapped.
@@ -68,11 +69,10 @@ class OnnxSession:
         self._memory, self._give_back = memory, give_back
         check_external_data(path)
         try:
-            if taps or overrides:
-                options.add_session_config_entry(
-                    "session.model_external_initializers_file_folder_path", str(path.parent)
-                )
-                model: bytes | str = tapped_model(path.read_bytes(), taps, overrides or {})
+            if taps or overrides or has_links(path):
+                graph, folder = graph_and_folder(path)
+                options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+                model: bytes | str = tapped_model(graph, taps, overrides or {})
             else:
                 model = str(path)
             self._session: ort.InferenceSession | None = ort.InferenceSession(
@@ -81,6 +81,8 @@ class OnnxSession:
                 providers=providers,
                 enable_fallback=0,  # else it opens all of it again for the CPU, and prints why
             )
+        except BadBundle:
+            raise
         except Exception as error:  # the backend raises classes of its own, and plain RuntimeError
             raise BadBundle(
                 f"The graph {path.name} cannot be opened.",

@@ -1,33 +1,22 @@
-"""Who may use the same memory, and where tensors lie in it: numbers alone, no device is needed.
-
-A talk runs in two threads: one hears, sees, reads and writes, the other speaks. What one thread runs, it runs one after
-the other, on one stream; so all components of a lane share one block for their activations, as large as the largest
-needs of those that have run.
-"""
+"""Where tensors lie in a block of memory: numbers alone, no device is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from vita_edge.engines.tensors import TensorSpec
 
-__all__ = ["ALIGNMENT", "LANES", "Part", "cache_shape", "lane_of", "lay_out"]
-
-LANES: Mapping[str, tuple[str, ...]] = {
-    "mind": ("audio", "vision", "llm"),
-    "mouth": ("speech_prefill", "speech_decoder", "codec"),
-}
-"""Stream → what runs on it."""
+__all__ = ["ALIGNMENT", "BlockPart", "cache_shape", "lay_out"]
 
 ALIGNMENT = 256
 """Bytes: what TensorRT wants of its activations, and what copies like."""
 
 
 @dataclass(frozen=True)
-class Part:
+class BlockPart:
     """A tensor's place in a block."""
 
     offset: int
@@ -36,18 +25,13 @@ class Part:
     dtype: str
 
 
-def lane_of(component: str) -> str:
-    """The lane of a component; an unknown one (a second graph for prompts) runs where the language model does."""
-    return next((lane for lane, members in LANES.items() if component in members), "mind")
-
-
-def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> tuple[dict[str, Part], int]:
+def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> tuple[dict[str, BlockPart], int]:
     """Places of ``tensors`` (name, dtype, shape) in one block, and its bytes: one copy moves all of them."""
-    parts: dict[str, Part] = {}
+    parts: dict[str, BlockPart] = {}
     at = 0
     for name, dtype, shape in tensors:
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        parts[name] = Part(at, nbytes, shape, dtype)
+        parts[name] = BlockPart(at, nbytes, shape, dtype)
         at += _aligned(max(nbytes, 1))
     return parts, at
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage, VitaEdgeError
+from vita_edge.engines.install import install_fix
 from vita_edge.engines.tensors import Array
 
 __all__ = ["Cuda", "runtime_module"]
@@ -45,7 +46,7 @@ def runtime_module() -> ModuleType:
     raise MissingPackage(
         "TensorRT needs the package cuda-python.",
         why="It is not installed: memory of the GPU is taken and copied through it.",
-        fix="Install vita-edge with its extra: tensorrt.",
+        fix=install_fix("tensorrt"),
     )
 
 

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
 
-from vita_edge.engines.errors import VitaEdgeError
+from vita_edge.engines.errors import BadBundle, VitaEdgeError
 from vita_edge.engines.tensors import TensorSpec
 
 from ..bundle.format import sha256_of
+from ..reading.file_kind import FileKind
+from ..reading.json_file import read_json
+from ..reading.typed import build_record
 from .build.profiles import CAPACITY, Profile
 from .engine_key import EngineKey
 
@@ -26,6 +28,7 @@ __all__ = ["HEADER", "PLAN", "BadEngine", "Built", "EngineFile", "read_engine"]
 
 HEADER, PLAN, KERNELS = "engine.json", "engine.bin", "kernels.bin"
 FORMAT, FORMAT_VERSION = "vita-edge-engine", 1
+HEADER_FILE = FileKind(BadBundle, "the header", fix="Build it again: vita-edge build BUNDLE")
 
 
 class BadEngine(Exception):
@@ -144,11 +147,9 @@ def read_engine(folder: Path) -> EngineFile:
     """
     file = folder / HEADER
     try:
-        header = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise BadEngine(f"{file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise BadEngine(f"{file} is damaged: it is not JSON") from error
+        header = read_json(file, HEADER_FILE)
+    except BadBundle as error:
+        raise BadEngine(f"{file} cannot be read: {error.why}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise BadEngine(f"{file} is not the header of an engine")
     if header.get("format_version") != FORMAT_VERSION:
@@ -166,22 +167,12 @@ def read_engine(folder: Path) -> EngineFile:
             sha256=str(header["engine"]["sha256"]),
             inputs=inputs,
             outputs=outputs,
-            built=_built(header["built"]),
+            built=build_record(Built, header["built"], "built"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadEngine(f"{file} is damaged: {type(error).__name__}: {error}") from error
+    if strange := sorted({name for profile in key.profiles for name in profile.ranges} - set(inputs)):
+        raise BadEngine(f"{file} is damaged: a profile names {', '.join(strange)}, and the engine has no such input")
     if folder.name != key.folder:
         raise BadEngine(f"{folder} bears the name of another engine")
     return engine_file
-
-
-def _built(data: Mapping[str, Any]) -> Built:
-    return Built(
-        seconds=float(data["seconds"]),
-        estimated_s=float(data["estimated_s"]),
-        peak_memory_bytes=data["peak_memory_bytes"],
-        weights_bytes=data["weights_bytes"],
-        activation_bytes=tuple(int(size) for size in data["activation_bytes"]),
-        driver=str(data["driver"]),
-        producer=str(data["producer"]),
-    )

@@ -21,7 +21,7 @@ __all__ = ["FULL", "RTX", "Library", "find_libraries", "find_library"]
 FULL, RTX = "tensorrt", "tensorrt_rtx"
 _INSTALL = (
     "On a Jetson, install JetPack's python3-libnvinfer, and make the environment with --system-site-packages, else it "
-    "is not seen. On a desktop GPU: pip install 'vita-edge[tensorrt-rtx]', or NVIDIA's tensorrt package."
+    "is not seen. On a desktop GPU: pip install tensorrt-rtx 'cuda-python>=13', or NVIDIA's tensorrt package."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vita_edge.engines.bundle.component_spec import LLM
 from vita_edge.engines.errors import EngineUnavailable
 
 from ..bundle.format import Bundle
@@ -77,7 +78,7 @@ def _explained(
     bundle: Bundle, component: str, engines: EngineCache, device: Device, problems: list[str], max_context: int | None
 ) -> EngineUnavailable:
     cache = "" if engines.folder == EngineCache().folder else f" --engine-dir {engines.folder}"
-    context = f" --context {max_context}" if max_context and component == "llm" else ""
+    context = f" --context {max_context}" if max_context and component == LLM.name else ""
     command = f"vita-edge build {bundle.path} --backend tensorrt --component {component}{context}{cache}"
     if not problems:
         what, why = f"No engine of {component} has been built for {device}.", f"There is none in {engines.folder}."

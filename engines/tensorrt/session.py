@@ -25,7 +25,7 @@ __all__ = ["TensorRtSession"]
 
 
 class TensorRtSession:
-    """An opened engine; see :class:`~vita_edge.engines.session.Session`.
+    """An opened engine; see :class:`~vita_edge.engines.session.GraphSession`.
 
     Calls of one position over a cache that is written in place go through :class:`~.step.StepRun`. All others choose a
     profile by their shapes, and are copied up, run and waited for. A prompt that is longer than the largest profile is

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, trainers
 
-from vita_edge.export.checkpoint.tokenizer_files import byte_level_tokenizer
 from vita_edge.export.practice.tokenizer import ADDED, PracticeTokenizer
 from vita_edge.export.prompts import DEFAULT_PROMPTS
+from vita_edge.export.tokenizer.tokenizer_files import byte_level_tokenizer
 from world import COLOURS, NUMBERS, PLACES, SHAPES, all_answers, all_questions
 
 __all__ = ["HANDS", "tokenizer_files"]

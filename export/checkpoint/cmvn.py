@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import BadCheckpoint
+from vita_edge.engines.reading.file_kind import FileKind, read_text
+from vita_edge.engines.reading.json_file import parse_json
 
 __all__ = ["read_cmvn"]
+
+STATISTICS = FileKind(BadCheckpoint, "the feature statistics", fix="Download the audio folder again.")
 
 
 def read_cmvn(file: Path, mel_bins: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -18,10 +21,10 @@ def read_cmvn(file: Path, mel_bins: int) -> tuple[NDArray[np.float32], NDArray[n
 
     JSON: {"mean_stat": [..], "var_stat": [..], "frame_num": N}. Text: ``[ m_1 .. m_80 N v_1 .. v_80 0 ]``.
     """
+    text = read_text(file, STATISTICS).strip()
     try:
-        text = file.read_text(encoding="utf-8").strip()
         if text.startswith("{"):
-            statistics = json.loads(text)
+            statistics = parse_json(text)
             sums, squares = statistics["mean_stat"], statistics["var_stat"]
             frames = float(statistics["frame_num"])
         else:
@@ -30,14 +33,10 @@ def read_cmvn(file: Path, mel_bins: int) -> tuple[NDArray[np.float32], NDArray[n
         total, total_of_squares = np.array(sums, np.float64), np.array(squares, np.float64)
         if total.shape != (mel_bins,) or total_of_squares.shape != (mel_bins,) or not frames > 0:
             raise ValueError(f"it does not hold {mel_bins} sums of each kind and the number of frames")
-    except OSError as error:
-        raise _unusable(file, f"{error.strerror or error}.") from error
+        if not (np.isfinite(total).all() and np.isfinite(total_of_squares).all() and np.isfinite(frames)):
+            raise ValueError("it holds what is no number")
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise _unusable(file, f"Its content is not as expected: {error}.") from error
+        raise STATISTICS.refusal(file, f"Its content is not as expected: {error}.") from error
     mean = total / frames
     variance = np.maximum(total_of_squares / frames - mean**2, 1e-20)
     return mean.astype(np.float32), (1 / np.sqrt(variance)).astype(np.float32)
-
-
-def _unusable(file: Path, why: str) -> BadCheckpoint:
-    return BadCheckpoint(f"{file} cannot be used.", why=why, fix="Download the audio folder again.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .config import AudioConfig, CheckpointConfig, CodecConfig, LlmConfig, SpeechConfig, VisionConfig
 
-__all__ = ["AUDIO", "CMVN", "CODEC_WIDTH", "GLOBAL_WIDTH", "VISION", "Shapes", "expected_tensors"]
+__all__ = ["AUDIO_TENSORS", "CMVN", "CODEC_WIDTH", "GLOBAL_WIDTH", "VISION_TENSORS", "Shapes", "expected_tensors"]
 
 Shapes = dict[str, tuple[int, ...]]
 
-VISION = "model.vision_tower.vision_tower."
-AUDIO = "model.audio_encoder."
+VISION_TENSORS = "model.vision_tower.vision_tower."
+AUDIO_TENSORS = "model.audio_encoder."
 CMVN = "encoder.global_cmvn."
-"""Prefix of the two buffers in the audio folder's ``final.pt``; behind ``AUDIO`` in the main shards."""
+"""Prefix of the two buffers in the audio folder's ``final.pt``; behind ``AUDIO_TENSORS`` in the main shards."""
 CODEC_WIDTH = 512
 """Width of a code's vector, all groups together; fixed in the reference."""
 GLOBAL_WIDTH = 128
@@ -22,10 +22,10 @@ def expected_tensors(config: CheckpointConfig) -> dict[str, Shapes]:
     """Name → shape for the parts ``main`` (shards), ``speech`` (decoder/final.pt) and ``codec`` (codec/final.pt)."""
     main = {
         **_llm(config.llm),
-        **_under(VISION, _vision(config.vision)),
+        **_under(VISION_TENSORS, _vision(config.vision)),
         **_linear("model.mm_projector.0", config.llm.hidden_size, 4 * config.vision.hidden_size),
         **_linear("model.mm_projector.2", config.llm.hidden_size, config.llm.hidden_size),
-        **_under(AUDIO, _audio(config.audio, config.llm.hidden_size)),
+        **_under(AUDIO_TENSORS, _audio(config.audio, config.llm.hidden_size)),
     }
     return {"main": main, "speech": _speech(config.speech), "codec": _codec(config.codec)}
 

@@ -10,6 +10,18 @@ from vita_edge.engines.bundle.facts import SamplingFacts
 
 from .config import AudioConfig, CheckpointConfig, CodecConfig, LlmConfig, SpeechConfig, VisionConfig
 from .config_file import ConfigFile, as_table, read_json, read_yaml
+from .known_keys import (
+    CODEC,
+    FBANK,
+    GENERATION,
+    MAIN,
+    PREPROCESSOR,
+    ROPE,
+    SAMPLING,
+    TRANSFORMER,
+    VISION,
+    account_for,
+)
 from .layout import CODEC_WIDTH, GLOBAL_WIDTH
 from .side_folders import SideFolders, find_side_folders
 
@@ -24,14 +36,15 @@ def read_config(path: Path, vision_tower: Path | None, notes: list[str]) -> tupl
     folders = find_side_folders(
         path, main.values.get("mm_audio_encoder"), main.values.get("mm_vision_tower"), vision_tower
     )
-    llm = _llm(main, path / "generation_config.json")
+    account_for(main, MAIN, notes)
+    llm = _llm(main, path / "generation_config.json", notes)
     config = CheckpointConfig(
         name=_name(path, main),
         llm=llm,
-        vision=_vision(main, folders.vision),
+        vision=_vision(main, folders.vision, notes),
         audio=_audio(main, folders.audio / "train.yaml", notes),
         speech=_speech(folders.decoder / "model.json", llm.hidden_size),
-        codec=_codec(folders.codec / "model.json"),
+        codec=_codec(folders.codec / "model.json", notes),
     )
     if config.codec.streams == 1 and config.speech.codes > config.codec.n_codes:
         notes.append(
@@ -62,10 +75,11 @@ def _name(path: Path, main: ConfigFile) -> str:
     return name if name.count("/") == 1 and not name.startswith((".", "/")) else path.resolve().name
 
 
-def _llm(c: ConfigFile, generation_file: Path) -> LlmConfig:
+def _llm(c: ConfigFile, generation_file: Path, notes: list[str]) -> LlmConfig:
     c.must_be("hidden_act", "silu", default="silu")
     c.must_be("use_sliding_window", False, default=False)
-    c.must_be("rope_scaling", None, default=None)
+    if any(kind != "full_attention" for kind in c.texts("layer_types", ())):
+        raise c.refusal("layer_types", "Only full_attention is supported, which is what VITA-1.5 uses.")
     hidden, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
     kv_heads = c.integer("num_key_value_heads")
     _must_divide(c, "num_attention_heads", heads, "hidden_size", hidden)
@@ -77,6 +91,7 @@ def _llm(c: ConfigFile, generation_file: Path) -> LlmConfig:
     generation = ConfigFile(generation_file, {})
     if generation_file.is_file():
         generation = as_table(generation_file, read_json(generation_file))
+    _note_sampling(generation, notes)
     max_positions = c.integer("max_position_embeddings", 32768)
     return LlmConfig(
         hidden_size=hidden,
@@ -85,7 +100,7 @@ def _llm(c: ConfigFile, generation_file: Path) -> LlmConfig:
         heads=heads,
         kv_heads=kv_heads,
         rms_norm_eps=c.number("rms_norm_eps"),
-        rope_theta=c.number("rope_theta"),
+        rope_theta=_rope_theta(c),
         vocab_rows=c.integer("vocab_size"),
         tied=c.flag("tie_word_embeddings", False),
         max_positions=max_positions,
@@ -107,16 +122,49 @@ def _sampling(c: ConfigFile) -> SamplingFacts:
     )
 
 
+def _rope_theta(c: ConfigFile) -> float:
+    """Of ``rope_theta``, or of ``rope_parameters`` where transformers 5 keeps it; both must say the same."""
+    for key in ("rope_scaling", "rope_parameters"):
+        if not c.values.get(key):
+            continue
+        rope = c.section(key)
+        if "full_attention" in rope:  # a table for each kind of layer
+            rope = rope.section("full_attention")
+        for name in ("rope_type", "type"):
+            rope.must_be(name, "default", default="default")
+        account_for(rope, ROPE, [])
+    rope = c.section("rope_parameters") if c.values.get("rope_parameters") else ConfigFile(c.file, {})
+    rope = rope.section("full_attention") if "full_attention" in rope else rope
+    if "rope_theta" not in rope:
+        return c.number("rope_theta")
+    theta = rope.number("rope_theta")
+    if c.number("rope_theta", theta) != theta:
+        raise c.refusal("rope_theta", f"rope_parameters.rope_theta is {theta:g}: one of the two is wrong.")
+    return theta
+
+
+def _note_sampling(generation: ConfigFile, notes: list[str]) -> None:
+    """What generation_config.json asks for and a bundle does not carry."""
+    asked = {key: value for key, value in generation.values.items() if key not in GENERATION.used}
+    sampling = [
+        f"{key} {value!r:.40}" for key, value in asked.items() if key in SAMPLING and value not in (None, False)
+    ]
+    if sampling:
+        notes.append(f"generation_config.json asks for {', '.join(sampling)}, which a bundle does not carry.")
+
+
 def _eos(c: ConfigFile) -> tuple[int, ...]:
     if isinstance(c.values.get("eos_token_id"), list):
         return c.sequence("eos_token_id", int)
     return (c.integer("eos_token_id", at_least=0),) if "eos_token_id" in c else ()
 
 
-def _vision(main: ConfigFile, folder: Path) -> VisionConfig:
+def _vision(main: ConfigFile, folder: Path, notes: list[str]) -> VisionConfig:
     """Options that InternViT's own config class fills in when they are absent have its defaults here."""
     c = as_table(folder / "config.json", read_json(folder / "config.json"))
     p = as_table(folder / "preprocessor_config.json", read_json(folder / "preprocessor_config.json"))
+    account_for(c, VISION, notes)
+    account_for(p, PREPROCESSOR, notes)
     c.must_be("hidden_act", "gelu", default="gelu")
     c.must_be("norm_type", "layer_norm", "rms_norm", default="rms_norm")
     c.must_be("num_channels", 3, default=3)
@@ -171,6 +219,8 @@ def _audio(main: ConfigFile, file: Path, notes: list[str]) -> AudioConfig:
     c = read_yaml(file)
     data, model, encoder = c.section("dataset_conf"), c.section("model_conf"), c.section("encoder_conf")
     fbank, t = data.section("fbank_conf"), encoder.section("para_conf", "transformer")
+    account_for(fbank, FBANK, notes)
+    account_for(t, TRANSFORMER, notes)
     front = encoder.section("para_conf", "subsampling")
     encoder.section("overview_conf").must_be("encoder-layer-config", "subsampling-transformer")
     front.must_be("subsampling-rate", 4)
@@ -240,8 +290,9 @@ def _speech(file: Path, llm_width: int) -> SpeechConfig:
     )
 
 
-def _codec(file: Path) -> CodecConfig:
+def _codec(file: Path, notes: list[str]) -> CodecConfig:
     c = as_table(file, read_json(file))
+    account_for(c, CODEC, notes)
     c.must_be("resblock", "1", "2", 1, 2)
     c.must_be("residul_layer", 1, 2, 4)
     resblock = c.text("resblock")

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.errors import BadCheckpoint
+from vita_edge.engines.reading.file_kind import not_what_it_seems
+from vita_edge.engines.reading.json_file import parse_json
 
 from .tensor import STORED_AS, LazyTensor, StreamedTensor, fetch_from_file
 
@@ -42,15 +44,17 @@ def open_safetensors(file: Path) -> dict[str, LazyTensor]:
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            start = stream.read(8)
-            length = int.from_bytes(start, "little")
-            if len(start) < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+            start = stream.read(512)
+            length = int.from_bytes(start[:8], "little")
+            if len(start) < 8 or length > min(size - 8, MAX_HEADER_BYTES) or not_what_it_seems(start):
                 raise _broken(file, _why_no_header(start, size))
+            stream.seek(8)
             text = stream.read(length)
-    except OSError as error:
-        raise BadCheckpoint(f"Cannot read {file}.", why=f"{error.strerror}.", fix=_DOWNLOAD_AGAIN) from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BadCheckpoint(f"Cannot read {file}.", why=f"{why}.", fix=_DOWNLOAD_AGAIN) from error
     try:
-        header = json.loads(text)
+        header = parse_json(text)
     except ValueError as error:
         raise _broken(file, f"Its header is not JSON: {error}.") from error
     if not isinstance(header, dict):
@@ -100,9 +104,9 @@ def _tensor(file: Path, name: str, entry: Any, data: int, file_size: int) -> Laz
 
 
 def _why_no_header(start: bytes, size: int) -> str:
-    if start == b"version ":
-        return "It is a Git LFS pointer, a few lines of text in the place of the weights (git lfs pull fetches them)."
-    return f"It ends after {size} bytes, inside its header: the download was cut off, or it is another kind of file."
+    return not_what_it_seems(start) or (
+        f"It ends after {size} bytes, inside its header: the download was cut off, or it is another kind of file."
+    )
 
 
 def _broken(file: Path, why: str) -> BadCheckpoint:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vita_edge.engines.errors import BadCheckpoint, Misuse
+from vita_edge.engines.reading.file_kind import is_file, is_folder
+
+from .config_file import read_json
 
 __all__ = ["SideFolders", "find_side_folders", "is_vision_folder"]
 
@@ -53,13 +55,13 @@ def find_side_folders(
 
 
 def is_audio_folder(folder: Path) -> bool:
-    return (folder / "train.yaml").is_file() and (folder / "global_cmvn").is_file()
+    return is_file(folder / "train.yaml") and is_file(folder / "global_cmvn")
 
 
 def is_vision_folder(folder: Path) -> bool:
     try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
+        config = read_json(folder / "config.json")
+    except BadCheckpoint:
         return False
     return isinstance(config, dict) and str(config.get("model_type", "")).startswith("intern_vit")
 
@@ -88,11 +90,11 @@ def _folders(place: Path) -> Iterator[Path]:
         entries = sorted(place.iterdir())
     except OSError:
         return
-    yield from (entry for entry in entries if entry.is_dir())
+    yield from (entry for entry in entries if is_folder(entry))
 
 
 def _user_vision(folder: Path) -> Path:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise Misuse(f"There is no folder {folder}.", why="It was named as the vision tower.", fix="Correct the path.")
     if not is_vision_folder(folder):
         raise BadCheckpoint(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..checkpoint.layout import AUDIO, CMVN
+from vita_edge.engines.bundle.component_spec import AUDIO
+
+from ..checkpoint.layout import AUDIO_TENSORS, CMVN
 from ..checkpoint.open_checkpoint import Checkpoint
 from ..lowerings.lowering import EncoderHeads, Lowering
 from ..weights.formats import LinearFormat
@@ -22,12 +24,12 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, lowering: Lowering
     the next, empty before the first. A piece of n steps has the 4 n + 3 frames from 4 times its first step on.
     """
     config, hidden, tensor = checkpoint.config.audio, checkpoint.config.llm.hidden_size, checkpoint.main
-    g = GraphBuilder("audio", linear, lowering=lowering)
-    fbank = g.input("fbank", "float32", [1, "frames", config.mel_bins])
+    g = GraphBuilder(AUDIO.name, linear, lowering=lowering)
+    fbank = g.input(*AUDIO.input("fbank", mel_bins=config.mel_bins))
 
     with g.scope("cmvn"):
         mean, istd = (  # in float32 for every backend: features lie near one another, far from zero
-            g.weight(name, as_is(tensor[f"{AUDIO}{CMVN}{name}"]), dtype="float32") for name in ("mean", "istd")
+            g.weight(name, as_is(tensor[f"{AUDIO_TENSORS}{CMVN}{name}"]), dtype="float32") for name in ("mean", "istd")
         )
         x = g.inner(g.tap(g.op("Mul", g.op("Sub", fbank, mean), istd), "cmvn"))
     with g.scope("subsampling"):
@@ -39,24 +41,28 @@ def audio_graph(checkpoint: Checkpoint, linear: LinearFormat, lowering: Lowering
     with g.scope("adapter"):
         x = g.tap(_adapter(g, checkpoint, x, piece), "adapter")
         if config.prompt_rows:
-            prompt = tensor[f"{AUDIO}prompt_embeddings.weight"]
+            prompt = tensor[f"{AUDIO_TENSORS}prompt_embeddings.weight"]
             rows = g.weight("prompt", computed((1, *prompt.shape), lambda: prompt.read()[None]))
             rows = g.op("Slice", rows, g.constant([0]), piece.if_first(config.prompt_rows), g.constant([1]))
             x = g.op("Concat", rows, x, axis=1)
         else:
             x = g.op("Identity", x)
-    g.result(x, "audio_embeds", [1, "audio_tokens", hidden])
+    g.result(x, AUDIO.output, [1, "audio_tokens", hidden])
     return g
 
 
 def _linear(g: GraphBuilder, checkpoint: Checkpoint, x: str, source: str, name: str) -> str:
     tensor = checkpoint.main
-    return g.linear(x, as_is(tensor[f"{AUDIO}{source}.weight"]), as_is(tensor[f"{AUDIO}{source}.bias"]), name)
+    return g.linear(
+        x, as_is(tensor[f"{AUDIO_TENSORS}{source}.weight"]), as_is(tensor[f"{AUDIO_TENSORS}{source}.bias"]), name
+    )
 
 
 def _norm(g: GraphBuilder, checkpoint: Checkpoint, x: str, source: str, name: str, eps: float = 1e-5) -> str:
     tensor = checkpoint.main
-    return g.layer_norm(x, as_is(tensor[f"{AUDIO}{source}.weight"]), as_is(tensor[f"{AUDIO}{source}.bias"]), eps, name)
+    return g.layer_norm(
+        x, as_is(tensor[f"{AUDIO_TENSORS}{source}.weight"]), as_is(tensor[f"{AUDIO_TENSORS}{source}.bias"]), eps, name
+    )
 
 
 def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
@@ -64,7 +70,7 @@ def _subsampling(g: GraphBuilder, checkpoint: Checkpoint, x: str) -> str:
     tensor = checkpoint.main
     image = g.op("Unsqueeze", x, g.constant([1]))
     for index in (0, 2):
-        source = f"{AUDIO}encoder.enc.0.core.conv.{index}"
+        source = f"{AUDIO_TENSORS}encoder.enc.0.core.conv.{index}"
         weight = g.convolution(f"conv.{index}.weight", as_is(tensor[f"{source}.weight"]))
         bias = g.weight(f"conv.{index}.bias", as_is(tensor[f"{source}.bias"]))
         image = g.op("Relu", g.op("Conv", image, weight, bias, strides=[2, 2]))
@@ -101,11 +107,11 @@ def _attention(
     config, tensor, source = checkpoint.config.audio, checkpoint.main, f"encoder.enc.1.encoders.{layer}.self_attn"
     heads, head_dim = config.heads, config.hidden_size // config.heads
     q = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_q", "q"), [0, 0, heads, head_dim])
-    with_u = g.op("Add", q, g.weight("pos_bias_u", as_is(tensor[f"{AUDIO}{source}.pos_bias_u"])))
-    with_v = g.op("Add", q, g.weight("pos_bias_v", as_is(tensor[f"{AUDIO}{source}.pos_bias_v"])))
+    with_u = g.op("Add", q, g.weight("pos_bias_u", as_is(tensor[f"{AUDIO_TENSORS}{source}.pos_bias_u"])))
+    with_v = g.op("Add", q, g.weight("pos_bias_v", as_is(tensor[f"{AUDIO_TENSORS}{source}.pos_bias_v"])))
     queries = g.op("Concat", with_u, with_v, axis=-1)
     k = g.reshape(_linear(g, checkpoint, x, f"{source}.linear_k", "k"), [0, 0, heads, head_dim])
-    p = g.linear(positions, as_is(tensor[f"{AUDIO}{source}.linear_pos.weight"]), None, "pos")
+    p = g.linear(positions, as_is(tensor[f"{AUDIO_TENSORS}{source}.linear_pos.weight"]), None, "pos")
     p = g.reshape(p, [0, 0, heads, head_dim])
     keys = piece.with_past(g.op("Concat", k, p, axis=-1), layer, "key")
     values = _linear(g, checkpoint, x, f"{source}.linear_v", "v")
@@ -143,14 +149,17 @@ def _adapter(g: GraphBuilder, checkpoint: Checkpoint, x: str, piece: AudioPiece)
     y = g.op(
         "Conv",
         g.op("Transpose", padded, perm=[0, 2, 1]),
-        g.convolution("conv.weight", as_is(tensor[f"{AUDIO}adpter.conv1d2.weight"])),
-        g.weight("conv.bias", as_is(tensor[f"{AUDIO}adpter.conv1d2.bias"])),
+        g.convolution("conv.weight", as_is(tensor[f"{AUDIO_TENSORS}adpter.conv1d2.weight"])),
+        g.weight("conv.bias", as_is(tensor[f"{AUDIO_TENSORS}adpter.conv1d2.bias"])),
         strides=[2],
     )
     y = g.op("Transpose", y, perm=[0, 2, 1])
     piece.hand_on(x, g.op("Mul", g.op("Shape", y, start=1, end=2), g.constant(2)))
     if config.adapter_norm == "batch":
-        part = {name: tensor[f"{AUDIO}adpter.bn2.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
+        part = {
+            name: tensor[f"{AUDIO_TENSORS}adpter.bn2.{name}"]
+            for name in ("weight", "bias", "running_mean", "running_var")
+        }
         shape = part["weight"].shape
 
         def gain() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

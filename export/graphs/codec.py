@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_edge.engines.bundle.component_spec import CODEC
+
 from ..checkpoint.open_checkpoint import Checkpoint
 from ..lowerings.lowering import Lowering
 from ..weights.weight import Weight, as_is, computed
@@ -19,8 +21,8 @@ SLOPE = 0.1
 def codec_graph(checkpoint: Checkpoint, lowering: Lowering | None = None) -> GraphBuilder:
     """codes int64 [streams, n] (streams is 1 in the release) → waveform float32 [1, samples_per_code · n]."""
     config = checkpoint.config.codec
-    g = GraphBuilder("codec", lowering=lowering)
-    codes = g.input("codes", "int64", [config.streams, "frames"])
+    g = GraphBuilder(CODEC.name, lowering=lowering)
+    codes = g.input(*CODEC.input("codes", streams=config.streams))
     with g.scope("quantizer"):
         quantized = g.tap(_dequantise(g, checkpoint, codes), "quant")
         voice, voice_width = _voice(checkpoint)
@@ -42,7 +44,7 @@ def codec_graph(checkpoint: Checkpoint, lowering: Lowering | None = None) -> Gra
                 if config.channels(i + 1) == voice_width:  # the reference adds the voice wherever it happens to fit
                     x = g.op("Add", x, voice_name)
         y = g.op("Tanh", _conv(g, checkpoint, _leaky(g, x), "conv_post", kernel=7))
-    g.result(g.reshape(y, [1, -1]), "waveform", [1, "samples"])
+    g.result(g.reshape(y, [1, -1]), CODEC.output, [1, "samples"])
     return g
 
 

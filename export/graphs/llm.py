@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vita_edge.engines.bundle.component_spec import LLM, LLM_PREFILL
+
 from ..checkpoint.open_checkpoint import Checkpoint
 from ..lowerings.lowering import DecoderHeads, Lowering
 from ..weights.formats import LinearFormat
@@ -30,7 +32,7 @@ def llm_graph(
         first: how the matrices of the first layer are kept, when not like those of the others.
     """
     config, tensor = checkpoint.config.llm, checkpoint.main
-    g = GraphBuilder("llm", linear, head, lowering)
+    g = GraphBuilder(LLM.name, linear, head, lowering)
     x = _layers(g, checkpoint, first=first or linear)
     with g.scope("head"):
         last = g.take(x, -1, 2**31, 1)
@@ -47,14 +49,14 @@ def llm_prefill_graph(checkpoint: Checkpoint, linear: LinearFormat) -> GraphBuil
     For all rows of a prompt but the last one, which goes through the decoder's own graph: so neither the head nor the
     last layer beyond its keys and values is needed.
     """
-    g = GraphBuilder("llm_prefill", linear)
+    g = GraphBuilder(LLM_PREFILL.name, linear)
     _layers(g, checkpoint, first=linear, cache_only=True)
     return g
 
 
 def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, first: LinearFormat, cache_only: bool = False) -> str:
     config, tensor = checkpoint.config.llm, checkpoint.main
-    x = g.inner(g.input("inputs_embeds", "float32", [1, "tokens", config.hidden_size]))
+    x = g.inner(g.input(*LLM.input("inputs_embeds", hidden_size=config.hidden_size)))
     heads = DecoderHeads(
         config.layers, config.heads, config.kv_heads, config.head_dim, config.max_positions, config.rope_theta
     )

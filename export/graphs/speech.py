@@ -6,6 +6,8 @@ codes are decoded one by one.
 
 from __future__ import annotations
 
+from vita_edge.engines.bundle.component_spec import SPEECH_DECODER, SPEECH_PREFILL
+
 from ..checkpoint.config import CheckpointConfig
 from ..checkpoint.open_checkpoint import Checkpoint
 from ..lowerings.lowering import DecoderHeads, EncoderHeads, Lowering
@@ -28,8 +30,8 @@ def speech_prefill_graph(
     type of the cache."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
     padded = padded_head_dim(config.head_dim)
-    g = GraphBuilder("speech_prefill", linear, lowering=lowering)
-    x = g.inner(g.input("text_embeds", "float32", [1, "vectors", config.width]))
+    g = GraphBuilder(SPEECH_PREFILL.name, linear, lowering=lowering)
+    x = g.inner(g.input(*SPEECH_PREFILL.input("text_embeds", width=config.width)))
     rotary = rotary_weights(g, _heads(checkpoint.config))
 
     with g.scope("pre_nn"):
@@ -57,8 +59,8 @@ def speech_decoder_graph(
 ) -> GraphBuilder:
     """code int64 [1, tokens], KV cache, lengths → logits float32 [1, 1, codes + 4] of the last code."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
-    g = GraphBuilder("speech_decoder", linear, head, lowering)
-    code = g.input("code", "int64", [1, "tokens"])
+    g = GraphBuilder(SPEECH_DECODER.name, linear, head, lowering)
+    code = g.input(*SPEECH_DECODER.input("code"))
     cache = g.lowering.kv_cache(g, _heads(checkpoint.config), code)
     x = g.looked_up("embedding", as_is(tensor["embedding.weight"]), code)
     for i in range(config.layers):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint.layout import VISION
+from vita_edge.engines.bundle.component_spec import VISION
+
+from ..checkpoint.layout import VISION_TENSORS
 from ..checkpoint.open_checkpoint import Checkpoint
 from ..lowerings.lowering import EncoderHeads, Lowering
 from ..weights.formats import LinearFormat
@@ -23,15 +25,15 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat, lowering: Lowerin
     config, hidden = checkpoint.config.vision, checkpoint.config.llm.hidden_size
     width, grid, side = config.hidden_size, config.grid, config.image_size
     tensor = checkpoint.main
-    g = GraphBuilder("vision", linear, lowering=lowering)
-    pixels = g.inner(g.input("pixel_values", "float32", ["tiles", 3, side, side]))
+    g = GraphBuilder(VISION.name, linear, lowering=lowering)
+    pixels = g.inner(g.input(*VISION.input("pixel_values", side=side)))
 
     with g.scope("embeddings"):
         patch = g.op(
             "Conv",
             pixels,
-            g.convolution("patch.weight", as_is(tensor[f"{VISION}embeddings.patch_embedding.weight"])),
-            g.weight("patch.bias", as_is(tensor[f"{VISION}embeddings.patch_embedding.bias"])),
+            g.convolution("patch.weight", as_is(tensor[f"{VISION_TENSORS}embeddings.patch_embedding.weight"])),
+            g.weight("patch.bias", as_is(tensor[f"{VISION_TENSORS}embeddings.patch_embedding.bias"])),
             strides=[config.patch_size] * 2,
         )
         patches = g.op("Transpose", g.reshape(patch, [0, width, grid * grid]), perm=[0, 2, 1])
@@ -40,7 +42,7 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat, lowering: Lowerin
 
     for i in range(config.layers):
         with g.scope(f"layers.{i}"):
-            x = _layer(g, checkpoint, x, f"{VISION}encoder.layers.{i}.")
+            x = _layer(g, checkpoint, x, f"{VISION_TENSORS}encoder.layers.{i}.")
     g.tap(x, "vit")
 
     with g.scope("projector"):
@@ -56,8 +58,8 @@ def vision_graph(checkpoint: Checkpoint, linear: LinearFormat, lowering: Lowerin
 
 def _position_table(checkpoint: Checkpoint) -> Weight:
     """Position table with the class token already added to its first row: [1, 1 + grid², C]."""
-    table = checkpoint.main[f"{VISION}embeddings.position_embedding"]
-    class_token = checkpoint.main[f"{VISION}embeddings.class_embedding"]
+    table = checkpoint.main[f"{VISION_TENSORS}embeddings.position_embedding"]
+    class_token = checkpoint.main[f"{VISION_TENSORS}embeddings.class_embedding"]
 
     def make() -> NDArray[np.float32]:
         rows = table.read().copy()

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint.tokenizer_files import byte_level_tokenizer
+from ..tokenizer.tokenizer_files import byte_level_tokenizer
 
 __all__ = ["MIN_ROWS", "PracticeTokenizer", "practice_tokenizer"]
 

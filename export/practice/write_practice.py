@@ -14,7 +14,7 @@ from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.errors import Misuse
 
 from ..checkpoint.config import CheckpointConfig
-from ..checkpoint.layout import AUDIO, expected_tensors
+from ..checkpoint.layout import AUDIO_TENSORS, expected_tensors
 from ..checkpoint.safetensors_file import write_safetensors
 from ..checkpoint.tensor import StreamedTensor
 from .files import AUDIO_FOLDER, config_files
@@ -111,7 +111,7 @@ def _plan(
     codec = {part: stored(shapes["codec"], f"{part}.") for part in ("generator", "quantizer")}
     torch_files: dict[str, StreamedTree] = {
         # another seed than in the shards, so that it shows when the wrong ones are used
-        f"{AUDIO_FOLDER}/final.pt": stored(shapes["main"], AUDIO, seed + 1),
+        f"{AUDIO_FOLDER}/final.pt": stored(shapes["main"], AUDIO_TENSORS, seed + 1),
         "vita_tts_ckpt/decoder/final.pt": {"model": stored(shapes["speech"] | unused, ""), "epoch": 0},
         "vita_tts_ckpt/codec/final.pt": codec | {"encoder": stored({"conv_pre.weight_v": (4, 1, 7)}, "")},
     }

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import MissingPackage
+from vita_edge.engines.install import install_fix
 
 from .device_protocols import BLOCK, BLOCK_S, MICROPHONE_RATE_HZ, AudioBlock
 from .stream_resampler import StreamResampler
@@ -77,7 +78,7 @@ class EchoCanceller:
             raise MissingPackage(
                 "Cancelling the echo of the speaker needs the package pywebrtc-audio.",
                 why="It is not installed: only the live talk needs it.",
-                fix="Install vita-edge with its extra: live. With headphones there is no echo to cancel.",
+                fix=f"{install_fix('live')}\nWith headphones there is no echo to cancel: --echo headphones.",
             ) from error
         self._processor = AudioProcessor(
             sample_rate=MICROPHONE_RATE_HZ,

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from vita_edge.engines.errors import DeviceFailed, MissingPackage
+from vita_edge.engines.install import install_fix
 
 __all__ = [
     "PORTAUDIO",
@@ -70,7 +71,7 @@ def load() -> ModuleType:
         raise MissingPackage(
             "Microphones and speakers need the package sounddevice.",
             why="It is not installed: only the live talk needs it.",
-            fix="Install vita-edge with its extra: live.",
+            fix=install_fix("live"),
         ) from error
     except OSError as error:
         raise MissingPackage(

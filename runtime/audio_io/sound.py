@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from vita_edge.engines.bundle.atomic_file import write_whole
+from vita_edge.engines.bundle.atomic_file import PRIVATE, write_whole
 from vita_edge.engines.errors import BadInput, Misuse
 
 __all__ = ["Sound", "read_sound", "resample", "write_wav"]
@@ -81,7 +81,7 @@ def read_sound(source: str | Path | bytes | BinaryIO) -> Sound:
 
 
 def write_wav(path: str | Path, samples: NDArray[np.int16] | NDArray[np.floating], sample_rate_hz: int) -> None:
-    """Write a mono 16-bit WAV file; it appears whole or not at all.
+    """Write a mono 16-bit WAV file; it appears whole or not at all, and a new one is its owner's alone to read.
 
     Args:
         path: where to; an existing file is replaced.
@@ -96,7 +96,7 @@ def write_wav(path: str | Path, samples: NDArray[np.int16] | NDArray[np.floating
         samples = np.clip(np.trunc(samples * 32768.0), -32768, 32767).astype(np.int16)
     wav = io.BytesIO()  # encoded in memory, so that whatever fails on the disk is an OSError with a reason
     soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
-    write_whole(path, wav.getbuffer())
+    write_whole(path, wav.getbuffer(), mode=PRIVATE)
 
 
 def resample(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:

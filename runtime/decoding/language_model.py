@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vita_edge.engines.bundle.facts import LlmFacts
 from vita_edge.engines.bundle.format import EmbeddingTable
 from vita_edge.engines.errors import ContextOverflow
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import GraphSession
 from vita_edge.engines.tensors import Array
 
 from .top_k_logits import Logits, logits_of
@@ -35,12 +35,12 @@ class LanguageModel:
 
     def __init__(
         self,
-        session: Session,
+        session: GraphSession,
         embeddings: EmbeddingTable,
         facts: LlmFacts,
         capacity_tokens: int | None = None,
         *,
-        prefill: Session | None = None,
+        prefill: GraphSession | None = None,
     ) -> None:
         capacity = capacity_tokens or facts.context_tokens
         if capacity > facts.context_tokens:
@@ -123,7 +123,7 @@ class LanguageModel:
         return logits_of(self._session.infer({"inputs_embeds": self._row}, self.cache))
 
     def _append(
-        self, session: Session, rows: NDArray[np.float32], chunk: int | None
+        self, session: GraphSession, rows: NDArray[np.float32], chunk: int | None
     ) -> Generator[None, None, Mapping[str, Array]]:
         """Append at least one row, in calls of equal size: a few left over would read all weights for themselves."""
         pieces = np.array_split(rows, -(-len(rows) // (chunk or session.rows_at_once)))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import DeviceFailed, MissingPackage
+from vita_edge.engines.install import install_fix
 
 __all__ = ["Camera", "Frame"]
 
@@ -179,6 +180,6 @@ def _opencv(camera: str) -> ModuleType:
         raise MissingPackage(
             f"Cannot see through {camera}.",
             why="OpenCV reads cameras, and is not installed.",
-            fix="Install vita-edge with its extra: live.",
+            fix=install_fix("live"),
         ) from error
     return cv2

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.bundle.facts import ModelFacts
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import GraphSession
 
 from ..audio_io.sound import Sound
 from ..text.prompt import Style
@@ -29,7 +29,7 @@ class Encoders:
         audio, vision: sessions of the components of these names.
     """
 
-    def __init__(self, audio: Session, vision: Session, facts: ModelFacts) -> None:
+    def __init__(self, audio: GraphSession, vision: GraphSession, facts: ModelFacts) -> None:
         self.audio_front_end = AudioFrontEnd(facts.audio)
         self.vision_front_ends: dict[Style, VisionFrontEnd] = {
             "command_line": VisionFrontEnd(command_line_facts(facts.vision)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import GraphSession
 from vita_edge.engines.tensors import Array, TensorSpec
 
 from .audio_frontend import AudioFrontEnd
@@ -35,7 +35,7 @@ class ClipEncoder:
         session: of the component ``audio``.
     """
 
-    def __init__(self, session: Session, front_end: AudioFrontEnd) -> None:
+    def __init__(self, session: GraphSession, front_end: AudioFrontEnd) -> None:
         self._session, self._front_end, self._facts = session, front_end, front_end.facts
         self._bank = front_end.stream()
         self._past = _nothing(session.inputs)
@@ -95,7 +95,7 @@ class ClipEncoder:
 
 
 def piece_feeds(
-    session: Session,
+    session: GraphSession,
     fbank: Rows,
     past: Mapping[str, Array] | None = None,
     *,

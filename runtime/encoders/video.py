@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import BadInput, MissingPackage
+from vita_edge.engines.install import install_fix
+from vita_edge.engines.reading.file_kind import FileKind, beside, is_file
+from vita_edge.engines.reading.json_file import read_json
+from vita_edge.engines.reading.table import as_table
 
 from .vision_frontend import read_image
 
@@ -20,6 +23,7 @@ __all__ = ["Choice", "live_positions", "read_frames", "sample_positions"]
 Choice = Callable[[int, float], Sequence[int]]
 """From the number of frames and the frames a second to the positions that are wanted."""
 
+FRAMES = FileKind(BadInput, "the list of frames", fix='Write {"fps": 2.0, "frames": ["a.png", ...]}.')
 MIN_FRAMES, MAX_FRAMES, LIVE_FRAMES = 4, 16, 4
 
 
@@ -74,7 +78,7 @@ def read_frames(path: str | Path, choose: Choice | None = None) -> tuple[list[ND
         MissingPackage: the file is a video and OpenCV is not installed.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise BadInput(f"Cannot read the clip {path}.", why="There is no such file.", fix="Check the path.")
     return _read_list(path, choose) if path.suffix.lower() == ".json" else _read_video(path, choose)
 
@@ -85,26 +89,21 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 
 def _read_list(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8]], float]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        fps, names = float(data["fps"]), data["frames"]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError("frames is not a list of paths")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        fix = 'Write {"fps": 2.0, "frames": ["a.png", ...]}.'
-        raise BadInput(f"{path} is not a list of frames.", why=f"{type(error).__name__}: {error}", fix=fix) from error
+    data = as_table(path, read_json(path, FRAMES), FRAMES)
+    fps, names = data.number("fps"), data.texts("frames")
     if not names:
         raise BadInput(f"{path} lists no frames.", why="The list is empty.", fix="List at least one picture.")
     positions = choose(len(names), fps) if choose else range(len(names))
-    pictures = {position: read_image(path.parent / names[position]) for position in sorted(set(positions))}
-    return [pictures[position] for position in positions], fps
+    files = {position: beside(path, names[position], FRAMES) for position in sorted(set(positions))}
+    pictures = {file: read_image(file) for file in set(files.values())}
+    return [pictures[files[position]] for position in positions], fps
 
 
 def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8]], float]:
     try:
         import cv2
     except ImportError as error:
-        why, fix = "OpenCV decodes videos, and is not installed.", "Install vita-edge with its extra: video."
+        why, fix = "OpenCV decodes videos, and is not installed.", install_fix("video")
         raise MissingPackage(f"Cannot read the video {path}.", why=why, fix=fix) from error
     capture = cv2.VideoCapture(str(path.resolve()))
     fps, promised = float(capture.get(cv2.CAP_PROP_FPS)), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

@@ -6,13 +6,16 @@ It is what `vita-edge bench` prints, writes and compares.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from vita_edge.engines.errors import BadInput
+from vita_edge.engines.reading.file_kind import FileKind
+from vita_edge.engines.reading.json_file import read_json
+from vita_edge.engines.reading.table import as_table
+from vita_edge.engines.reading.typed import build_record
 
 from .latency_breakdown import largest_saving
 from .statistics import Summary, nearest_rank, summary
@@ -22,6 +25,7 @@ __all__ = ["MEASURES", "BenchResult", "BenchTurn", "Measure", "cannot_be", "summ
 
 FORMAT = 2
 READS = (1, 2)
+BENCH = FileKind(BadInput, "the bench result", fix="Give a file that `vita-edge bench -o` has written.")
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ MEASURES: dict[str, Measure] = {
     "endpoint_ms": Measure("silence until the endpoint", "ms", "less", _endpoint_ms, "waiting"),
     "late_ms": Measure("end-of-speech detection delay", "ms", "less", lambda report: report.late_ms, "neither"),
     "positions_after_speech": Measure(
-        "prefilled after speech", "positions", "less", lambda report: report.positions_after_speech
+        "prefilled after speech", "tokens", "less", lambda report: report.positions_after_speech
     ),
-    "prefill_rate": Measure("prefill", "positions/s", "more", lambda report: report.prefill_rate),
+    "prefill_rate": Measure("prefill", "tokens/s", "more", lambda report: report.prefill_rate),
     "decode_rate": Measure("decode", "tokens/s", "more", lambda report: report.decode_rate),
     "speech_decoder_rtf": Measure("speech decoder", "of real time", "less", lambda report: report.speech_decoder_rtf),
     "codec_rtf": Measure("codec", "of real time", "less", lambda report: report.codec_rtf),
@@ -139,22 +143,18 @@ class BenchResult:
         Raises:
             BadInput: it cannot be read, or is something else.
         """
-        fix = "Give a file that `vita-edge bench -o` has written."
+        data = read_json(Path(path), BENCH)
+        found = as_table(Path(path), data, BENCH)
+        if found.integer("format") not in READS:
+            raise found.refusal("format", f"This version reads {' and '.join(map(str, READS))}.")
+        turns = [{**row.values} for row in found.rows("turns")]
+        if data["format"] == 1:
+            data, turns = _upgraded(data, found.section("left_out").values, turns)
         try:
-            data = json.loads(Path(path).read_text("utf-8"))
-        except OSError as error:
-            raise BadInput(f"Cannot read {path}.", why=f"{error.strerror}.", fix="Check the path.") from error
+            nested = [_nested(turn) for turn in turns]
+            return build_record(cls, {**data, "turns": nested}, "the result")
         except ValueError as error:
-            raise BadInput(f"{path} is not JSON.", why=f"{error}.", fix=fix) from error
-        try:
-            if data["format"] not in READS:
-                raise ValueError(f"Its format is {data['format']}; this version reads 1 and 2.")
-            data = _upgraded(data) if data["format"] == 1 else data
-            known = {field.name: data[field.name] for field in dataclasses.fields(cls)}
-            return cls(**{**known, "turns": tuple(map(_turn, data["turns"]))})
-        except (KeyError, TypeError, ValueError) as error:
-            why = f"It has no {error}." if isinstance(error, KeyError) else str(error)
-            raise BadInput(f"{path} is not the result of a bench.", why=why, fix=fix) from error
+            raise BENCH.refusal(path, f"{error}.") from error
 
 
 def summaries(turns: Sequence[BenchTurn]) -> dict[str, Summary]:
@@ -187,14 +187,17 @@ def _saving(turns: Sequence[BenchTurn]) -> dict[str, Any] | None:
     return dataclasses.asdict(saving) if saving else None
 
 
-def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A result of format 1 as one of format 2."""
-    turns = [{**turn, "variant": ""} for turn in data["turns"]]
-    left_out = {why: {"": count} for why, count in data["left_out"].items()}
-    return {**data, "turns": turns, "left_out": left_out, "doubts": {}, "asked": None, "interrupted": False}
+def _upgraded(
+    data: Mapping[str, Any], left_out: Mapping[str, Any], turns: list[dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A result of format 1 and its turns as those of format 2."""
+    counted = {why: {"": count} for why, count in left_out.items()}
+    later = {"left_out": counted, "doubts": {}, "asked": None, "interrupted": False}
+    return {**data, **later}, [{**turn, "variant": ""} for turn in turns]
 
 
-def _turn(data: Mapping[str, Any]) -> BenchTurn:
-    own = {field.name: data[field.name] for field in dataclasses.fields(BenchTurn) if field.name != "report"}
-    report = TurnReport.from_json({name: value for name, value in data.items() if name not in own})
-    return BenchTurn(**own, report=report)
+def _nested(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn as it is written, its report beside its own fields, with the report apart."""
+    own = {field.name for field in dataclasses.fields(BenchTurn)} - {"report"}
+    report = {name: value for name, value in turn.items() if name not in own}
+    return {**{name: turn[name] for name in own if name in turn}, "report": report}

@@ -48,8 +48,8 @@ CAUSES: dict[str, Cause] = {
     "prefill": Cause(
         "prefill",
         "reading the prompt",
-        "Fewer positions after the user's last sample: read the question while it is being said. At int4, the second "
-        "graph that reads prompts.",
+        "Fewer tokens to prefill after the user's last sample: read the question while it is being said. At int4, the "
+        "second graph that reads prompts.",
     ),
     "decode": Cause(
         "decode",

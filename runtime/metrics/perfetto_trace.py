@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
-from vita_edge.engines.bundle.atomic_file import write_whole
+from vita_edge.engines.bundle.atomic_file import PRIVATE, write_whole
 
 from ..events.session_events import (
     BufferChosen,
@@ -77,7 +77,7 @@ class Trace:
             OutputFailed: it cannot be written.
         """
         events = ",\n".join(json.dumps(event, ensure_ascii=False) for event in self._events())
-        write_whole(path, f'{{"displayTimeUnit": "ms", "traceEvents": [\n{events}\n]}}\n'.encode())
+        write_whole(path, f'{{"displayTimeUnit": "ms", "traceEvents": [\n{events}\n]}}\n'.encode(), mode=PRIVATE)
 
     def _events(self) -> Iterator[Event]:
         happenings, levels = list(self._happenings), list(self._levels)

@@ -11,11 +11,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
+from vita_edge.engines.bundle.atomic_file import PRIVATE
 from vita_edge.engines.errors import BadInput, OutputFailed
+from vita_edge.engines.reading.file_kind import FileKind, read_bytes
+from vita_edge.engines.reading.json_file import parse_json
 
 from .turn_report import TurnReport
 
 __all__ = ["TurnLog", "read_turn_log"]
+
+TURN_LOG = FileKind(BadInput, "the turn log", fix="Give the log of a talk.")
 
 
 class TurnLog:
@@ -25,7 +30,7 @@ class TurnLog:
     once, and the talk goes on; reports are written again when there is room.
 
     Args:
-        path: where to; what is there already is kept.
+        path: where to; what is there already is kept, and a new file is its owner's alone to read.
         complain: told of the first failure, in the journal's thread.
         now: the time of day.
 
@@ -42,7 +47,7 @@ class TurnLog:
         self._path, self._complain, self._now = Path(path), complain, now
         try:
             self._torn = _ends_within_a_line(self._path)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
         except OSError as error:
             raise OutputFailed.from_os_error(path, error) from error
         self._told = False
@@ -91,21 +96,16 @@ def read_turn_log(path: str | Path) -> Iterator[TurnReport]:
     Raises:
         BadInput: the file cannot be read, or a whole line is no report.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise BadInput(f"Cannot read the journal {path}.", why=f"{error.strerror}.", fix="Check the path.") from error
+    content = read_bytes(Path(path), TURN_LOG)
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            data = json.loads(line)
+            data = parse_json(line)
         except ValueError:
             continue  # cut off
         try:
             yield TurnReport.from_json({name: value for name, value in dict(data).items() if name != "time"})
         except (TypeError, ValueError) as error:
-            raise BadInput(
-                f"Line {number} of {path} is no turn.", why=str(error), fix="Give a journal of a talk."
-            ) from error
+            raise BadInput(f"Line {number} of {path} is no turn.", why=str(error), fix=TURN_LOG.fix) from error
 
 
 def _ends_within_a_line(path: Path) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vita_edge.engines.reading.typed import build_record
+
 from ..events.reply_events import State
 from .machine_load import MachineLoad
 
@@ -106,14 +108,4 @@ class TurnReport:
         Raises:
             ValueError: a field is missing, unknown, or holds something else.
         """
-        try:
-            wait = tuple(Stretch(**part) for part in data["wait"])
-            cut, load = data["interruption"], data.get("load")
-            parts = {
-                "wait": wait,
-                "interruption": Interruption(**cut) if cut else None,
-                "load": MachineLoad.from_json(load) if load else None,
-            }
-            return cls(**{**data, **parts})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"This is not the report of a turn: {error}.") from error
+        return build_record(cls, data, "the turn", strict=True)

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from vita_edge.engines.errors import MissingPackage
+from vita_edge.engines.install import install_fix
 
 from .colours import COLOURS
 from .latency_breakdown import CAUSES
@@ -39,7 +40,7 @@ def check_matplotlib() -> None:
         raise MissingPackage(
             "A picture needs the package matplotlib.",
             why="It is not installed: the device that talks does without.",
-            fix="Install vita-edge with its extra, bench; or ask for a page, which needs nothing: FILE.html.",
+            fix=f"{install_fix('bench')}\nOr ask for a page, which needs nothing: FILE.html.",
         ) from error
 
 

@@ -10,14 +10,25 @@ from types import TracebackType
 
 from vita_edge.engines.backends import open_backend
 from vita_edge.engines.background_session import OpenedBeside
-from vita_edge.engines.bundle.format import COMPONENTS, PREFILL, Bundle, sha256_of
+from vita_edge.engines.bundle.component_spec import (
+    AUDIO,
+    CODEC,
+    COMPONENT_SPECS,
+    COMPONENTS,
+    LLM,
+    LLM_PREFILL,
+    SPEECH_DECODER,
+    SPEECH_PREFILL,
+    VISION,
+)
+from vita_edge.engines.bundle.format import Bundle, sha256_of
 from vita_edge.engines.errors import BadBundle, Misuse
-from vita_edge.engines.feed_recorder import FeedRecorder
 from vita_edge.engines.memory import available_memory
-from vita_edge.engines.session import Session as GraphSession
+from vita_edge.engines.session import GraphSession
 
 from ..decoding.language_model import LanguageModel
 from ..encoders.encoders import Encoders
+from ..metrics.feed_recorder import FeedRecorder
 from ..speech.clause_synthesis import Synthesizer
 from ..text.tokenizer import Tokenizer
 from .opened_model import OpenedModel, session_cache_bytes
@@ -26,9 +37,6 @@ from .prompt_layout import PromptLayout
 from .session import Session
 
 __all__ = ["Assistant", "demo_folder"]
-
-LLM = "llm"
-MANY_ROWS = ("vision", "audio", PREFILL)
 
 MEMORY_RESERVE_BYTES = 2 << 30
 """Left for the KV cache, activations and everybody else on the machine."""
@@ -54,7 +62,7 @@ class Assistant:
 
     Args:
         bundle: a folder that `vita-edge export` wrote, or an opened :class:`Bundle`.
-        threads: threads of the CPU backend; 0 takes one per core.
+        threads: threads of the CPU backend; 0 takes one per usable core, and more are never taken.
         fast_prefill: open the second graph of the language model that reads prompts, if the bundle has one; None
             opens it when there is memory for it.
         repack: copy int8 weights into the order of the kernels at load: slower load, more memory, faster prefill
@@ -95,24 +103,26 @@ class Assistant:
             int8_as_it_lies = self.bundle.target == "onnxruntime"  # elsewhere int8 weights are widened before a product
 
             def session_of(name: str) -> GraphSession:
-                int8 = name in MANY_ROWS and self.bundle.components[name].precision == "int8"
+                int8 = COMPONENT_SPECS[name].many_rows and self.bundle.components[name].precision == "int8"
                 rearrange = repack or not (int8 and int8_as_it_lies)
                 session = self.backend.session(name, rearrange=rearrange)
-                return recorder.watch(LLM if name == PREFILL else name, session) if recorder else session
+                return recorder.watch(LLM.name if name == LLM_PREFILL.name else name, session) if recorder else session
 
             def opened(name: str) -> GraphSession:
                 return stack.enter_context(session_of(name))
 
             self._prefill: GraphSession | None = None
-            if PREFILL in self.bundle.components and self._wants_prefill(fast_prefill):
-                self._prefill = opened(PREFILL)
-            session = {name: opened(name) for name in COMPONENTS if name != LLM}
+            if LLM_PREFILL.name in self.bundle.components and self._wants_prefill(fast_prefill):
+                self._prefill = opened(LLM_PREFILL.name)
+            session = {name: opened(name) for name in COMPONENTS if name != LLM.name}
             # last, since a question can be encoded as soon as the others are open, and they would share the cores
             self._llm: GraphSession = (
-                stack.enter_context(OpenedBeside(LLM, lambda: session_of(LLM))) if self._prefill else opened(LLM)
+                stack.enter_context(OpenedBeside(LLM.name, lambda: session_of(LLM.name)))
+                if self._prefill
+                else opened(LLM.name)
             )
-            self.encoders = Encoders(session["audio"], session["vision"], facts)
-            self._speech = session["speech_prefill"], session["speech_decoder"], session["codec"]
+            self.encoders = Encoders(session[AUDIO.name], session[VISION.name], facts)
+            self._speech = session[SPEECH_PREFILL.name], session[SPEECH_DECODER.name], session[CODEC.name]
             self.model = OpenedModel(
                 facts=facts,
                 prompts=self.bundle.prompts,
@@ -142,7 +152,7 @@ class Assistant:
     def _wants_prefill(self, wanted: bool | None) -> bool:
         if wanted is not None:
             return wanted
-        weights = sum(file.stat().st_size for file in self.bundle.components[PREFILL].weights)
+        weights = sum(file.stat().st_size for file in self.bundle.components[LLM_PREFILL.name].weights)
         free = available_memory()
         return free is None or weights + MEMORY_RESERVE_BYTES < free
 

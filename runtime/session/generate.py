@@ -98,7 +98,6 @@ class Generation:
             facts,
             asked,
             options.style,
-            whole_words=options.whole_words,
             stop_strings=options.stop,
         )
         self._sample = text_sampler(facts.llm, options, index, logits_processors)

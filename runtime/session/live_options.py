@@ -39,7 +39,6 @@ class LiveOptions:
     top_k: int = 0
     speech_top_k: int = 2
     seed: int = 0
-    whole_words: bool = False
     context_tokens: int | None = None
     """Positions of the KV cache; None takes a full prompt and a full reply."""
 

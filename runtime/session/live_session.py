@@ -382,7 +382,7 @@ class LiveTalk:
         attempt = Attempt(
             action.turn,
             clip,
-            ReplyWriter(self._assistant.tokenizer, facts, "speech", "live", whole_words=options.whole_words),
+            ReplyWriter(self._assistant.tokenizer, facts, "speech", "live"),
             text_sampler(facts.llm, how, self._answered),
             speech_sampler(facts.speech, how, self._answered),
         )

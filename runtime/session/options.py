@@ -30,8 +30,6 @@ class SessionOptions(SamplingOptions):
     """Positions of the KV cache; None takes a full prompt and a full reply."""
     max_tiles: int | None = None
     """Most tiles for a picture; None takes 12 in command line style and the checkpoint's limit in live style."""
-    whole_words: bool = False
-    """Reword function names (sin, log) only where they stand alone."""
     when_full: WhenFull = "refuse"
 
     def __post_init__(self) -> None:

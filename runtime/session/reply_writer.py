@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,7 +25,7 @@ class ReadyClause:
 
     clause: Clause
     tokens: int
-    """Tokens of the reply that were decoded when it was complete, the state token included."""
+    """Tokens of the reply up to its last character, the state token included."""
 
 
 Written: TypeAlias = StateDecided | TextPiece | ReadyClause
@@ -48,13 +49,16 @@ class ReplyWriter:
         asked: State,
         style: Style,
         *,
-        whole_words: bool = False,
         stop_strings: Sequence[str] = (),
     ) -> None:
         self._facts = facts
         self._decoder = StreamDecoder(tokenizer)
         self._stop_strings = StopStrings(stop_strings)
-        self._cutter = ClauseCutter(whole_words=whole_words)
+        self._cutter = ClauseCutter()
+        self._characters: list[int] = []
+        """Decoded after each token; the first of them are ``text``."""
+        self._ready_characters = 0
+        """Of ``text``, up to the end of the last clause."""
         self.state = asked
         self.marked = False
         self.text = ""
@@ -77,8 +81,10 @@ class ReplyWriter:
             self.token_ids.append(token)
         if first:
             yield StateDecided(self.state, self.marked)
-        if not self.finished and not (first and self.marked):
-            yield from self._write(self._decoder.step(token))
+        if not self.finished:
+            piece = "" if first and self.marked else self._decoder.step(token)
+            self._characters.append((self._characters[-1] if self._characters else 0) + len(piece))
+            yield from self._write(piece)
 
     def finish(self) -> Iterator[Written]:
         """No token will follow: what was held back."""
@@ -99,7 +105,12 @@ class ReplyWriter:
 
     def _ready(self, clauses: Iterator[Clause]) -> Iterator[Written]:
         for clause in clauses:
-            yield ReadyClause(clause, len(self.token_ids))
+            self._ready_characters += len(clause.written)
+            yield ReadyClause(clause, self._tokens_of(self._ready_characters))
+
+    def _tokens_of(self, characters: int) -> int:
+        """The tokens in which so many characters of the reply were written; a clause is known to end only later."""
+        return min(bisect_left(self._characters, characters) + 1, len(self.token_ids))
 
     def _decide(self, token: int) -> None:
         """The first token says whether the model was addressed; otherwise the kind of the question stands."""

@@ -8,7 +8,7 @@ from time import monotonic
 import numpy as np
 
 from ..decoding.sampling import make_sampler, make_speech_sampler
-from ..text.clause_cutter import ClauseCutter
+from ..text.clause_cutter import Clause
 from .assistant import Assistant
 from .dialogue import Dialogue
 from .jitter_buffer import Pace
@@ -17,7 +17,7 @@ __all__ = ["warm_up"]
 
 TOKENS, CODES = 4, 44
 """How many are decoded to measure how long one takes."""
-SENTENCE = "Good morning to everybody here."
+SENTENCE = "good morning to everybody here."
 
 
 def warm_up(assistant: Assistant, dialogue: Dialogue, pace: Pace) -> None:
@@ -35,8 +35,7 @@ def warm_up(assistant: Assistant, dialogue: Dialogue, pace: Pace) -> None:
     dialogue.forget()
 
     begin_s = monotonic()
-    (clause,) = ClauseCutter().step(SENTENCE)
-    voice = assistant.voice.clause(clause, make_speech_sampler(facts.speech))
+    voice = assistant.voice.clause(Clause.of(SENTENCE, SENTENCE, first=True), make_speech_sampler(facts.speech))
     samples, pieces_s = 0, [begin_s]
     for code in islice(voice.codes(), CODES):
         if heard := len(voice.sound(code)):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vita_edge.engines.bundle.facts import ModelFacts
 from vita_edge.engines.bundle.format import EmbeddingTable
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import GraphSession
 
 from ..decoding.sampling import Sampler
 from ..events.turn_clock import TurnClock
@@ -40,9 +40,9 @@ class Synthesizer:
 
     def __init__(
         self,
-        prefill: Session,
-        decoder: Session,
-        codec: Session,
+        prefill: GraphSession,
+        decoder: GraphSession,
+        codec: GraphSession,
         facts: ModelFacts,
         embeddings: EmbeddingTable,
         tokenizer: Tokenizer,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.bundle.facts import SpeechFacts
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import GraphSession
 
 from ..decoding.decode_loop import decode_tokens
 from ..decoding.sampling import Sampler
@@ -28,7 +28,7 @@ class SpeechDecoder:
         prefill: session of ``speech_prefill``; decoder: session of ``speech_decoder``.
     """
 
-    def __init__(self, prefill: Session, decoder: Session, facts: SpeechFacts) -> None:
+    def __init__(self, prefill: GraphSession, decoder: GraphSession, facts: SpeechFacts) -> None:
         self._prefill, self._decoder, self._facts = prefill, decoder, facts
         self._positions = decoder.max_tokens or facts.context_tokens
         self._cache = decoder.new_cache(self._positions)

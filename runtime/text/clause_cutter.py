@@ -1,8 +1,4 @@
-"""From a written reply to the sentences that the speech decoder reads aloud.
-
-The speech decoder was trained on what the reference's demos hand it, so sentences are cut and reworded exactly as they
-do it (spec 8.1, 8.2), oddities included; where we differ it is said and can be switched off.
-"""
+"""From a reply that is still being written to the clauses that the speech decoder reads aloud."""
 
 from __future__ import annotations
 
@@ -10,21 +6,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["FIRST_SENTENCE_MARK", "Clause", "ClauseCutter", "basic_split", "speakable"]
+from .clause_ends import Limits, cut_before, ends_at, weight
+from .spoken.reading import read_aloud
+from .spoken.rules import Language, language_of
 
-FIRST_SENTENCE_MARK = "$$FIRST_SENTENCE_MARK$$"
-"""The live demo's internal marker. Here only its traces are needed: it leaks into the demo's prompt, and its length
-lets the first piece of a reply always pass as a sentence."""
+__all__ = ["Clause", "ClauseCutter"]
 
 
 @dataclass(frozen=True)
 class Clause:
-    """One sentence to be spoken, with the way in which the live demo streams it (spec 8.1)."""
+    """One clause to be spoken, with the way in which the reference's live demo streams it."""
 
     text: str
-    """What the speech decoder reads: lower-case, formulas in words."""
+    """What the speech decoder reads: lower-case, and in words."""
     written: str
-    """The characters of the reply up to here since the last clause: what the listener has then been told."""
+    """The characters of the reply up to here since the last clause: what the listener has heard then."""
     first: bool
     """The first of a reply: short chunks, so that sound starts early."""
     chunk: int
@@ -36,129 +32,117 @@ class Clause:
     padding: int = 10
     """Codes decoded on either side and thrown away."""
 
+    @classmethod
+    def of(cls, text: str, written: str, first: bool) -> Clause:
+        """A clause with the chunks of a first or of a later one."""
+        chunk, threshold = (20, 0.1) if first else (40, 0.015)
+        return cls(text, written, first, chunk, threshold, trim=first)
+
+
+FIRST = Limits(soft=38, hard=64, absolute=200, last=300)
+"""A first clause is cut early, after some seven words, since nothing is heard before it is complete."""
+LATER = Limits(soft=110, hard=150, absolute=200, last=300)
+"""A later one has at most about 14 s of the 25 s that the speech decoder can say at once."""
+MAX_SPOKEN = 220
+"""Weight of what is handed to the speech decoder at once; figures and addresses grow when they are put into words."""
+MIN_CHARACTERS = 5
+"""Of a clause; shorter ones are spoken together with the next, but for the first of a reply."""
+
 
 class ClauseCutter:
-    """Pieces of a reply in, sentences out, the same ones however the reply is split into pieces.
+    """Pieces of a reply in, clauses out, the same ones however the reply is split into pieces.
 
-    A sentence closes at the first of ``, ， . 。 ? newline ？ ! ！ 、`` once 5 characters are there, the first sentence
-    at once. ``speak_tail`` hands over a tail without such a character when the reply ends; the reference's demo loses
-    it. ``whole_words`` is that of :func:`speakable`.
+    A clause ends behind a mark (:func:`~.clause_ends.ends_at`), or between two words when it has grown long. One
+    without a letter or a digit is not spoken; what was written is then part of the next.
     """
 
-    def __init__(self, speak_tail: bool = True, whole_words: bool = False) -> None:
-        self._speak_tail = speak_tail
-        self._whole_words = whole_words
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """As before the first piece of a reply."""
-        self._first = True
-        self._collected = ""
-        self._written = ""
+        self._first = self._line_start = True
+        self._language: Language = "en"
+        self._text = self._written = ""
+        self._at = 0
 
     def step(self, piece: str) -> Iterator[Clause]:
         """Take the next piece of the reply, of any length."""
-        for character in piece:
-            self._written += character
-            if character == _ANSWERING:  # goes before characters are counted; the other hands count and go later
-                continue
-            self._collected += character
-            if character in _ENDINGS and (self._first or len(self._collected) >= _SHORTEST):
-                yield from self._close()
+        self._text += piece
+        yield from self._cut(final=False)
 
     def finish(self) -> Iterator[Clause]:
         """The reply has ended: hand over what is left, then be ready for the next reply."""
-        if not self._speak_tail:
-            self._collected = _TAIL.sub("", self._collected)
-        if self._collected:
-            yield from self._close()
+        yield from self._cut(final=True)
+        yield from self._close(len(self._text))
         self.reset()
 
-    def _close(self) -> Iterator[Clause]:
-        text, first = self._collected, self._first
-        self._collected, self._first = "", False
-        if first:  # a comma would make the voice go on; it has nothing to go on with yet
-            text = text.replace("，", "。").replace(",", "。")
-        text = speakable(text, self._whole_words)
-        if text.strip():
-            written, self._written = self._written, ""
-            chunk, threshold = (20, 0.1) if first else (40, 0.015)
-            yield Clause(text, written, first, chunk, threshold, trim=first)
+    def _cut(self, *, final: bool) -> Iterator[Clause]:
+        """Close every clause whose end is known; ``_at`` is the first character that is still to be judged."""
+        while self._at < len(self._text):
+            cut = cut_before(self._text, self._at, FIRST if self._first else LATER, final=final)
+            if cut is None:
+                return
+            if cut:
+                yield from self._close(self._at)
+                continue
+            ends = ends_at(self._text, self._at, line_start=self._line_start, final=final)
+            if ends is None:
+                return
+            self._at += 1
+            if ends and (self._first or self._at >= MIN_CHARACTERS):
+                yield from self._close(self._at)
+
+    def _close(self, end: int) -> Iterator[Clause]:
+        """Speak the text before ``end``."""
+        raw, self._text, self._at = self._text[:end], self._text[end:], 0
+        self._written += raw
+        self._language = language_of(raw, self._language)
+        spoken = read_aloud(raw, self._language, self._line_start)
+        self._line_start = raw.endswith("\n") or (self._line_start and not raw.strip())
+        if not spoken:
+            return
+        cut = bool(self._text) and raw[-1:] not in _MARKS
+        for text, written in _parts(_shaped(raw, spoken, self._first, cut), self._written):
+            yield Clause.of(text, written, self._first)
+            self._first = False
+        self._written = ""
 
 
-def speakable(text: str, whole_words: bool = False) -> str:
-    """Reword ``text`` for the speech decoder: no hands or special tokens, formulas in words, lower-case.
+def _shaped(raw: str, spoken: str, first: bool, cut: bool) -> str:
+    """``spoken`` with the space before it and the mark behind it that the speech decoder knows.
 
-    The reference replaces plain substrings, so that "using" becomes "u sine g"; ``whole_words`` leaves function names
-    (sin, log, sec …) inside longer words alone.
+    A comma would make the voice of a first clause go on; it has nothing to go on with yet.
     """
-    return _formulas_in_words(_UNSPEAKABLE.sub("", text), whole_words).lower()
+    if raw.rstrip()[-1:] not in _COMMAS:
+        spoken = spoken.rstrip(_COMMAS)
+    if spoken[-1] not in _MARKS and (cut or raw.endswith("\n")):
+        wide = spoken[-1] >= "\u2e80"
+        spoken += ("。" if wide else ".") if raw.endswith("\n") else ("，" if wide else ",")
+    if first:
+        spoken = re.sub(r"[,，:：;；—]$", "。", spoken)
+    return f" {spoken}" if raw[:1].isspace() else spoken
 
 
-def basic_split(text: str) -> list[str]:
-    """The sentences of the reference's basic, not live, demo: endings dropped, stripped, case kept."""
-    text = _formulas_in_words(_UNSPEAKABLE.sub("", text), whole_words=False)
-    return [sentence for part in re.split(f"[{_ENDINGS}]", text) if (sentence := part.strip())]
+def _parts(spoken: str, written: str) -> Iterator[tuple[str, str]]:
+    """A clause that has become too long in words, in parts, each with its share of what was written."""
+    begin = said = 0
+    while weight(spoken[begin:]) > MAX_SPOKEN:
+        end = _room(spoken, begin)
+        until = len(written) * end // len(spoken)
+        yield spoken[begin:end], written[said:until]
+        begin, said = end, until
+    yield spoken[begin:], written[said:]
 
 
-_ENDINGS = ",，.。?\n？!！、"
-_TAIL = re.compile(f"[^{_ENDINGS}]*\\Z")
-_SHORTEST = 5
-"""Characters of a sentence; shorter ones are spoken together with the next."""
-_ANSWERING = "☞"
-_UNSPEAKABLE = re.compile("☞|☟|☜|<unk>|<\\|im_end\\|>")
-
-_FUNCTIONS = {
-    "sin": " sine ",
-    "cos": " cosine ",
-    "tan": " tangent ",
-    "cot": " cotangent ",
-    "sec": " secant ",
-    "csc": " cosecant ",
-    "log": " logarithm ",
-    "exp": "e^",
-    "sqrt": "根号 ",
-    "abs": "绝对值 ",
-}
-# The reference also lists !=, >= and <=, but after the single characters, so that they never match.
-_OPERATORS = {"+": "加", "-": "减", "*": "乘", "/": "除", "=": "等于", ">": "大于", "<": "小于"}
-_GREEK = {
-    "α": "alpha ",
-    "β": "beta ",
-    "γ": "gamma ",
-    "δ": "delta ",
-    "ε": "epsilon ",
-    "ζ": "zeta ",
-    "η": "eta ",
-    "θ": "theta ",
-    "ι": "iota ",
-    "κ": "kappa ",
-    "λ": "lambda ",
-    "μ": "mu ",
-    "ν": "nu ",
-    "ξ": "xi ",
-    "ο": "omicron ",
-    "π": "派 ",
-    "ρ": "rho ",
-    "σ": "sigma ",
-    "τ": "tau ",
-    "υ": "upsilon ",
-    "φ": "phi ",
-    "χ": "chi ",
-    "ψ": "psi ",
-    "ω": "omega ",
-}
+def _room(spoken: str, begin: int) -> int:
+    """The end of as many whole words from ``begin`` on as can be said at once."""
+    end = begin
+    while weight(spoken[begin : end + 1]) <= MAX_SPOKEN:
+        end += 1
+    space = spoken.rfind(" ", begin + 1, end)
+    return space if space > begin + (end - begin) // 2 else end
 
 
-def _formulas_in_words(text: str, whole_words: bool) -> str:
-    """Spec 8.2, step by step; the order is part of the behaviour."""
-    text = text.replace("**", " ")
-    text = re.sub(r"(?<![\d)])-(\d+)", r"负\1", text)
-    for name, words in _FUNCTIONS.items():
-        text = re.sub(rf"(?<![A-Za-z]){name}(?![A-Za-z])", words, text) if whole_words else text.replace(name, words)
-    for sign, words in _OPERATORS.items():
-        text = text.replace(sign, words)
-    for letter, name in _GREEK.items():
-        text = text.replace(letter, name)
-    text = re.sub(r"\(?(\d+)\)?\((\d+)\)", r"\1乘\2", text)
-    return re.sub(r"\(?(\w+)\)?\^\(?(\w+)\)?", r"\1的\2次方", text)
+_COMMAS = ",， "
+_MARKS = ",.:;!?\n，。：；！？、…—"

@@ -15,11 +15,11 @@ from typing import Literal, TypeAlias
 
 from vita_edge.engines.errors import BadBundle
 
-from .clause_cutter import FIRST_SENTENCE_MARK
 from .tokenizer import Tokenizer
 
 __all__ = [
     "AUDIO",
+    "FIRST_SENTENCE_MARK",
     "IMAGE",
     "Mark",
     "PastTurn",
@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 Style: TypeAlias = Literal["command_line", "live"]
+
+
+FIRST_SENTENCE_MARK = "$$FIRST_SENTENCE_MARK$$"
+"""The live demo's internal marker, which leaks into its prompt."""
 
 
 class Mark(IntEnum):

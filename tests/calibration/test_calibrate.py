@@ -23,9 +23,10 @@ from vita_edge.calibration.feeds import Feeds
 from vita_edge.calibration.report import CalibrationReport
 from vita_edge.cli import main
 from vita_edge.engines.bundle.atomic_folder import DISK_RESERVE_BYTES
-from vita_edge.engines.bundle.format import COMPONENTS, Bundle
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.feeds_format import model_identity
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle, BadInput, Misuse, OutputFailed
-from vita_edge.engines.feed_recorder import model_identity
 from vita_edge.engines.tensors import Array
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice.presets import preset

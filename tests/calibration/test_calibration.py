@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from support.open_graph import open_graph
 from vita_edge.calibration.choices import Choices
 from vita_edge.calibration.component import ComponentCalibration, calibrate_component
 from vita_edge.calibration.component_graph import ComponentGraph
@@ -561,7 +562,7 @@ def test_layer_by_layer_equals_the_whole_graph(tiny_bundle: Bundle) -> None:
     graph = ComponentGraph(tiny_bundle.components["llm"].graph)
     rows = normal(1, 9, tiny_bundle.model.llm.hidden_size) * np.float32(0.1)
     (got,) = run_graph(graph, [whole_feeds(graph.inputs, {"inputs_embeds": rows})])
-    with tiny_bundle.session("llm") as session:
+    with open_graph(tiny_bundle, "llm") as session:
         cache = session.new_cache(16)
         steps = [session.infer({"inputs_embeds": rows[:, i : i + 1]}, cache)["logits"][0, 0].copy() for i in range(9)]
     assert got["logits"][0] == pytest.approx(np.stack(steps), abs=1e-4)

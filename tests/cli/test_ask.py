@@ -130,7 +130,7 @@ def test_the_text_goes_to_standard_output_and_all_else_to_standard_error(ask: As
     lines = {line.split("  ")[0]: line for line in result.err.splitlines()}
     assert lines["state"].split(maxsplit=1)[1].startswith("text (")
     assert f"{facts['audio']['seconds']:.2f} s in {wav}" in lines["speech"]
-    assert "8 tokens" in lines["cut off"]
+    assert lines["stopped"].endswith("max_new_tokens (8) reached")
     assert lines["total"].endswith("ms, of which")
     assert {"first text", "first audio"} < set(lines)
 
@@ -142,7 +142,7 @@ def test_without_a_file_the_summary_says_how_to_get_one(ask: Ask) -> None:
 
 def test_greedy_needs_no_seed_and_drawing_does(ask: Ask, tmp_path: Path) -> None:
     def sound(*how: object) -> bytes:
-        ask("--text", "Hello", "-o", tmp_path / "r.wav", *SHORT, *how)
+        ask("--text", "Hello", "-o", tmp_path / "r.wav", "--force", *SHORT, *how)
         return (tmp_path / "r.wav").read_bytes()
 
     assert sound("--greedy", "--seed", 1) == sound("--greedy", "--seed", 2)
@@ -314,9 +314,9 @@ def test_a_turn_that_cannot_be_read_is_told_before_the_first_is_answered(ask: As
         (("--text", "a", "--max-tiles", -1), "max_tiles is -1"),
         (("--text", "a", "--seed", -1), "seed is -1"),
         (("--text", "a", "--threads", -1), "threads is -1"),
-        (("--text", "a", "--temperature", -1), "temperature -1.0"),
-        (("--text", "a", "--temperature", "nan"), "temperature nan"),
-        (("--text", "a", "--temperature", 1, "--top-k", -1), "top_k -1"),
+        (("--text", "a", "--temperature", -1), "temperature is -1.0"),
+        (("--text", "a", "--temperature", "nan"), "temperature is nan"),
+        (("--text", "a", "--temperature", 1, "--top-k", -1), "top_k is -1"),
     ],
 )
 def test_misuse_is_explained_and_exits_with_2(

@@ -24,6 +24,8 @@ from vita_edge.runtime.metrics.bench_result import BenchResult
 from vita_edge.runtime.metrics.machine_load import MachineLoad
 from vita_edge.runtime.simulation.questions import Question, read_questions
 
+BASELINE = Path(__file__).resolve().parents[1] / "data" / "behaviour" / "cases.json"
+
 
 @pytest.fixture
 def question(tmp_path: Path, long_question: Path) -> Path:
@@ -175,8 +177,8 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
         (("B", "--waterfall", "a.jpg"), "neither a page nor a picture"),
         (("B", "-o", "none/a.json"), "There is no folder none"),
         (("B", "--compare", "a.json", "b.json"), "--compare stands alone"),
-        (("B", "-o", __file__), "test_bench.py exists"),
-        (("B", "--trace", __file__), "test_bench.py exists"),
+        (("B", "-o", BASELINE), "cases.json exists"),
+        (("B", "--trace", BASELINE), "cases.json exists"),
     ],
 )
 def test_misuse_is_told_before_anything_is_opened(

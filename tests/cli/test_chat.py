@@ -122,7 +122,7 @@ def test_a_question_is_heard_and_the_reply_comes_out_of_the_speaker(
     with Chat(room, random_bundle, *options) as chat:
         chat.ask(long_question)
         chat.wait_for_sound()
-        chat.wait_for("positions after speech")  # what --latency shows when the turn is over
+        chat.wait_for("tokens prefilled after speech")  # what --latency shows when the turn is over
         facts, took_s = chat.leave()
     (turn,) = facts["turns"]
     assert turn["state"] == "speech" and turn["text"]

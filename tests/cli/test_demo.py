@@ -60,9 +60,9 @@ def test_the_demo_plays_questions_and_replies_to_whoever_sits_at_the_terminal(
     run(capsys, "demo", "-o", tmp_path / "reply.wav")
     assert not played  # nobody sits there
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    run(capsys, "demo", "-o", tmp_path / "reply.wav", "--mute")
+    run(capsys, "demo", "-o", tmp_path / "reply.wav", "--force", "--mute")
     assert not played
-    run(capsys, "demo", "-o", tmp_path / "reply.wav")
+    run(capsys, "demo", "-o", tmp_path / "reply.wav", "--force")
     recordings = [soundfile.info(DEMO / name).duration for name in ("question.wav", "follow-up.wav", "noise.wav")]
     question, first, further, second, noise = played
     assert [question, further, noise] == pytest.approx(recordings)

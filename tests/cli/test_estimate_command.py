@@ -180,7 +180,7 @@ def test_where_nothing_is_heard_before_the_end_all_of_it_is_told(
     facts = plan(capsys, *words)
     rest = facts["turn"]["rest_tokens"]
     assert rest > 20
-    assert f"{rest} positions unread at its end" in run(capsys, "estimate", *words).out
+    assert f"{rest} tokens left to prefill after end of speech" in run(capsys, "estimate", *words).out
     (one,) = facts["plans"]
     told = {each["what"]: each["predicted"] for each in one["compared"]}
     ms = one["latency"]["stages_ms"]["prefill_rest"]
@@ -228,7 +228,7 @@ def test_the_context_is_that_of_the_plans_that_are_built(capsys: pytest.CaptureF
         (["BUNDLE", "--model", "full"], "Two models are named."),
         (["--model", "full", "--board", "abacus"], "There is no board abacus."),
         (["--model", "full", "--context", "0"], "--context is 0."),
-        (["--model", "tiny", "--context", "5000"], "A context of 5000 positions is more than the model has."),
+        (["--model", "tiny", "--context", "5000"], "A context of 5000 tokens is more than the model has."),
         (["--model", "full", "--clause-tokens", "0"], "--clause-tokens is 0."),
         (["--model", "full", "--measured", "x.json"], "--measured belongs to one device."),
         (["--measure-this-machine"], "There is nowhere to write to."),

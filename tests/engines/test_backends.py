@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 
 from support.command import run
 from support.host_gpu import HostCuda
+from support.open_graph import open_graph
 from support.tensorrt_sessions import opened
 from vita_edge.engines.backends import BACKENDS, open_backend
+from vita_edge.engines.bundle.component_spec import COMPONENT_SPECS, STREAMS
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.cache_layout import CONCAT, GROUP_QUERY, SCATTER, cache_layout_of
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, Misuse, VitaEdgeError
 from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 from vita_edge.engines.onnxruntime.cuda import OnnxCudaSession, check_cuda_provider
 from vita_edge.engines.outputs import DeviceOutputs
-from vita_edge.engines.session import KvCache, Session
-from vita_edge.engines.tensorrt.buffer_layout import LANES, lane_of
+from vita_edge.engines.session import GraphSession, KvCache
 from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant
@@ -61,7 +62,7 @@ def rows(golden: Path) -> Floats:
         return np.array(archive["text.embeds"][:40])
 
 
-def append(session: Session, cache: KvCache, rows: Floats) -> Floats:
+def append(session: GraphSession, cache: KvCache, rows: Floats) -> Floats:
     return row_of(logits_of(session.infer({"inputs_embeds": rows[None]}, cache)))
 
 
@@ -96,7 +97,7 @@ def test_attention_sees_what_is_held_in_steps_and_never_more_than_there_is() -> 
 
 
 @pytest.fixture(params=[*TARGETS, "cuda code"])
-def session(request: pytest.FixtureRequest, bundles: dict[str, Bundle]) -> Iterator[Session]:
+def session(request: pytest.FixtureRequest, bundles: dict[str, Bundle]) -> Iterator[GraphSession]:
     """Graphs for GPUs on the CPU: its own session, and the one for CUDA over values of the device cpu."""
     if request.param == "cuda code":
         with OnnxCudaSession(bundles["tensorrt"].components["llm"].graph, device="cpu") as opened:
@@ -107,14 +108,14 @@ def session(request: pytest.FixtureRequest, bundles: dict[str, Bundle]) -> Itera
 
 
 @pytest.fixture(scope="module")
-def judge(bundles: dict[str, Bundle]) -> Iterator[Session]:
+def judge(bundles: dict[str, Bundle]) -> Iterator[GraphSession]:
     with bundles["onnxruntime"].session("llm") as opened:
         yield opened
 
 
 @pytest.mark.parametrize("parts", [(40,), (1, 39), (39, 1), (20, 1, 1, 18)])
 def test_every_dialect_gives_the_logits_of_the_first(
-    parts: tuple[int, ...], session: Session, judge: Session, rows: Floats
+    parts: tuple[int, ...], session: GraphSession, judge: GraphSession, rows: Floats
 ) -> None:
     cache, reference, start = session.new_cache(64), judge.new_cache(64), 0
     for part in parts:
@@ -124,7 +125,7 @@ def test_every_dialect_gives_the_logits_of_the_first(
     assert cache.length_tokens == 40
 
 
-def test_a_rewind_is_free_in_every_dialect(session: Session, rows: Floats) -> None:
+def test_a_rewind_is_free_in_every_dialect(session: GraphSession, rows: Floats) -> None:
     cache, fresh = session.new_cache(64), session.new_cache(64)
     append(session, cache, rows[:10])
     append(session, cache, rows[20:40])
@@ -139,7 +140,7 @@ def test_a_rewind_is_free_in_every_dialect(session: Session, rows: Floats) -> No
     np.testing.assert_array_equal(append(session, cache, rows[12:30]), append(session, fresh, rows[12:30]))
 
 
-def test_a_full_cache_says_so_in_every_dialect(session: Session, rows: Floats) -> None:
+def test_a_full_cache_says_so_in_every_dialect(session: GraphSession, rows: Floats) -> None:
     cache = session.new_cache(11)
     append(session, cache, rows[:10])
     with pytest.raises(ContextOverflow, match="4 more positions do not fit"):
@@ -148,7 +149,7 @@ def test_a_full_cache_says_so_in_every_dialect(session: Session, rows: Floats) -
     assert cache.length_tokens == cache.capacity_tokens == 11
 
 
-def test_the_best_logits_are_those_of_the_row(session: Session, rows: Floats) -> None:
+def test_the_best_logits_are_those_of_the_row(session: GraphSession, rows: Floats) -> None:
     outputs = session.infer({"inputs_embeds": rows[None]}, session.new_cache(64))
     best, row = logits_of(outputs), outputs["logits"][0, 0]
     assert isinstance(best, TopKLogits)
@@ -196,7 +197,7 @@ def test_a_prefix_fills_the_cache_of_a_device(bundles: dict[str, Bundle], rows: 
 def test_half_precision_keeps_its_cache_in_half_precision(golden: Path, tmp_path: Path, rows: Floats) -> None:
     for target in TARGETS:
         export_bundle(golden / "checkpoint", tmp_path / target, precision="fp16", target=target)
-        with Bundle.open(tmp_path / target).session("llm") as llm:
+        with open_graph(Bundle.open(tmp_path / target), "llm") as llm:
             cache = llm.new_cache(64)
             assert cache.nbytes == 2 * 3 * 2 * 64 * 16 * 2 * (1 if target == "tensorrt" else 2)
             assert np.isfinite(append(llm, cache, rows)).all()
@@ -241,10 +242,12 @@ class HostBackend:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.cuda = bundle, HostCuda()
-        self.lanes = {name: Lane(self.cuda, name) for name in LANES}  # type: ignore[arg-type]
+        self.lanes = {name: Lane(self.cuda, name) for name in STREAMS}  # type: ignore[arg-type]
 
-    def session(self, component: str, **options: Any) -> Session:
-        session, engine = opened(self.bundle, component, self.cuda, lane=self.lanes[lane_of(component)], most=64)
+    def session(self, component: str, **options: Any) -> GraphSession:
+        session, engine = opened(
+            self.bundle, component, self.cuda, lane=self.lanes[COMPONENT_SPECS[component].stream], most=64
+        )
         if session.max_tokens:  # the tests of the session have a small one
             capacity = self.bundle.model.llm.context_tokens if component == "llm" else 1200
             session._capacity, session._profiles = capacity, _of_capacity(session, capacity)

@@ -15,7 +15,7 @@ from vita_edge.engines.background_session import OpenedBeside
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import GraphSession
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice.write_practice import write_practice_checkpoint
 from vita_edge.runtime import Assistant
@@ -33,20 +33,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture()
-def prefill(bundle: Bundle) -> Iterator[Session]:
+def prefill(bundle: Bundle) -> Iterator[GraphSession]:
     with bundle_session(bundle, "llm_prefill") as session:
         yield session
 
 
-def bundle_session(bundle: Bundle, name: str) -> Session:
+def bundle_session(bundle: Bundle, name: str) -> GraphSession:
     return OnnxCpuSession(bundle.components[name].graph)
 
 
-def test_a_prompt_is_read_while_the_decoder_is_still_being_opened(bundle: Bundle, prefill: Session) -> None:
+def test_a_prompt_is_read_while_the_decoder_is_still_being_opened(bundle: Bundle, prefill: GraphSession) -> None:
     table, facts, may_open = bundle.embedding_table(), bundle.model.llm, threading.Event()
     rows = table.rows(range(30, 60))
 
-    def opening() -> Session:
+    def opening() -> GraphSession:
         assert may_open.wait(SECONDS)
         return bundle_session(bundle, "llm")
 
@@ -73,7 +73,7 @@ def test_what_went_wrong_is_told_by_every_use(tmp_path: Path) -> None:
 def test_closing_waits_until_it_is_open_and_closes_what_was_opened(bundle: Bundle) -> None:
     may_open, opened = threading.Event(), []
 
-    def opening() -> Session:
+    def opening() -> GraphSession:
         assert may_open.wait(SECONDS)
         opened.append(bundle_session(bundle, "llm"))
         return opened[0]
@@ -89,7 +89,7 @@ def test_the_decoder_begins_when_all_other_graphs_are_open(bundle: Bundle, monke
     """Begun sooner, it takes the cores from them, and a question has to wait."""
     happened: list[tuple[str, str]] = []
 
-    def watched(graph: Path, **options: Any) -> Session:
+    def watched(graph: Path, **options: Any) -> GraphSession:
         happened.append(("begins", graph.stem))
         session = OnnxCpuSession(graph, **options)
         happened.append(("is open", graph.stem))

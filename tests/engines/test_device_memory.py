@@ -9,22 +9,15 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from vita_edge.engines.bundle.format import COMPONENTS
 from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage
 from vita_edge.engines.tensorrt import cuda, device
-from vita_edge.engines.tensorrt.buffer_layout import ALIGNMENT, LANES, lane_of, lay_out
+from vita_edge.engines.tensorrt.buffer_layout import ALIGNMENT, lay_out
 from vita_edge.engines.tensorrt.build.profiles import Profile, Range
 from vita_edge.engines.tensorrt.device import Device, find_device
 from vita_edge.engines.tensorrt.shape_choice import choose_profile, max_positions, pieces, step_profile
 
 STEP = Profile("step", {"inputs_embeds": Range((1, 1, 8), (1, 1, 8), (1, 1, 8))})
 PREFILL = Profile("prefill", {"inputs_embeds": Range((1, 1, 8), (1, 512, 8), (1, 512, 8))})
-
-
-def test_every_component_runs_on_one_lane() -> None:
-    assert sorted(name for members in LANES.values() for name in members) == sorted(COMPONENTS)
-    assert lane_of("llm") == lane_of("vision") == lane_of("audio") != lane_of("codec") == lane_of("speech_decoder")
-    assert lane_of("llm_prefill") == lane_of("llm")
 
 
 def test_tensors_lie_apart_in_a_block_and_each_has_an_address_of_its_own() -> None:

@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from support.memory import resident
+from support.open_graph import open_graph
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import ContextOverflow
 from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
-from vita_edge.engines.session import KvCache, Session
+from vita_edge.engines.session import GraphSession, KvCache
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.graphs.graph_builder import GraphBuilder, table
 from vita_edge.export.weights.formats import Blocks
@@ -26,8 +27,8 @@ Floats = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def llm(tiny_bundle: Bundle) -> Iterator[Session]:
-    with tiny_bundle.session("llm") as session:
+def llm(tiny_bundle: Bundle) -> Iterator[GraphSession]:
+    with open_graph(tiny_bundle, "llm") as session:
         yield session
 
 
@@ -38,7 +39,7 @@ def rows(golden: Path) -> Floats:
         return np.array(archive["text.embeds"][:40])
 
 
-def append(session: Session, cache: KvCache, rows: Floats) -> Floats:
+def append(session: GraphSession, cache: KvCache, rows: Floats) -> Floats:
     return session.infer({"inputs_embeds": rows[None]}, cache)["logits"][0, 0].copy()
 
 
@@ -51,13 +52,15 @@ def close(got: Floats, want: Floats) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole(llm: Session, rows: Floats) -> list[Floats]:
+def whole(llm: GraphSession, rows: Floats) -> list[Floats]:
     """Logits behind every position, each from one prefill of all rows up to it."""
     return [append(llm, llm.new_cache(64), rows[: n + 1]) for n in range(len(rows))]
 
 
 @pytest.mark.parametrize("parts", [(1, 39), (39, 1), (7, 7, 26), (20, 1, 1, 18)])
-def test_a_prefill_in_parts_equals_one(parts: tuple[int, ...], llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_a_prefill_in_parts_equals_one(
+    parts: tuple[int, ...], llm: GraphSession, rows: Floats, whole: list[Floats]
+) -> None:
     cache, start = llm.new_cache(64), 0
     for part in parts:
         logits = append(llm, cache, rows[start : start + part])
@@ -66,13 +69,13 @@ def test_a_prefill_in_parts_equals_one(parts: tuple[int, ...], llm: Session, row
         assert close(logits, whole[start - 1])
 
 
-def test_step_by_step_equals_the_whole(llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_step_by_step_equals_the_whole(llm: GraphSession, rows: Floats, whole: list[Floats]) -> None:
     cache = llm.new_cache(64)
     for row, want in zip(rows, whole):
         assert close(append(llm, cache, row[None]), want)
 
 
-def test_what_was_rewound_has_never_been(llm: Session, rows: Floats) -> None:
+def test_what_was_rewound_has_never_been(llm: GraphSession, rows: Floats) -> None:
     cache, fresh = llm.new_cache(64), llm.new_cache(64)
     append(llm, cache, rows[:10])
     append(llm, cache, rows[20:40])
@@ -84,7 +87,7 @@ def test_what_was_rewound_has_never_been(llm: Session, rows: Floats) -> None:
     np.testing.assert_array_equal(append(llm, cache, rows[16:40]), append(llm, fresh, rows[16:40]))
 
 
-def test_a_cache_that_was_emptied_is_as_new(llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_a_cache_that_was_emptied_is_as_new(llm: GraphSession, rows: Floats, whole: list[Floats]) -> None:
     cache = llm.new_cache(40)
     append(llm, cache, rows[::-1].copy())
     cache.rewind(0)
@@ -92,7 +95,7 @@ def test_a_cache_that_was_emptied_is_as_new(llm: Session, rows: Floats, whole: l
 
 
 @pytest.mark.parametrize("length", [-1, 6, 100])
-def test_a_cache_cannot_be_rewound_to_what_it_does_not_hold(length: int, llm: Session, rows: Floats) -> None:
+def test_a_cache_cannot_be_rewound_to_what_it_does_not_hold(length: int, llm: GraphSession, rows: Floats) -> None:
     cache = llm.new_cache(64)
     append(llm, cache, rows[:5])
     with pytest.raises(ValueError, match=f"5 tokens to {length}"):
@@ -101,7 +104,9 @@ def test_a_cache_cannot_be_rewound_to_what_it_does_not_hold(length: int, llm: Se
 
 
 @pytest.mark.parametrize("too_many", [1, 4])
-def test_an_overflow_leaves_the_cache_as_it_was(too_many: int, llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_an_overflow_leaves_the_cache_as_it_was(
+    too_many: int, llm: GraphSession, rows: Floats, whole: list[Floats]
+) -> None:
     cache = llm.new_cache(11)
     append(llm, cache, rows[: 12 - too_many])
     with pytest.raises(ContextOverflow, match=f"{too_many} more positions do not fit") as raised:
@@ -112,14 +117,16 @@ def test_an_overflow_leaves_the_cache_as_it_was(too_many: int, llm: Session, row
     assert close(append(llm, cache, rows[8:11]), whole[10])
 
 
-def test_a_cache_can_be_filled_to_its_last_position(llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_a_cache_can_be_filled_to_its_last_position(llm: GraphSession, rows: Floats, whole: list[Floats]) -> None:
     cache = llm.new_cache(40)
     append(llm, cache, rows[:39])
     assert close(append(llm, cache, rows[39:]), whole[39])
     assert cache.length_tokens == cache.capacity_tokens == 40
 
 
-def test_caches_over_one_session_do_not_disturb_each_other(llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_caches_over_one_session_do_not_disturb_each_other(
+    llm: GraphSession, rows: Floats, whole: list[Floats]
+) -> None:
     one, other = llm.new_cache(64), llm.new_cache(48)
     append(llm, one, rows[:20])
     append(llm, other, rows[39:])
@@ -130,7 +137,7 @@ def test_caches_over_one_session_do_not_disturb_each_other(llm: Session, rows: F
     assert (one.length_tokens, other.length_tokens) == (30, 11)
 
 
-def test_a_result_is_overwritten_by_the_next_call_over_its_cache(llm: Session, rows: Floats) -> None:
+def test_a_result_is_overwritten_by_the_next_call_over_its_cache(llm: GraphSession, rows: Floats) -> None:
     cache = llm.new_cache(64)
     first = llm.infer({"inputs_embeds": rows[None, :1]}, cache)["logits"]
     kept = first.copy()
@@ -139,7 +146,7 @@ def test_a_result_is_overwritten_by_the_next_call_over_its_cache(llm: Session, r
     assert not np.array_equal(kept, first)
 
 
-def test_a_feed_may_be_changed_after_the_call(llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_a_feed_may_be_changed_after_the_call(llm: GraphSession, rows: Floats, whole: list[Floats]) -> None:
     cache, row = llm.new_cache(64), np.zeros((1, 1, 128), np.float32)
     for at in range(5):
         row[0, 0] = rows[at]
@@ -148,7 +155,7 @@ def test_a_feed_may_be_changed_after_the_call(llm: Session, rows: Floats, whole:
         assert close(logits, whole[at])
 
 
-def test_rows_need_not_lie_together_in_memory(llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_rows_need_not_lie_together_in_memory(llm: GraphSession, rows: Floats, whole: list[Floats]) -> None:
     scattered = np.asfortranarray(rows)[None]
     assert not scattered.flags.c_contiguous
     assert close(llm.infer({"inputs_embeds": scattered}, llm.new_cache(64))["logits"][0, 0], whole[-1])
@@ -159,9 +166,9 @@ def test_rows_need_not_lie_together_in_memory(llm: Session, rows: Floats, whole:
 
 
 def test_sessions_with_the_same_layers_take_turns_on_a_cache(
-    llm: Session, tiny_bundle: Bundle, rows: Floats, whole: list[Floats]
+    llm: GraphSession, tiny_bundle: Bundle, rows: Floats, whole: list[Floats]
 ) -> None:
-    with tiny_bundle.session("llm", threads=1) as other:
+    with open_graph(tiny_bundle, "llm", threads=1) as other:
         cache = other.new_cache(64)
         append(llm, cache, rows[:10])
         for at in range(10, 20):
@@ -171,14 +178,16 @@ def test_sessions_with_the_same_layers_take_turns_on_a_cache(
     assert close(append(llm, cache, rows[39:]), whole[-1])  # a closed session leaves the cache to others
 
 
-def test_a_cache_of_other_layers_or_none_at_all_is_refused(llm: Session, tiny_bundle: Bundle, rows: Floats) -> None:
-    with tiny_bundle.session("speech_decoder") as other, pytest.raises(ValueError, match="different layers"):
+def test_a_cache_of_other_layers_or_none_at_all_is_refused(
+    llm: GraphSession, tiny_bundle: Bundle, rows: Floats
+) -> None:
+    with open_graph(tiny_bundle, "speech_decoder") as other, pytest.raises(ValueError, match="different layers"):
         append(llm, other.new_cache(64), rows)
     with pytest.raises(ValueError, match="needs a cache"):
         llm.infer({"inputs_embeds": rows[None]})
 
 
-def test_a_cache_tells_its_size_and_needs_room_for_one(llm: Session) -> None:
+def test_a_cache_tells_its_size_and_needs_room_for_one(llm: GraphSession) -> None:
     cache = llm.new_cache(100)
     assert (cache.capacity_tokens, cache.length_tokens) == (100, 0)
     assert cache.nbytes == 2 * 3 * 2 * 100 * 16 * 4  # key and value, layers, heads, positions, width, float32
@@ -189,7 +198,7 @@ def test_a_cache_tells_its_size_and_needs_room_for_one(llm: Session) -> None:
 def test_a_prefix_can_be_put_into_a_cache(tiny_bundle: Bundle, rows: Floats) -> None:
     """The speech decoder's prefix comes from a graph of its own."""
     vectors = rows[:3].reshape(1, -1, 32)
-    with tiny_bundle.session("speech_prefill") as prefill, tiny_bundle.session("speech_decoder") as decoder:
+    with open_graph(tiny_bundle, "speech_prefill") as prefill, open_graph(tiny_bundle, "speech_decoder") as decoder:
         prefix = dict(prefill.infer({"text_embeds": vectors}))
         cache = decoder.new_cache(64)
         code = np.full((1, 1), 7, np.int64)
@@ -268,7 +277,7 @@ def test_two_language_models_over_one_session_talk_past_each_other(assistant: As
 
 
 def test_results_without_a_cache_belong_to_the_caller(tiny_bundle: Bundle) -> None:
-    with tiny_bundle.session("codec") as codec:
+    with open_graph(tiny_bundle, "codec") as codec:
         first = codec.infer({"codes": np.array([[1, 2, 3]])})["waveform"]
         kept = first.copy()
         codec.infer({"codes": np.array([[4, 5, 6]])})
@@ -277,14 +286,14 @@ def test_results_without_a_cache_belong_to_the_caller(tiny_bundle: Bundle) -> No
 
 def test_tiles_together_are_as_tiles_alone(tiny_bundle: Bundle) -> None:
     tiles = np.random.default_rng(0).standard_normal((3, 3, 112, 112)).astype(np.float32)
-    with tiny_bundle.session("vision") as vision:
+    with open_graph(tiny_bundle, "vision") as vision:
         together = vision.infer({"pixel_values": tiles})["image_embeds"]
         for tile, want in zip(tiles, together):
             assert close(vision.infer({"pixel_values": tile[None]})["image_embeds"][0], want)
 
 
 def test_the_number_of_threads_does_not_change_the_result(tiny_bundle: Bundle, rows: Floats) -> None:
-    with tiny_bundle.session("llm", threads=1) as single, tiny_bundle.session("llm", threads=2) as double:
+    with open_graph(tiny_bundle, "llm", threads=1) as single, open_graph(tiny_bundle, "llm", threads=2) as double:
         assert close(append(single, single.new_cache(64), rows), append(double, double.new_cache(64), rows))
 
 
@@ -302,12 +311,12 @@ def test_the_number_of_threads_does_not_change_the_result(tiny_bundle: Bundle, r
 def test_feeds_that_do_not_fit_are_refused_by_name(
     feeds: dict[str, NDArray[np.generic]], told: str, tiny_bundle: Bundle
 ) -> None:
-    with tiny_bundle.session("codec") as codec, pytest.raises(ValueError, match=told) as raised:
+    with open_graph(tiny_bundle, "codec") as codec, pytest.raises(ValueError, match=told) as raised:
         codec.infer(feeds)
     assert "It takes codes: int64 [1, frames]" in str(raised.value)
 
 
-def test_a_refused_feed_leaves_the_cache_as_it_was(llm: Session, rows: Floats, whole: list[Floats]) -> None:
+def test_a_refused_feed_leaves_the_cache_as_it_was(llm: GraphSession, rows: Floats, whole: list[Floats]) -> None:
     cache = llm.new_cache(64)
     append(llm, cache, rows[:39])
     for wrong in (rows[None, 39:].astype(np.float64), rows[39:], rows[None, 39:, :-1]):
@@ -318,7 +327,7 @@ def test_a_refused_feed_leaves_the_cache_as_it_was(llm: Session, rows: Floats, w
 
 
 def test_a_closed_session_cannot_be_used(tiny_bundle: Bundle) -> None:
-    with tiny_bundle.session("codec") as codec:
+    with open_graph(tiny_bundle, "codec") as codec:
         pass
     with pytest.raises(ValueError, match="codec is closed"):
         codec.infer({"codes": np.zeros((1, 3), np.int64)})
@@ -327,7 +336,7 @@ def test_a_closed_session_cannot_be_used(tiny_bundle: Bundle) -> None:
 
 def test_the_memory_of_a_large_call_is_given_back(tiny_bundle: Bundle) -> None:
     """Else every session would keep what its largest call took."""
-    with tiny_bundle.session("codec") as codec:
+    with open_graph(tiny_bundle, "codec") as codec:
         codec.infer({"codes": np.zeros((1, 20), np.int64)})
         before = own_memory()
         codec.infer({"codes": np.zeros((1, 2000), np.int64)})
@@ -344,7 +353,7 @@ def test_a_cache_takes_memory_as_it_is_written_and_not_before(tiny_bundle: Bundl
     """Also when the allocator has memory at hand that was used before."""
     used = [np.ones(30 << 18, np.float32) for _ in range(4)]  # teaches it to keep blocks of that size
     del used
-    with tiny_bundle.session("speech_decoder") as decoder:
+    with open_graph(tiny_bundle, "speech_decoder") as decoder:
         before = own_memory()
         cache = decoder.new_cache(100_000)
         assert cache.nbytes > 64 << 20
@@ -362,7 +371,7 @@ def test_int8_weights_give_the_same_result_rearranged_or_as_they_lie(
     bundle = Bundle.open(tmp_path / "b")
     cached = []
     for rearrange in (True, False):
-        with bundle.session("llm_prefill", rearrange=rearrange) as prefill, bundle.session("llm") as llm:
+        with open_graph(bundle, "llm_prefill", rearrange=rearrange) as prefill, open_graph(bundle, "llm") as llm:
             cache = llm.new_cache(64)
             prefill.infer({"inputs_embeds": rows[None, :39]}, cache)
             cached.append(append(llm, cache, rows[39:]))
@@ -391,7 +400,7 @@ def test_taps_hand_out_inner_tensors_and_change_nothing_else(tiny_bundle: Bundle
     codes = {"codes": np.array([[3, 1, 4, 1, 5]])}
     taps = tiny_bundle.components["codec"].taps
     assert {"quant", "conv_pre", "global"} <= set(taps)
-    with tiny_bundle.session("codec") as plain, tiny_bundle.session("codec", taps=taps) as tapped:
+    with open_graph(tiny_bundle, "codec") as plain, open_graph(tiny_bundle, "codec", taps=taps) as tapped:
         assert set(plain.outputs) == {"waveform"}
         assert set(tapped.outputs) == {"waveform", *taps}
         got = tapped.infer(codes)
@@ -403,7 +412,7 @@ def test_taps_hand_out_inner_tensors_and_change_nothing_else(tiny_bundle: Bundle
 def test_every_tap_that_a_bundle_names_is_there(component: str, tiny_bundle: Bundle) -> None:
     taps = tiny_bundle.components[component].taps
     assert taps
-    with tiny_bundle.session(component, taps=taps) as session:
+    with open_graph(tiny_bundle, component, taps=taps) as session:
         assert set(taps) < set(session.outputs)
 
 
@@ -411,7 +420,10 @@ def test_an_override_replaces_a_constant_of_the_graph(tiny_bundle: Bundle, golde
     with np.load(golden / "data" / "audio.npz") as archive:
         fbank = archive["en_look.fbank"]
         full = archive["en_look.adapter_full"]
-    with tiny_bundle.session("audio") as audio, tiny_bundle.session("audio", overrides={"chunk_size": 0}) as unmasked:
+    with (
+        open_graph(tiny_bundle, "audio") as audio,
+        open_graph(tiny_bundle, "audio", overrides={"chunk_size": 0}) as unmasked,
+    ):
         feeds = piece_feeds(audio, fbank)
         chunked, whole = audio.infer(feeds)["audio_embeds"], unmasked.infer(feeds)["audio_embeds"]
     assert close(whole[0], full)

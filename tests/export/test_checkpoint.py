@@ -325,8 +325,9 @@ def test_everything_wrong_with_the_tensors_is_told_at_once(folder: Path) -> None
 def test_a_long_list_of_problems_is_cut(folder: Path) -> None:
     edit_json(folder / "config.json", num_hidden_layers=9)
     why = refused(folder).why
-    assert len(why.splitlines()) == 21
-    assert why.endswith("… and 64 more")
+    assert len(why.splitlines()) == 1
+    assert "main weights: 84 of " in why and "model.layers.2.input_layernorm.weight" in why
+    assert why.endswith("… and 78 more")
 
 
 def test_a_missing_shard_is_named(folder: Path) -> None:
@@ -341,7 +342,7 @@ def test_a_shard_that_was_cut_off_is_named_wherever_it_ends(folder: Path) -> Non
         os.truncate(shard, end)
         error = refused(folder)
         assert shard.name in error.what
-        assert "cut off" in error.why
+        assert "cut off" in error.why or "empty" in error.why
 
 
 @pytest.mark.parametrize("file", ["vita_tts_ckpt/decoder/final.pt", "vita_tts_ckpt/codec/final.pt"])

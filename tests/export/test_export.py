@@ -14,11 +14,13 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
+from support.open_graph import open_graph
 from support.spoil import edit_json
 from vita_edge.cli import main
 from vita_edge.engines.bundle import atomic_folder
 from vita_edge.engines.bundle.atomic_folder import whole_folder
-from vita_edge.engines.bundle.format import COMPONENTS, Bundle, sha256_of
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.format import Bundle, sha256_of
 from vita_edge.engines.errors import BadCheckpoint, Misuse, OutputFailed
 from vita_edge.engines.tensors import TensorSpec
 from vita_edge.export.bundle import LICENCE_NOTICE, export_bundle
@@ -190,7 +192,7 @@ def test_a_graph_has_exactly_the_inputs_and_outputs_of_the_design(name: str, tin
 
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_a_session_shows_the_same_without_cache_and_lengths(name: str, tiny_bundle: Bundle) -> None:
-    with tiny_bundle.session(name) as session:
+    with open_graph(tiny_bundle, name) as session:
         assert sorted(map(str, session.inputs.values())) == sorted(FACE[name][0])
         assert sorted(map(str, session.outputs.values())) == sorted(FACE[name][1])
 

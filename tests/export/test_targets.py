@@ -11,7 +11,8 @@ import pytest
 from support.one_product import TENSORRT_FORMATS, product
 from support.run_graphs import decoded, opened, outputs_of, signal_to_noise_db
 from vita_edge.cli import main
-from vita_edge.engines.bundle.format import COMPONENTS, Bundle
+from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadCheckpoint, Misuse
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.graphs.graph_builder import GraphBuilder

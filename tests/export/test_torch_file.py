@@ -173,7 +173,7 @@ def test_a_file_that_was_cut_off_is_refused_wherever_it_ends(tmp_path: Path) -> 
     [
         (pickle.dumps({"a": 1}, 2), "no zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"", "no zip archive"),
+        (b"", "It is empty"),
     ],
 )
 def test_other_files_are_named_for_what_they_are(tmp_path: Path, content: bytes, reason: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.backends import Backend
+from vita_edge.engines.bundle.component_spec import AUDIO, VISION
 from vita_edge.engines.bundle.facts import VisionFacts
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.audio_io.sound import read_sound
@@ -51,11 +52,11 @@ def text_checks(golden: GoldenFolder, tokenizer: Tokenizer) -> Iterator[Check]:
 
 def audio_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iterator[Check]:
     """The audio path: front end from the files, encoder stages from the recorded filter bank."""
-    component = bundle.components["audio"]
+    component = bundle.components[AUDIO.name]
     front_end = AudioFrontEnd(bundle.model.audio)
-    exact, encoder = Comparison("audio front end"), Comparison("audio encoder", judged_as(bundle, "audio"))
+    exact, encoder = Comparison("audio front end"), Comparison("audio encoder", judged_as(bundle, AUDIO.name))
     clips = golden.names("audio.npz", "fbank")
-    with engines.session("audio", taps=component.taps if engines.taps else ()) as session:
+    with engines.session(AUDIO.name, taps=component.taps if engines.taps else ()) as session:
         for clip in clips:
             fbank = golden.get("audio.npz", f"{clip}.fbank")
             assert fbank is not None
@@ -69,7 +70,7 @@ def audio_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iter
     if not engines.taps:
         yield encoder.skip("enc_full", NO_TAPS)
         return
-    with engines.session("audio", taps=component.taps, overrides=_no_mask(bundle)) as session:
+    with engines.session(AUDIO.name, taps=component.taps, overrides=_no_mask(bundle)) as session:
         for clip in full:
             fbank = golden.get("audio.npz", f"{clip}.fbank")
             assert fbank is not None
@@ -82,10 +83,10 @@ def audio_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iter
 
 def vision_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iterator[Check]:
     """The picture path: tiles and pixels from the files, tower and projector from the recorded pixels."""
-    component = bundle.components["vision"]
-    exact, tower = Comparison("vision front end"), Comparison("vision tower", judged_as(bundle, "vision"))
+    component = bundle.components[VISION.name]
+    exact, tower = Comparison("vision front end"), Comparison("vision tower", judged_as(bundle, VISION.name))
     front_end = VisionFrontEnd(command_line_facts(bundle.model.vision))
-    with engines.session("vision", taps=component.taps if engines.taps else ()) as session:
+    with engines.session(VISION.name, taps=component.taps if engines.taps else ()) as session:
         for picture in golden.names("vision.npz", "grid"):
             if not (golden.inputs / f"{picture}.png").is_file():
                 yield exact.skip(f"{picture}.tiles_u8", f"{picture}.png is not among the inputs")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import BadInput
+from vita_edge.engines.reading.file_kind import FileKind, is_file
+from vita_edge.engines.reading.json_file import read_json
+from vita_edge.engines.reading.npz_file import read_npz
+from vita_edge.engines.reading.table import as_table
 
 __all__ = ["GoldenFolder"]
+
+RECORDED = FileKind(BadInput, "the recorded arrays", fix="Copy the folder again.")
 
 
 class GoldenFolder:
@@ -48,7 +50,7 @@ class GoldenFolder:
                 f"{entry['file']}:{entry['name']}": {**entry, "shape": list(entry["shape"])}
                 for entry in manifest["arrays"]
             }
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise BadInput(
                 f"{self.path / 'manifest.json'} does not list arrays.",
                 why="Each of its arrays has a file, a name and a shape.",
@@ -56,25 +58,17 @@ class GoldenFolder:
             ) from error
         self._arrays: dict[str, dict[str, NDArray[Any]]] = {}
         for file in sorted(self.path.glob("*.npz")):
-            try:
-                with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                    self._arrays[file.name] = {name: archive[name] for name in archive.files}
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                raise BadInput(
-                    f"The recorded arrays {file} cannot be read.", why=f"{error}.", fix="Copy the folder again."
-                ) from error
-        self.cases: Mapping[str, Any] = self.json("cases.json") or {}
+            self._arrays[file.name] = read_npz(file, RECORDED)
+        cases = self.json("cases.json")
+        self.cases: Mapping[str, Any] = (
+            as_table(self.path / "cases.json", cases, RECORDED).values if cases is not None else {}
+        )
         self.prompts: Mapping[str, Mapping[str, str]] | None = self._beside("prompts.json")
 
     def json(self, name: str) -> Any:
         """A JSON file of the folder, or None when it has none of that name."""
         file = self.path / name
-        if not file.is_file():
-            return None
-        try:
-            return json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{file} cannot be read.", why=f"{error}.", fix="Copy the folder again.") from error
+        return read_json(file, RECORDED) if is_file(file) else None
 
     def get(self, file: str, name: str) -> NDArray[Any] | None:
         """An array, or None when the folder does not have it; it then counts as compared."""

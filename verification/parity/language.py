@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_edge.engines.bundle.component_spec import AUDIO, LLM, VISION
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.audio_io.sound import read_sound
 from vita_edge.runtime.decoding.decode_loop import decode_tokens
@@ -20,8 +21,8 @@ from vita_edge.runtime.decoding.segments import splice
 from vita_edge.runtime.decoding.top_k_logits import Logits, row_of
 from vita_edge.runtime.encoders.vision_frontend import read_image
 from vita_edge.runtime.session.assistant import Assistant
-from vita_edge.runtime.text.clause_cutter import FIRST_SENTENCE_MARK
 from vita_edge.runtime.text.prompt import (
+    FIRST_SENTENCE_MARK,
     IMAGE,
     PastTurn,
     PromptPart,
@@ -62,8 +63,8 @@ class _Case:
 
 def language_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
     """Every recorded conversation: prompt ids, spliced rows, prefill logits, step logits, greedy tokens."""
-    precision = judged_as(bundle, "llm")
-    encoders = max((judged_as(bundle, name) for name in ("audio", "vision")), key=_coarseness)
+    precision = judged_as(bundle, LLM.name)
+    encoders = max((judged_as(bundle, name) for name in (AUDIO.name, VISION.name)), key=_coarseness)
     prompt, rows = Comparison("prompt ids"), Comparison("prompt rows", encoders)
     recorded, whole = (
         Comparison("llm", precision),

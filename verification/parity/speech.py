@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.backends import Backend
+from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_DECODER, SPEECH_PREFILL
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime.audio_io.pcm import to_pcm16, trim_leading_silence
 from vita_edge.runtime.decoding.logits_processors import speech_penalty
@@ -25,10 +26,10 @@ from vita_edge.runtime.speech.codec_stream import (
     Samples,
 )
 from vita_edge.runtime.speech.speech_decoder import MAX_CODES
-from vita_edge.runtime.text.clause_cutter import ClauseCutter
 from vita_edge.runtime.text.tokenizer import StreamDecoder
 
 from .compare import Check, Comparison, judged_as
+from .demo_clauses import DemoClauseCutter
 from .encoders import NO_TAPS
 from .folder import GoldenFolder
 
@@ -48,14 +49,14 @@ TIE = 3e-6
 def speech_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
     """From sentences to codes, from codes to sound, and the stream with its cuts."""
     parts = bundle.components
-    text, prefix = Comparison("speech text"), Comparison("speech prefix", judged_as(bundle, "speech_prefill"))
+    text, prefix = Comparison("speech text"), Comparison("speech prefix", judged_as(bundle, SPEECH_PREFILL.name))
     decoder, codec = (
-        Comparison("speech decoder", judged_as(bundle, "speech_decoder")),
-        Comparison("codec", judged_as(bundle, "codec")),
+        Comparison("speech decoder", judged_as(bundle, SPEECH_DECODER.name)),
+        Comparison("codec", judged_as(bundle, CODEC.name)),
     )
     sentences = golden.cases.get("speech", {})
     engines = assistant.backend
-    with engines.session("speech_prefill", taps=parts["speech_prefill"].taps if engines.taps else ()) as tapped:
+    with engines.session(SPEECH_PREFILL.name, taps=parts[SPEECH_PREFILL.name].taps if engines.taps else ()) as tapped:
         for name in golden.names(FILE, "ids"):
             ids = golden.get(FILE, f"{name}.ids")
             assert ids is not None
@@ -82,8 +83,8 @@ def speech_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) ->
 
 def fixed_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iterator[Check]:
     """The codec's stages on fixed codes, and that its exact stream equals the whole."""
-    component = bundle.components["codec"]
-    judge = Comparison("codec", judged_as(bundle, "codec"))
+    component = bundle.components[CODEC.name]
+    judge = Comparison("codec", judged_as(bundle, CODEC.name))
     codes = golden.get(FILE, "fixed.codes")
     if codes is None:
         return
@@ -91,7 +92,7 @@ def fixed_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iter
     codes = codes[0] if codes.ndim == 3 else codes
     stacked = codes.reshape(1, -1) if codes.ndim == 1 else codes if codes.shape[0] == streams else codes.T
     stacked = np.ascontiguousarray(stacked, np.int64)
-    with engines.session("codec", taps=component.taps if engines.taps else ()) as session:
+    with engines.session(CODEC.name, taps=component.taps if engines.taps else ()) as session:
         got = {name: array.copy() for name, array in session.infer({"codes": stacked}).items()}
 
         def decode(window: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -111,7 +112,9 @@ def fixed_checks(golden: GoldenFolder, bundle: Bundle, engines: Backend) -> Iter
 def talk_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> Iterator[Check]:
     """From the tokens of a reply to what the listener gets."""
     judge = Comparison("talk")
-    if any(bundle.components[part].precision != "fp32" for part in ("speech_prefill", "speech_decoder", "codec")):
+    if any(
+        bundle.components[part].precision != "fp32" for part in (SPEECH_PREFILL.name, SPEECH_DECODER.name, CODEC.name)
+    ):
         yield judge.skip("e2e", "codes of a quantised voice differ in sound and length; its stages are judged above")
         return
     if bundle.model.codec.streams != 1:
@@ -127,7 +130,7 @@ def talk_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> I
         if tokens is None:
             yield judge.skip(name, "the tokens of the reply are not recorded")
             continue
-        decoder, cutter = StreamDecoder(assistant.tokenizer), ClauseCutter(speak_tail=False)
+        decoder, cutter = StreamDecoder(assistant.tokenizer), DemoClauseCutter()
         ends = {*bundle.model.tokens.stop} - {bundle.model.tokens.im_start}
         end = next((i for i, token in enumerate(tokens.tolist()) if token in ends), len(tokens))
         pieces = [decoder.step(token) for token in tokens[:end].tolist()] + [decoder.flush()]

@@ -40,6 +40,21 @@ def verify(
     for key in folder.absent():
         yield Check("recorded arrays", key, False, detail="the manifest lists it, the files do not hold it so")
     _check_widths(bundle, folder)
+    try:
+        yield from _checks(bundle, folder, threads, backend, engine_dir)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(
+            f"The recorded arrays {folder.path} are not of the form that is compared here.",
+            why=f"{type(error).__name__}: {error}.",
+            fix="Copy the folder again. If it is whole, run with --debug and report what is printed.",
+        ) from error
+    for key in folder.left_over():
+        yield Check("recorded arrays", key, True, detail="nothing to compare it with", skipped=True)
+
+
+def _checks(
+    bundle: Bundle, folder: GoldenFolder, threads: int, backend: str, engine_dir: Path | None
+) -> Iterator[Check]:
     with Assistant(bundle, threads=threads, backend=backend, engine_dir=engine_dir) as assistant:
         yield from text_checks(folder, assistant.tokenizer)
         yield from audio_checks(folder, bundle, assistant.backend)
@@ -48,8 +63,6 @@ def verify(
         yield from fixed_checks(folder, bundle, assistant.backend)
         yield from speech_checks(folder, bundle, assistant)
         yield from talk_checks(folder, bundle, assistant)
-    for key in folder.left_over():
-        yield Check("recorded arrays", key, True, detail="nothing to compare it with", skipped=True)
 
 
 def _check_widths(bundle: Bundle, folder: GoldenFolder) -> None:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from vita_edge.engines.errors import BadCheckpoint, Misuse
-from vita_edge.export.checkpoint.layout import AUDIO as AUDIO_TENSORS
+from vita_edge.export.checkpoint.layout import AUDIO_TENSORS
 from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
 
 from .audio import AudioEncoder

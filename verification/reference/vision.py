@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vita_edge.export.checkpoint.config import VisionConfig
-from vita_edge.export.checkpoint.layout import VISION
+from vita_edge.export.checkpoint.layout import VISION_TENSORS
 
 from .layers import RmsNorm, joined_heads, split_heads, wide
 from .weights import Layers, Weights
@@ -21,7 +21,7 @@ class VisionTower:
     """From pixels to what is spliced into a prompt, stage by stage."""
 
     def __init__(self, config: VisionConfig, llm_width: int, weights: Weights) -> None:
-        tower = weights.below(VISION)
+        tower = weights.below(VISION_TENSORS)
         self._config = config
         self._embeddings = tower.below("embeddings.").load(lambda: _Embeddings(config))
         self._layers = Layers(tower.below("encoder.layers."), config.layers, lambda: _Layer(config))

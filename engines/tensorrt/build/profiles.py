@@ -17,6 +17,7 @@ from vita_edge.engines.errors import EngineUnavailable, Misuse
 from vita_edge.engines.session import GPU_ROWS
 from vita_edge.engines.tensors import TensorSpec
 
+from ...bundle.component_spec import AUDIO, CODEC, LLM, SPEECH_DECODER, SPEECH_PREFILL, VISION
 from ...bundle.facts import ModelFacts, SpeechFacts
 from ...cache_layout import SEEN_STEP
 
@@ -167,8 +168,8 @@ def speech_capacity(vectors_per_token: int, context_tokens: int, sentence_tokens
 def fixed_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str, int]:
     """Axes of the graph that are given one length before TensorRT reads it."""
     return {
-        "llm": {CAPACITY: limits.max_context},
-        "speech_decoder": {CAPACITY: limits.speech_context(facts.speech)},
+        LLM.name: {CAPACITY: limits.max_context},
+        SPEECH_DECODER.name: {CAPACITY: limits.speech_context(facts.speech)},
     }.get(component, {})
 
 
@@ -219,7 +220,7 @@ _Lengths = Mapping[str, tuple[int, int, int]]
 def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str, _Lengths]:
     """Profile → smallest, usual and largest length of every axis that the component may have, whatever the target."""
     speech = facts.speech
-    if component == "llm":
+    if component == LLM.name:
         context, past = limits.max_context, limits.max_context - 1
         rows = min(GPU_ROWS, context)
         usual_cache = {
@@ -232,18 +233,18 @@ def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str,
             **(few if rows > LONGEST_REST else {}),
             "prefill": {"tokens": (1, rows, rows), **usual_cache},
         }
-    if component == "speech_decoder":  # its prefix comes from speech_prefill
+    if component == SPEECH_DECODER.name:
         context, past = limits.speech_context(speech), limits.speech_context(speech) - 1
         return {"step": {"tokens": (1, 1, 1), "past": (0, min(256, past), past), "seen": (context,) * 3}}
-    if component == "speech_prefill":
+    if component == SPEECH_PREFILL.name:
         usual = min(USUAL_SENTENCE_TOKENS, limits.sentence_tokens)
         tokens = (1, usual, limits.sentence_tokens)
         return {"whole": {"vectors": _scaled(tokens, speech.vectors_per_token)}}
-    if component == "vision":
+    if component == VISION.name:
         return {"whole": {"tiles": (1, 1, 1)}}  # a talk reads one after the other; scratch memory is for the largest
-    if component == "codec":
+    if component == CODEC.name:
         return {"whole": {"frames": (1, min(USUAL_CODES, limits.codes), limits.codes)}}
-    if component == "audio":
+    if component == AUDIO.name:
         return _audio_lengths(facts, limits)
     raise EngineUnavailable(
         f"No profile is known for the component {component}.",

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from vita_edge import __version__
+from vita_edge.engines.contact import report_to
 from vita_edge.engines.errors import OutputFailed, VitaEdgeError
 
 from .huge_pages import begin_again_with_huge_pages
@@ -109,5 +110,5 @@ def _explained(error: Exception) -> Exception | str:
         )
     return (
         f"{type(error).__name__}: {error}\nThis is a bug in vita-edge.\n"
-        "Run the command again with --debug and report what it prints."
+        f"Run the command again with --debug and report what it prints to {report_to()}."
     )

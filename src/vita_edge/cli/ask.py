@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse
 
-from .output.show import print_json, table
+from .output.output_file import WAV, add_force, check_output
+from .output.show import count, print_json, table
 from .turns import read_turn, turn_specs
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ __all__ = [
     "add_options",
     "add_question",
     "add_recording",
-    "check_output",
     "engine_options",
     "hold_turn",
     "options_from",
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
     reply = parser.add_argument_group("reply")
     reply.add_argument("-o", "--output", type=Path, metavar="WAV", help="write the spoken reply to this WAV file")
+    add_force(reply)
     reply.add_argument("--no-speech", action="store_true", help="answer in text only")
     add_options(parser)
     add_recording(parser.add_argument_group("recording"))
@@ -160,7 +161,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="repack int8 weights at load: slower load, more memory, faster prefill (default: off)",
     )
-    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: one per core)")
+    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default, max: usable cores)")
 
 
 def add_backend_options(group: argparse._ActionsContainer) -> None:
@@ -230,15 +231,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output and arguments.no_speech:
         raise Misuse("There is no speech to write.", why="--no-speech and -o exclude each other.", fix="Leave one out.")
-    check_output(arguments.output)
+    specs = turn_specs(arguments)
+    outputs = [_named(arguments.output, number if arguments.turns else None) for number in range(1, len(specs) + 1)]
+    for output in outputs:
+        check_output(output, suffixes=WAV, force=arguments.force)
     options = options_from(arguments, speak=not arguments.no_speech)
-    turns = [read_turn(spec, arguments.style) for spec in turn_specs(arguments)]  # before anything large is opened
+    turns = [read_turn(spec, arguments.style) for spec in specs]  # before anything large is opened
     with Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments)) as assistant:
         talk = assistant.session(options)
         results = []
-        for number, turn in enumerate(turns, 1):
+        for number, (turn, output) in enumerate(zip(turns, outputs), 1):
             reply = hold_turn(talk, turn, quiet=arguments.json)
-            sound = _write(reply, arguments.output, number if arguments.turns else None)
+            sound = _write(reply, output)
             results.append(reply_facts(reply, sound, assistant, talk))
             if not arguments.json:
                 notice = f"{assistant.bundle.notice}\n" if number == 1 else ""
@@ -305,7 +309,7 @@ def summary(reply: Reply, sound: Path | None) -> str:
         state = f"{reply.state} (as the question was: the model gave no state token)"
     lines = [f"state        {state}"]
     if not reply.finished:
-        lines.append(f"cut off      after {len(reply.token_ids)} tokens, the most that were allowed")
+        lines.append(f"stopped      max_new_tokens ({len(reply.token_ids)}) reached")
     where = f" in {sound}" if sound else ", not written (give -o)"
     lines.append(f"speech       {f'{reply.seconds:.2f} s{where}' if len(reply.pcm) else 'none'}")
     times = [(name.replace("_", " "), f"{ms:,.1f} ms") for name, ms in reply.latency_ms.items()]
@@ -314,30 +318,24 @@ def summary(reply: Reply, sound: Path | None) -> str:
     rows = table([*moments, *stages, (" " * 11, "")]).rstrip().splitlines()  # as wide as the names above
     told = {
         "total": ", of which",
-        "prefill": f"  {reply.prompt_tokens} positions, {reply.prefill_rate:,.0f} a second",
-        "decode": f"  {len(reply.token_ids)} tokens, {reply.decode_rate:,.0f} a second",
+        "prefill": f"  {count(reply.prompt_tokens, 'token')}, {reply.prefill_rate:,.0f} a second",
+        "decode": f"  {count(len(reply.token_ids), 'token')}, {reply.decode_rate:,.0f} a second",
     }
     names = [name.strip() for name, _ in (*moments, *stages)]
     return "\n".join([*lines, *(row + told.get(name, "") for name, row in zip(names, rows))])
 
 
-def check_output(path: Path | None) -> None:
-    """Say before the talk, not after it, that the reply cannot be written."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise Misuse(f"{path} is a folder.", why="The reply goes into a file.", fix="Name a file in it.")
-    if not path.parent.is_dir():
-        raise Misuse(
-            f"There is no folder {path.parent}.", why="The reply goes there.", fix="Create it, or choose another place."
-        )
+def _named(output: Path | None, number: int | None) -> Path | None:
+    """Where the reply of a turn goes; of several, each has its number."""
+    if output is None or number is None:
+        return output
+    return output.with_name(f"{output.stem}-{number}{output.suffix}")
 
 
-def _write(reply: Reply, output: Path | None, number: int | None) -> Path | None:
+def _write(reply: Reply, path: Path | None) -> Path | None:
     from vita_edge.runtime import write_wav
 
-    if output is None or not len(reply.pcm):
+    if path is None or not len(reply.pcm):
         return None
-    path = output if number is None else output.with_name(f"{output.stem}-{number}{output.suffix}")
     write_wav(path, reply.pcm, reply.sample_rate_hz)
     return path

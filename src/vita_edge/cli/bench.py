@@ -13,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from vita_edge.engines.cores import thread_count
 from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.printable import printable
 
-from .ask import check_output, engine_options
+from .ask import engine_options
 from .chat import add_live_options, chosen_detector, live_options
+from .output.output_file import check_output
 from .output.show import print_json
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     result.add_argument(
         "-o", "--output", type=Path, metavar="JSON", help="write the result, with every turn, to this file"
     )
-    result.add_argument("--force", action="store_true", help="overwrite existing results")
+    result.add_argument("--force", action="store_true", help="overwrite existing files")
     result.add_argument(
         "--waterfall", type=Path, metavar="FILE", help="draw where the time went: FILE.html or FILE.png"
     )
@@ -169,12 +171,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise Misuse(
             "--paired is with speculation and without.", why="--no-speculation is without.", fix="Leave one out."
         )
-    for path in (arguments.output, arguments.waterfall, arguments.trace):
-        check_output(path)
-        if path is not None and path.is_file() and not arguments.force:
-            raise Misuse(
-                f"{path} exists.", why="It may be what you compare with.", fix="Choose another name, or give --force."
-            )
+    for path in (arguments.output, arguments.trace):
+        check_output(path, suffixes=(".json",), force=arguments.force)
+    check_output(arguments.waterfall, force=arguments.force)
     if arguments.waterfall is not None:
         if arguments.waterfall.suffix not in CHARTS:
             raise Misuse(
@@ -247,7 +246,7 @@ def _run_bench(
         },
         machine=machine,
         settings={
-            "threads": arguments.threads or machine["cores"],
+            "threads": thread_count(arguments.threads),
             "questions": [question.name for question in questions],
             "image": camera is not None,
             "history": arguments.history,

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=int, default=32, metavar="N", help="max samples of each component (default: 32)"
     )
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: one per core)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default, max: usable cores)")
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
 
 

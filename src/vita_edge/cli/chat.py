@@ -16,6 +16,7 @@ from vita_edge.engines.errors import Misuse, VitaEdgeError
 from vita_edge.engines.printable import printable
 
 from .ask import add_engine_options, add_recording, engine_options
+from .output.output_file import add_force, check_output
 from .output.show import print_json
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--plain", action="store_true", help="print plain lines, also on a terminal")
     shown.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each turn")
     shown.add_argument("--trace", type=Path, metavar="FILE", help="write a trace for Perfetto at the end")
+    add_force(shown)
     add_recording(shown)
 
 
@@ -152,6 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Misuse(
             "There is no keyboard to push.", why="Standard input is not a terminal.", fix="Leave --push-to-talk out."
         )
+    check_output(arguments.trace, suffixes=(".json",), force=arguments.force)
     options = live_options(arguments, half_duplex=arguments.echo == "half-duplex")
     reports: list[TurnReport] = []
     with ExitStack() as stack, _leaving_politely() as leaving:
@@ -159,8 +162,6 @@ def run(arguments: argparse.Namespace) -> int:
         takers: list[Callable[[TurnReport], None]] = [reports.append, view.report]
         if arguments.log:
             takers.append(stack.enter_context(TurnLog(arguments.log, _complain)))
-        if arguments.trace and not arguments.trace.parent.is_dir():
-            raise Misuse(f"There is no folder {arguments.trace.parent}.", why="The trace goes there.", fix="Create it.")
         trace = Trace()
         machine = stack.enter_context(MachineSampler(sampled=trace.machine))
         choose(arguments.input_device, "input")  # what is not there is told before anything large is opened
@@ -237,7 +238,7 @@ def _push(talk: LiveTalk) -> None:
 
 @contextmanager
 def _leaving_politely() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM end the talk as they should: devices closed, files written, terminal restored."""
+    """Ctrl-C, SIGTERM and the end of the terminal end the talk: devices closed, files written, terminal restored."""
     leaving = threading.Event()
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -245,7 +246,7 @@ def _leaving_politely() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         leaving.set()
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield leaving
     finally:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 
-from .ask import add_options, check_output, engine_options, hold_turn, options_from, reply_facts, summary
+from .ask import add_options, engine_options, hold_turn, options_from, reply_facts, summary
 from .output.loudspeaker import Play, find_loudspeaker
+from .output.output_file import WAV, add_force, check_output, free_name
 from .output.show import print_json
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        default=Path("reply.wav"),
         metavar="WAV",
-        help="write the spoken replies, one after the other, to this WAV file (default: reply.wav)",
+        help="write the spoken replies, one after the other, to this WAV file (default: reply.wav, or reply-2.wav …)",
     )
+    add_force(parser)
     parser.add_argument(
         "--interactive", action="store_true", help="then answer questions that you type, until an empty line"
     )
@@ -89,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.interactive and arguments.json:
         raise Misuse("--interactive and --json exclude each other.", why="One is for people.", fix="Leave one out.")
     demo = demo_folder()
-    check_output(arguments.output)
+    arguments.output = arguments.output or free_name(Path("reply.wav"))
+    check_output(arguments.output, suffixes=WAV, force=arguments.force)
     options = options_from(arguments, speak=True)
     with Assistant(demo / "bundle", **engine_options(arguments)) as assistant:
         talk = assistant.session(options)

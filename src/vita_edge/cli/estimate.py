@@ -62,7 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure this CPU and add it to --board-file",
     )
     checked.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads to measure with (default: one per core)"
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="CPU threads to measure with (default, max: usable cores)",
     )
 
 
@@ -144,7 +148,7 @@ def _context(arguments: argparse.Namespace, planned: Planned) -> int:
         return usual_context(planned.work.prompt_limit_tokens, most)
     if arguments.context > most:
         raise Misuse(
-            f"A context of {arguments.context} positions is more than the model has.",
+            f"A context of {arguments.context} tokens is more than the model has.",
             why=f"It was made for {most}.",
             fix=f"Ask for {most} or fewer.",
         )
@@ -174,15 +178,16 @@ def _measure(arguments: argparse.Namespace) -> int:
 
     from vita_edge.engines.bundle.atomic_file import write_whole
     from vita_edge.engines.machine import machine_facts
-    from vita_edge.estimate.device_file import FORMAT, read_devices
+    from vita_edge.engines.reading.json_file import read_json
+    from vita_edge.estimate.device_file import DEVICES, FORMAT, read_devices
 
-    from .ask import check_output
+    from .output.output_file import check_output
 
-    check_output(arguments.board_file)
+    check_output(arguments.board_file, suffixes=(".json",), force=True)  # it is added to
     own: dict[str, Any] = {"format": FORMAT, "devices": {}}
     if arguments.board_file.exists():
         read_devices(arguments.board_file)  # refuse what is not a device file before the measurement
-        own = json.loads(arguments.board_file.read_text("utf-8"))
+        own = read_json(arguments.board_file, DEVICES)
     module = optional_module("estimate.machine_peaks", "export")
     peaks = module.machine_peaks(arguments.threads, _say)
     name = str(machine_facts()["cpu"] or "this machine")

@@ -7,7 +7,7 @@ import functools
 import sys
 from pathlib import Path
 
-from .output.show import export_module, mib, print_json, progress_bar
+from .output.show import export_module, mib, optional_module, print_json, progress_bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,16 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--target",
-        default="onnxruntime",
         metavar="T",
         help="backend that will run the bundle: onnxruntime, tensorrt (10.15 and later) or tensorrt-10.3 (JetPack 6) "
-        "(default: %(default)s)",
+        "(default: that of the bundle that --force replaces, else onnxruntime)",
     )
     parser.add_argument(
         "--precision",
-        default="fp32",
         metavar="P",
-        help="precision of the linear layers: fp32, fp16, int8 or int4 (default: fp32)",
+        help="precision of the linear layers: fp32, fp16, int8 or int4 (default: that of the bundle that --force "
+        "replaces, else fp32)",
     )
     parser.add_argument(
         "--block",
@@ -53,8 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
 
 
+def _check_activations(folder: Path) -> None:
+    """Refuse a bundle whose activations leave half precision, before anything is compiled."""
+    from vita_edge.engines.bundle.format import Bundle
+
+    optional_module("calibration.activations", "export").check_activations(Bundle.open(folder))
+
+
 def run(arguments: argparse.Namespace) -> int:
     bundle = export_module("bundle")
+    _as_before(arguments)
     plan = export_module("weights.precision").precision_plan(
         arguments.precision, target=arguments.target, block=arguments.block, int8_prefill=not arguments.no_int8_prefill
     )
@@ -70,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         progress=lambda *step: bar()(*step),
         told=None if arguments.json else lambda notice: print(notice, file=sys.stderr),
+        check=None if plan.lowering.floats == "float32" else _check_activations,
     )
     parameters = sum(report.parameters.values())
     if arguments.json:
@@ -89,3 +97,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     print(f"{report.bundle}: {mib(report.bytes)}, {parameters / 1e6:,.1f} M parameters, {arguments.precision}")
     return 0
+
+
+def _as_before(arguments: argparse.Namespace) -> None:
+    """What was not asked is as in the bundle that is replaced: new prompts must not make it four times as large."""
+    asked = arguments.precision is not None
+    before = None if asked or not arguments.force else export_module("replaced").exported_as(arguments.output)
+    if before is None:
+        arguments.precision = arguments.precision or "fp32"
+        arguments.target = arguments.target or "onnxruntime"
+        return
+    arguments.precision = before.precision
+    arguments.target = arguments.target or before.target
+    arguments.no_int8_prefill = arguments.no_int8_prefill or not before.int8_prefill
+    if not arguments.json:
+        told = f"precision {arguments.precision}, target {arguments.target}, as in the bundle that is replaced"
+        print(f"note: {told}", file=sys.stderr)

@@ -90,10 +90,10 @@ def _print(facts: dict[str, Any]) -> None:
     vision, audio, llm, codec = (model[part] for part in ("vision", "audio", "llm", "codec"))
     learned = f", and {audio['prompt_rows']} learned ones" if audio["prompt_rows"] else ""
     tile = f"for each tile of {vision['tile_size']} x {vision['tile_size']} pixels"
-    print(f"\ncontext     {llm['context_tokens']:,} positions, prompts up to {llm['prompt_limit_tokens']:,}")
+    print(f"\ncontext     {llm['context_tokens']:,} tokens, prompts up to {llm['prompt_limit_tokens']:,}")
     live = f"{vision['max_tiles']} in live style"
-    print(f"picture     {vision['tokens_per_tile']} positions {tile}; at most 12 tiles, {live}")
-    print(f"sound       12.5 positions a second{learned}")
+    print(f"picture     {vision['tokens_per_tile']} tokens {tile}; at most 12 tiles, {live}")
+    print(f"sound       12.5 tokens a second{learned}")
     rate = codec["sample_rate_hz"] / codec["samples_per_code"]
     print(f"speech      {rate:g} codes a second, {codec['sample_rate_hz']} Hz")
     print("\nmemory at run time, about")

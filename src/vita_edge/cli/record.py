@@ -10,6 +10,7 @@ from typing import Any
 
 from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.printable import printable, printable_line
+from vita_edge.engines.reading.file_kind import FileKind, read_text
 
 from .ask import add_options, add_question, engine_options, hold_turn, options_from
 from .output.show import mib, print_json, table
@@ -19,6 +20,7 @@ __all__ = ["add_arguments", "run"]
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+QUESTIONS = FileKind(BadInput, "the questions", fix="Save the file as UTF-8, one question a line.")
 ABOUT_A_PICTURE = "What is in this picture?"
 """Asked about the pictures of a folder that has no questions."""
 
@@ -76,9 +78,9 @@ def _folder_specs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         )
     try:
         files = sorted(file for file in folder.iterdir() if file.is_file())
-        texts = [file.read_text("utf-8-sig") for file in files if file.suffix.lower() == ".txt"]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise BadInput(f"The folder {folder} cannot be read.", why=f"{error}.", fix="Check the path.") from error
+    texts = [read_text(file, QUESTIONS) for file in files if file.suffix.lower() == ".txt"]
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     pictures = [file for file in files if file.suffix.lower() in PICTURES]
     questions: list[dict[str, Any]] = [

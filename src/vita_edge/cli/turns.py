@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.reading.file_kind import FileKind, beside, read_text
+from vita_edge.engines.reading.json_file import parse_json
 
 if TYPE_CHECKING:
     from vita_edge.runtime import Turn
 
 __all__ = ["read_turn", "turn_specs"]
+
+TURNS = FileKind(
+    BadInput,
+    "the turns",
+    fix='Write a JSON list such as [{"text": "Hello"}, {"audio": "question.wav", "image": ["photo.png"]}].',
+)
 
 
 def turn_specs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -39,31 +46,25 @@ def _read_stdin() -> str:
 
 def _read_turns(path: Path) -> Iterator[dict[str, Any]]:
     """Turns of a file, a JSON list or one object a line; paths in it count from its folder."""
-    try:
-        content = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise BadInput(f"The turns {path} cannot be read.", why=f"{error.strerror}.", fix="Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"The turns {path} are not text.", why=f"{error}.", fix="Save the file as UTF-8.") from error
-    fix = 'Write a JSON list such as [{"text": "Hello"}, {"audio": "question.wav", "image": ["photo.png"]}].'
+    content = read_text(path, TURNS)
     try:
         turns = (
-            json.loads(content)
+            parse_json(content)
             if content.lstrip().startswith("[")
-            else [json.loads(s) for s in content.splitlines() if s.strip()]
+            else [parse_json(line) for line in content.splitlines() if line.strip()]
         )
     except ValueError as error:
-        raise BadInput(f"The turns {path} are not JSON.", why=f"{error}.", fix=fix) from error
+        raise TURNS.refusal(path, f"They are not valid JSON: {error}.") from error
     if not turns:
-        raise BadInput(f"The turns {path} are empty.", why="There is nothing to ask.", fix=fix)
+        raise TURNS.refusal(path, "There is nothing to ask.")
     for i, turn in enumerate(turns, 1):
         try:
-            yield _turn_spec(turn, path.parent)
+            yield _turn_spec(turn, path)
         except (TypeError, ValueError) as error:
-            raise BadInput(f"Turn {i} of {path} cannot be understood.", why=f"{error}.", fix=fix) from error
+            raise TURNS.refusal(path, f"Turn {i}: {error}.") from error
 
 
-def _turn_spec(turn: Any, folder: Path) -> dict[str, Any]:
+def _turn_spec(turn: Any, file: Path) -> dict[str, Any]:
     if not isinstance(turn, dict):
         raise TypeError("It is not an object")
     if unknown := sorted(set(turn) - {"text", "audio", "image", "video"}):
@@ -76,9 +77,9 @@ def _turn_spec(turn: Any, folder: Path) -> dict[str, Any]:
     video = turn.get("video")
     return {
         "text": turn.get("text") or "",
-        "audio": [folder / name for name in _listed(turn, "audio")],
-        "image": [folder / name for name in _listed(turn, "image")],
-        "video": folder / video if video else None,
+        "audio": [beside(file, name, TURNS) for name in _listed(turn, "audio")],
+        "image": [beside(file, name, TURNS) for name in _listed(turn, "image")],
+        "video": beside(file, video, TURNS) if video else None,
     }
 
 

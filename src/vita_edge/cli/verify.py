@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--certificate", type=Path, metavar="NAME", help="write NAME.json and NAME.html")
     add_backend_options(parser)
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: one per core)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default, max: usable cores)")
 
 
 def run(arguments: argparse.Namespace) -> int:

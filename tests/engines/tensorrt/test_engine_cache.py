@@ -303,7 +303,8 @@ def test_a_damaged_engine_is_explained_and_another_one_taken(cache: EngineCache,
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "it is not JSON"),
+        (b"", "It is empty"),
+        (b"{", "It is not valid JSON"),
         (b"[1]", "is not the header of an engine"),
         (b'{"format": "vita-edge-engine", "format_version": 99}', "another version of vita-edge"),
         (b'{"format": "vita-edge-engine", "format_version": 1}', "is damaged: KeyError: 'key'"),

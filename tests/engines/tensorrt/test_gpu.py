@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from support.open_graph import open_graph
 from vita_edge.cli import main
 from vita_edge.engines.backends import Backend, open_backend
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import VitaEdgeError
-from vita_edge.engines.session import KvCache, Session
+from vita_edge.engines.session import GraphSession, KvCache
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.export.bundle import export_bundle
@@ -77,7 +78,7 @@ def rows(golden: Path) -> Floats:
         return np.array(archive["text.embeds"][:40])
 
 
-def append(session: Session, cache: KvCache, rows: Floats) -> Floats:
+def append(session: GraphSession, cache: KvCache, rows: Floats) -> Floats:
     return row_of(logits_of(session.infer({"inputs_embeds": rows[None]}, cache)))
 
 
@@ -89,7 +90,7 @@ def test_every_stage_agrees_with_the_recordings(backend: str, bundle: Bundle, go
 
 def test_steps_and_rewinds_agree_with_the_processor(engines: Backend, bundle: Bundle, rows: Floats) -> None:
     close = CLOSE[bundle.precision]
-    with engines.session("llm") as ours, bundle.session("llm") as judge:
+    with engines.session("llm") as ours, open_graph(bundle, "llm") as judge:
         for _ in range(2):  # the second cache captures anew
             cache, reference = ours.new_cache(128), judge.new_cache(128)
             for begin, end, back in ((0, 17, 17), (17, 18, 18), (18, 19, 19), (19, 20, 20), (20, 40, 12), (12, 13, 5)):
@@ -107,7 +108,7 @@ def test_prompts_over_little_and_much_of_a_cache_agree_with_the_processor(
 ) -> None:
     """Attention goes over what is held, in steps of 256 positions."""
     close = CLOSE[bundle.precision]
-    with engines.session("llm") as ours, bundle.session("llm") as judge:
+    with engines.session("llm") as ours, open_graph(bundle, "llm") as judge:
         cache, reference = ours.new_cache(600), judge.new_cache(600)
         for _ in range(15):
             got, want = append(ours, cache, rows), append(judge, reference, rows)
@@ -117,7 +118,7 @@ def test_prompts_over_little_and_much_of_a_cache_agree_with_the_processor(
 def test_a_clip_in_pieces_is_the_whole_clip(engines: Backend, bundle: Bundle, golden: Path) -> None:
     clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
     front_end = AudioFrontEnd(bundle.model.audio)
-    with engines.session("audio") as session, bundle.session("audio") as judge:
+    with engines.session("audio") as session, open_graph(bundle, "audio") as judge:
         want = ClipEncoder(judge, front_end).finish(clip)
         whole, encoder = ClipEncoder(session, front_end).finish(clip), ClipEncoder(session, front_end)
         pieces = [encoder.step(clip[:end]) for end in range(8000, 54000, 8000)]

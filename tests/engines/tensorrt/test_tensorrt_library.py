@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from support.host_gpu import TRT, HostCuda, HostEngine
+from support.open_graph import open_graph
 from vita_edge.cli import main
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, VitaEdgeError
@@ -62,14 +63,14 @@ def test_a_session_takes_an_engine_as_its_header_describes_it(engine_file: Engin
         engine_file.outputs,
         engine_file.profiles,
         engine_file.capacity[1],
-        Lane(cuda, "mind"),  # type: ignore[arg-type]
+        Lane(cuda, "language"),  # type: ignore[arg-type]
     )
     assert list(session.inputs) == ["inputs_embeds"]
     assert set(session.outputs) == {"logits", "top_values", "top_ids"}
     assert session.max_tokens == 64
     rows = np.random.default_rng(0).standard_normal((ROWS, bundle.model.llm.hidden_size)).astype(np.float32)
     ours = session.new_cache(64)
-    with bundle.session("llm") as judge:
+    with open_graph(bundle, "llm") as judge:
         theirs = judge.new_cache(64)
         for part in (rows[:20], rows[20:21], rows[21:22], rows[22:]):
             got = row_of(logits_of(session.infer({"inputs_embeds": part[None]}, ours)))
@@ -167,5 +168,5 @@ def test_without_a_gpu_an_engine_is_not_given_to_the_library(bundle: Bundle) -> 
     except VitaEdgeError:
         pass
     with pytest.raises(EngineUnavailable, match="GPU") as raised:  # none, or nothing to ask one with
-        open_session(bundle, "llm", Lane(HostCuda(), "mind"))  # type: ignore[arg-type]
+        open_session(bundle, "llm", Lane(HostCuda(), "language"))  # type: ignore[arg-type]
     assert raised.value.why and raised.value.fix

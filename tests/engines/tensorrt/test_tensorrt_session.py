@@ -13,10 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from support.host_gpu import GARBAGE, HostCuda
+from support.open_graph import open_graph
 from support.tensorrt_sessions import CAPACITY, opened
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, InferenceFailed
-from vita_edge.engines.session import KvCache, Session
+from vita_edge.engines.session import GraphSession, KvCache
 from vita_edge.engines.tensorrt.build.profiles import Profile, Range
 from vita_edge.engines.tensorrt.device_memory import Block, Lane
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
@@ -46,12 +47,12 @@ def rows(golden: Path) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def cpu(bundle: Bundle) -> Iterator[Session]:
-    with bundle.session("llm") as session:
+def cpu(bundle: Bundle) -> Iterator[GraphSession]:
+    with open_graph(bundle, "llm") as session:
         yield session
 
 
-def logits(session: Session, cache: KvCache, rows: Floats) -> Floats:
+def logits(session: GraphSession, cache: KvCache, rows: Floats) -> Floats:
     return row_of(logits_of(session.infer({"inputs_embeds": rows[None]}, cache)))
 
 
@@ -61,7 +62,7 @@ def close(got: Floats, want: Floats) -> bool:
 
 @pytest.mark.parametrize("parts", [(40,), (1, 39), (16, 1, 1, 22), (1,) * 40])
 def test_an_engine_over_its_cache_gives_the_numbers_of_the_graph(
-    parts: Sequence[int], bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+    parts: Sequence[int], bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession
 ) -> None:
     """Prompts longer than a profile are read in pieces; single positions go another way."""
     session, _ = opened(bundle, "llm", cuda)
@@ -73,7 +74,7 @@ def test_an_engine_over_its_cache_gives_the_numbers_of_the_graph(
         assert cache.length_tokens == start
 
 
-def test_what_was_rewound_has_never_been(bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session) -> None:
+def test_what_was_rewound_has_never_been(bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession) -> None:
     session, _ = opened(bundle, "llm", cuda)
     cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
     logits(session, cache, rows[:10])
@@ -88,14 +89,14 @@ def test_what_was_rewound_has_never_been(bundle: Bundle, cuda: HostCuda, rows: F
     assert close(logits(session, cache, rows), logits(cpu, cpu.new_cache(CAPACITY), rows))
 
 
-def cpu_at(cpu: Session, rows: Floats) -> KvCache:
+def cpu_at(cpu: GraphSession, rows: Floats) -> KvCache:
     cache = cpu.new_cache(CAPACITY)
     logits(cpu, cache, rows)
     return cache
 
 
 def test_steps_in_place_are_captured_once_and_then_launched(
-    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession
 ) -> None:
     session, _ = opened(bundle, "llm", cuda)
     cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
@@ -108,7 +109,7 @@ def test_steps_in_place_are_captured_once_and_then_launched(
         assert (cuda.captures, cuda.launches) == (0, 0)
 
 
-def test_every_cache_has_a_graph_of_its_own(bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session) -> None:
+def test_every_cache_has_a_graph_of_its_own(bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession) -> None:
     """A graph holds the addresses of a cache."""
     session, _ = opened(bundle, "llm", cuda)
     ours = [session.new_cache(CAPACITY) for _ in range(2)]
@@ -232,7 +233,7 @@ def test_where_kernels_cannot_be_written_the_talk_goes_on(
 
 @pytest.mark.parametrize("refused", ["cudaErrorStreamCaptureUnsupported", "cudaErrorIllegalState"])
 def test_a_capture_that_is_refused_leaves_steps_as_they_were(
-    refused: str, bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+    refused: str, bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession
 ) -> None:
     cuda.refuse_capture = refused == "cudaErrorStreamCaptureUnsupported"
     cuda.refuse_begin = not cuda.refuse_capture
@@ -276,7 +277,7 @@ def test_garbage_is_not_given_back_in_the_middle_of_a_capture(
 
 
 def test_a_length_that_decides_about_shapes_is_read_on_the_host_and_not_captured(
-    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession
 ) -> None:
     if bundle.target != "tensorrt":
         pytest.skip("it has no length as an input")
@@ -290,9 +291,9 @@ def test_a_length_that_decides_about_shapes_is_read_on_the_host_and_not_captured
 
 
 def test_whoever_comes_to_need_more_activations_moves_them_and_graphs_follow(
-    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession
 ) -> None:
-    lane = Lane(cuda, "mind")  # type: ignore[arg-type]
+    lane = Lane(cuda, "language")  # type: ignore[arg-type]
     session, _ = opened(bundle, "llm", cuda, lane=lane)
     cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
     for at in range(4):
@@ -307,9 +308,9 @@ def test_whoever_comes_to_need_more_activations_moves_them_and_graphs_follow(
 
 
 def test_a_profile_takes_room_when_it_is_first_used_and_steps_are_captured_anew(
-    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession
 ) -> None:
-    lane = Lane(cuda, "mind")  # type: ignore[arg-type]
+    lane = Lane(cuda, "language")  # type: ignore[arg-type]
     session, _ = opened(bundle, "llm", cuda, lane=lane, activations=[500, 5000])  # of a step, of a prompt
     cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
 
@@ -327,9 +328,9 @@ def test_a_profile_takes_room_when_it_is_first_used_and_steps_are_captured_anew(
 
 
 def test_where_there_is_no_room_for_one_the_others_go_on(
-    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session
+    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession
 ) -> None:
-    lane = Lane(cuda, "mind")  # type: ignore[arg-type]
+    lane = Lane(cuda, "language")  # type: ignore[arg-type]
     session, _ = opened(bundle, "llm", cuda, lane=lane)
     vision, _ = opened(bundle, "vision", cuda, lane=lane, activations=[1 << 30])
     cache, reference = session.new_cache(CAPACITY), cpu.new_cache(CAPACITY)
@@ -347,11 +348,11 @@ def test_where_there_is_no_room_for_one_the_others_go_on(
 def test_a_prefix_goes_into_the_cache_without_leaving_the_device(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
     vectors = rows[:3].reshape(1, -1, 32)
     code = np.full((1, 1), 7, np.int64)
-    lane = Lane(cuda, "mouth")  # type: ignore[arg-type]
+    lane = Lane(cuda, "speech")  # type: ignore[arg-type]
     prefill, _ = opened(bundle, "speech_prefill", cuda, lane=lane)
     decoder, _ = opened(bundle, "speech_decoder", cuda, lane=lane)
     cache = decoder.new_cache(CAPACITY)
-    with bundle.session("speech_prefill") as slow, bundle.session("speech_decoder") as judge:
+    with open_graph(bundle, "speech_prefill") as slow, open_graph(bundle, "speech_decoder") as judge:
         reference = judge.new_cache(CAPACITY)
         for length in (12, 8):  # again, into a cache that was used
             prefix = prefill.infer({"text_embeds": vectors[:, :length]})
@@ -425,7 +426,7 @@ def test_an_input_beyond_the_engine_is_told_with_its_limits(bundle: Bundle, cuda
     session, _ = opened(bundle, "codec", cuda)
     session._profiles = (Profile("whole", {"codes": Range((1, 1), (1, 8), (1, 16))}),)
     wave = session.infer({"codes": np.zeros((1, 4), np.int64)})["waveform"]
-    with bundle.session("codec") as judge:
+    with open_graph(bundle, "codec") as judge:
         np.testing.assert_array_equal(wave, judge.infer({"codes": np.zeros((1, 4), np.int64)})["waveform"])
     with pytest.raises(InferenceFailed, match="was not built for this input") as raised:
         session.infer({"codes": np.zeros((1, 17), np.int64)})
@@ -453,7 +454,7 @@ def test_what_the_library_refuses_is_told_with_its_words(bundle: Bundle, cuda: H
 
 
 def test_all_memory_is_given_back(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
-    lane = Lane(cuda, "mind")  # type: ignore[arg-type]
+    lane = Lane(cuda, "language")  # type: ignore[arg-type]
     session, _ = opened(bundle, "llm", cuda, lane=lane)
     cache = session.new_cache(CAPACITY)
     for part in (rows[:9], rows[9:10], rows[10:11], rows[11:12]):
@@ -468,7 +469,9 @@ def test_all_memory_is_given_back(bundle: Bundle, cuda: HostCuda, rows: Floats) 
     assert cuda.taken == {}
 
 
-def test_what_was_handed_out_outlives_its_cache(bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: Session) -> None:
+def test_what_was_handed_out_outlives_its_cache(
+    bundle: Bundle, cuda: HostCuda, rows: Floats, cpu: GraphSession
+) -> None:
     session, _ = opened(bundle, "llm", cuda)
     outputs = session.infer({"inputs_embeds": rows[None, :1]}, session.new_cache(CAPACITY))
     want = cpu.infer({"inputs_embeds": rows[None, :1]}, cpu.new_cache(CAPACITY))

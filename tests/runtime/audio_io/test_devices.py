@@ -229,7 +229,7 @@ def test_closing_is_quick_and_leaves_no_thread(pulse_room: PulseRoom) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what", "fix"),
     [
-        ("sys.modules['sounddevice'] = None", "the package sounddevice", "its extra: live"),
+        ("sys.modules['sounddevice'] = None", "the package sounddevice", "[live]"),
         ("ctypes.util.find_library = lambda name: None", "need PortAudio", "apt-get install libportaudio2"),
     ],
 )

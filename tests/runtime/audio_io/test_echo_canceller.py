@@ -170,4 +170,4 @@ except MissingPackage as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pywebrtc-audio" in done.stdout and "its extra: live" in done.stdout
+    assert "pywebrtc-audio" in done.stdout and "[live]" in done.stdout

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from support.open_graph import open_graph
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadInput
-from vita_edge.engines.session import Session
+from vita_edge.engines.session import GraphSession
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice.presets import preset
 from vita_edge.export.practice.write_practice import write_checkpoint
@@ -26,9 +27,9 @@ Rows = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def session(tiny_bundle: Bundle) -> Iterator[Session]:
+def session(tiny_bundle: Bundle) -> Iterator[GraphSession]:
     """Chunks of 4 steps, of which 3 are seen to the left; adapter kernel 5."""
-    with tiny_bundle.session("audio") as opened:
+    with open_graph(tiny_bundle, "audio") as opened:
         yield opened
 
 
@@ -70,7 +71,7 @@ SPLITS = {
 
 @pytest.mark.parametrize("name", SPLITS)
 def test_pieces_give_the_rows_of_the_whole_clip(
-    name: str, session: Session, front_end: AudioFrontEnd, clip: Rows
+    name: str, session: GraphSession, front_end: AudioFrontEnd, clip: Rows
 ) -> None:
     whole = ClipEncoder(session, front_end).finish(clip)
     got, counts = heard(ClipEncoder(session, front_end), clip, SPLITS[name])
@@ -80,7 +81,7 @@ def test_pieces_give_the_rows_of_the_whole_clip(
 
 
 def test_what_is_left_for_the_end_does_not_grow_with_the_clip(
-    session: Session, front_end: AudioFrontEnd, clip: Rows
+    session: GraphSession, front_end: AudioFrontEnd, clip: Rows
 ) -> None:
     """Nor does the past: what attention sees of 3 chunks, and the rows under the next kernel of the adapter."""
     long = np.tile(clip, 4)
@@ -94,7 +95,7 @@ def test_what_is_left_for_the_end_does_not_grow_with_the_clip(
         assert encoder._past["past.encoded"].shape[1] in (3, 4)
 
 
-def test_every_length_of_clip_can_end_after_pieces(session: Session, front_end: AudioFrontEnd, clip: Rows) -> None:
+def test_every_length_of_clip_can_end_after_pieces(session: GraphSession, front_end: AudioFrontEnd, clip: Rows) -> None:
     """A row at least is always left, wherever a chunk ends."""
     for samples in range(7000, 14000, 331):
         whole = ClipEncoder(session, front_end).finish(clip[:samples])
@@ -104,7 +105,7 @@ def test_every_length_of_clip_can_end_after_pieces(session: Session, front_end: 
 
 
 def test_a_clip_that_goes_on_after_its_end_is_as_if_it_had_not_ended(
-    session: Session, front_end: AudioFrontEnd, clip: Rows
+    session: GraphSession, front_end: AudioFrontEnd, clip: Rows
 ) -> None:
     calm, hasty = ClipEncoder(session, front_end), ClipEncoder(session, front_end)
     want = [calm.step(clip[:20000]), calm.step(clip[:40000]), calm.finish(clip)]
@@ -119,7 +120,7 @@ def test_a_clip_that_goes_on_after_its_end_is_as_if_it_had_not_ended(
 
 
 def test_a_clip_that_ends_before_what_was_encoded_ends_there(
-    session: Session, front_end: AudioFrontEnd, clip: Rows
+    session: GraphSession, front_end: AudioFrontEnd, clip: Rows
 ) -> None:
     """A talk hears a little of the silence behind the last word before it knows that it was the last."""
     encoder = ClipEncoder(session, front_end)
@@ -132,7 +133,7 @@ def test_a_clip_that_ends_before_what_was_encoded_ends_there(
     assert any(len(got) == len(whole) and np.abs(got - whole).max() < 2e-6 * np.abs(whole).max() for whole in wholes)
 
 
-def test_ready_says_what_a_step_will_give(session: Session, front_end: AudioFrontEnd, clip: Rows) -> None:
+def test_ready_says_what_a_step_will_give(session: GraphSession, front_end: AudioFrontEnd, clip: Rows) -> None:
     encoder = ClipEncoder(session, front_end)
     counts = []
     for end in range(0, len(clip), 777):
@@ -142,7 +143,9 @@ def test_ready_says_what_a_step_will_give(session: Session, front_end: AudioFron
     assert {0, 2} <= set(counts)
 
 
-def test_clips_that_cannot_be_heard_are_refused_as_ever(session: Session, front_end: AudioFrontEnd, clip: Rows) -> None:
+def test_clips_that_cannot_be_heard_are_refused_as_ever(
+    session: GraphSession, front_end: AudioFrontEnd, clip: Rows
+) -> None:
     encoder = ClipEncoder(session, front_end)
     with pytest.raises(BadInput, match="too short"):
         encoder.finish(clip[:1000])
@@ -155,7 +158,9 @@ def test_clips_that_cannot_be_heard_are_refused_as_ever(session: Session, front_
         ClipEncoder(session, front_end).finish(np.zeros(16000 * 201, np.float32))
 
 
-def test_a_graph_from_before_pieces_hears_at_the_end(session: Session, front_end: AudioFrontEnd, clip: Rows) -> None:
+def test_a_graph_from_before_pieces_hears_at_the_end(
+    session: GraphSession, front_end: AudioFrontEnd, clip: Rows
+) -> None:
     def infer(feeds: dict[str, Rows]) -> dict[str, Rows]:
         assert set(feeds) == {"fbank"}
         return session.infer(piece_feeds(session, feeds["fbank"][0]))
@@ -192,7 +197,7 @@ def test_pieces_give_the_whole_with_other_chunks_kernels_and_prompts(
     export_bundle(tmp_path / "checkpoint", tmp_path / "bundle", target=target)
     bundle = Bundle.open(tmp_path / "bundle")
     front_end = AudioFrontEnd(bundle.model.audio)
-    with bundle.session("audio") as session:
+    with open_graph(bundle, "audio") as session:
         for split in SPLITS.values():
             whole = ClipEncoder(session, front_end).finish(clip)
             got, counts = heard(ClipEncoder(session, front_end), clip, split)
@@ -202,11 +207,17 @@ def test_pieces_give_the_whole_with_other_chunks_kernels_and_prompts(
 
 @pytest.mark.parametrize(("precision", "noise"), [("fp16", 2e-6), ("int8", 0.03), ("int4", 0.03)])
 def test_pieces_give_the_whole_within_the_noise_of_a_precision(
-    precision: str, noise: float, session: Session, front_end: AudioFrontEnd, golden: Path, clip: Rows, tmp_path: Path
+    precision: str,
+    noise: float,
+    session: GraphSession,
+    front_end: AudioFrontEnd,
+    golden: Path,
+    clip: Rows,
+    tmp_path: Path,
 ) -> None:
     export_bundle(golden / "checkpoint", tmp_path / "bundle", precision=precision)
     exact = ClipEncoder(session, front_end).finish(clip)
-    with Bundle.open(tmp_path / "bundle").session("audio") as coarse:
+    with open_graph(Bundle.open(tmp_path / "bundle"), "audio") as coarse:
         whole = ClipEncoder(coarse, front_end).finish(clip)
         got, _ = heard(ClipEncoder(coarse, front_end), clip, range(0, 50000, 2000))
     assert np.abs(got - whole).max() < noise * np.abs(whole).max()

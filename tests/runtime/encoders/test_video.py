@@ -124,7 +124,7 @@ def test_a_list_that_is_none_is_refused(data: dict[str, object], frame_list: Cal
 @pytest.mark.parametrize("text", ["", "[1]", "{", "null", "\0"])
 def test_a_list_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(BadInput, match="not a list"):
+    with pytest.raises(BadInput, match="Cannot read the list of frames"):
         read_frames(tmp_path / "a.json")
 
 
@@ -178,5 +178,5 @@ def test_a_missing_clip_is_refused(tmp_path: Path) -> None:
 def test_without_opencv_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     (tmp_path / "a.mp4").write_bytes(b"x")
-    with pytest.raises(MissingPackage, match="its extra: video"):
+    with pytest.raises(MissingPackage, match=r"\[video\]"):
         read_frames(tmp_path / "a.mp4")

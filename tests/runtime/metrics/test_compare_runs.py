@@ -48,11 +48,11 @@ def test_summaries_and_savings_are_written_by_group() -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("no", "not JSON"),
-        ("[]", "not the result of a bench"),
-        ("{}", "no 'format'"),
+        ("no", "not valid JSON"),
+        ("[]", "has to be a table"),
+        ("{}", "no format"),
         ('{"format": 9}', "format is 9"),
-        ('{"format": 2}', "no 'time'"),
+        ('{"format": 2}', "no turns"),
     ],
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, content: str, why: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support.events import answered, talk
+from vita_edge.engines.bundle import atomic_file
 from vita_edge.engines.errors import OutputFailed
 from vita_edge.runtime.events.session_events import Happening, TurnEnded
 from vita_edge.runtime.metrics import perfetto_trace as trace_module
@@ -92,10 +93,10 @@ def test_a_full_disk_leaves_the_trace_of_before(tmp_path: Path, monkeypatch: pyt
     written(answered(1, 10.0), tmp_path)
     before = (tmp_path / "trace.json").read_bytes()
 
-    def full(path: Path, content: bytes) -> int:
+    def full(path: Path, content: bytes, mode: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(atomic_file, "_write_synced", full)
     with pytest.raises(OutputFailed, match="No space left"):
         written(talk(), tmp_path)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]

@@ -91,7 +91,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_talk(tmp_path: Path) 
 
 def test_what_is_no_journal_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "talk.jsonl"
-    with pytest.raises(BadInput, match="Cannot read the journal"):
+    with pytest.raises(BadInput, match="Cannot read the turn log"):
         list(read_turn_log(path))
     for content in ("[1]\n", '{"turn": 1}\n'):
         path.write_text(content)

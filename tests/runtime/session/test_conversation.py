@@ -455,7 +455,7 @@ def test_the_sound_of_a_reply_is_one_codec_pass_of_each_sentence_without_the_sil
     cutter = ClauseCutter()
     clauses = [c for event in events if isinstance(event, TextPiece) for c in cutter.step(event.text)]
     clauses += cutter.finish()
-    assert len(clauses) > 2
+    assert len(clauses) > 1
     sample = make_speech_sampler(assistant.bundle.model.speech)
     waves = []
     for clause in clauses:

@@ -165,7 +165,7 @@ def _against(groups: Sequence[tuple[str, Sequence[BenchTurn]]], *, history: bool
             rows.append((_label(group), what, *cells, f"{len(part)}"))
     if not rows:
         return []
-    what = "positions of the history" if history else "question"
+    what = "tokens of history" if history else "question"
     return ["", table([("p50 of each", what, *AGAINST.values(), "n"), *rows], left=2)]
 
 

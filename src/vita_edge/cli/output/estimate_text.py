@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_PREFILL
+
 from .show import mib, table
 
 __all__ = ["peaks_text", "plan_text"]
@@ -12,18 +14,18 @@ __all__ = ["peaks_text", "plan_text"]
 VERDICTS = {"fits": "fits", "tight": "tight", "no": "does not fit"}
 STAGES = {
     "audio_rest": "rest of the question",
-    "prefill_rest": "positions not yet read",
+    "prefill_rest": "tokens left to prefill",
     "first_clause": "first clause",
-    "speech_prefill": "its text, for the voice",
+    SPEECH_PREFILL.name: "its text, for the voice",
     "first_codes": "first codes",
-    "codec": "their sound",
+    CODEC.name: "their sound",
 }
 FIGURES = {
     "first_audio_ms": ("first sound, engine clock", "ms"),
     "server_ms": ("first sound, server clock", "ms"),
     "decode_tokens_per_s": ("decode", "tok/s"),
-    "prefill_positions_per_s": ("prefill", "positions/s"),
-    "rest_positions_per_s": ("prefill of a few", "positions/s"),
+    "prefill_positions_per_s": ("prefill", "tokens/s"),
+    "rest_positions_per_s": ("prefill of a few", "tokens/s"),
     "speech_steps_per_s": ("speech decoder", "codes/s"),
     "speech_rtf": ("speech decoder", "of real time"),
     "codec_rtf": ("codec", "of real time"),
@@ -41,11 +43,12 @@ PEAKS = {
 def plan_text(facts: Mapping[str, Any]) -> str:
     """One plan in full, or all in a table; then predictions against measurements."""
     plans = facts["plans"]
-    title = f"{facts['model']}, context {facts['context_tokens']:,} positions"
+    title = f"{facts['model']}, context {facts['context_tokens']:,} tokens"
     if len(plans) == 1:
         lines = [f"{title}, {plans[0]['precision']} on {plans[0]['name']}", *_whole(plans[0], facts)]
     else:
         lines = [title, "", _table(plans), "", *_legend(plans, facts["turn"])]
+    lines += _export_lines(plans)
     compared = [*_against(plans), *_yardsticks(facts["yardsticks"])]
     if compared:
         lines += ["", "predictions against measurements", _aligned(compared)]
@@ -79,6 +82,22 @@ def _table(plans: Sequence[Mapping[str, Any]]) -> str:
     return table(rows, left=2)
 
 
+def _export_lines(plans: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The command to begin with, for each system of the one board, at the precision that fits and decodes fastest."""
+    fitting = [plan for plan in plans if plan["verdict"] != "no"]
+    if len({plan["device"] for plan in plans}) != 1 or not fitting:
+        return []
+    best = max(fitting, key=lambda plan: plan["latency"]["decode_tokens_per_s"]["expected"] if plan["latency"] else 0)
+    targets = {one["name"]: one["target"] for one in best["platforms"]} or {best["name"]: best["target"]}
+    command = "vita-edge export CHECKPOINT -o BUNDLE"
+    rows = [
+        (f"  {name}", f"{command} --target {target} --precision {best['precision']}")
+        for name, target in targets.items()
+    ]
+    width = max(len(name) for name, _ in rows)
+    return ["", "export for it", *(f"{name:<{width}}  {line}" for name, line in rows)]
+
+
 def _older(plan: Mapping[str, Any]) -> bool:
     """Whether a platform of the device wants another target than the planned one."""
     return plan["target"] == "tensorrt" and any(one["target"] != "tensorrt" for one in plan["platforms"])
@@ -107,7 +126,8 @@ def _legend(plans: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iter
 
 
 def _asked(turn: Mapping[str, Any]) -> str:
-    return f"{turn['rest_tokens']} positions unread at its end, first clause of {turn['clause_tokens']} tokens"
+    rest = f"{turn['rest_tokens']} tokens left to prefill after end of speech"
+    return f"{rest}, first clause of {turn['clause_tokens']} tokens"
 
 
 def _whole(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:

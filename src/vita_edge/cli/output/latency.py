@@ -33,7 +33,7 @@ def latency_lines(report: TurnReport) -> list[str]:
 
 
 def _speeds(report: TurnReport) -> Iterator[str]:
-    yield f"{report.positions_after_speech} positions after speech"
+    yield f"{report.positions_after_speech} tokens prefilled after speech"
     for name, rate, unit in (
         ("prefill", report.prefill_rate, "/s"),
         ("decode", report.decode_rate, "/s"),

@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from vita_edge.engines.errors import MissingPackage
+from vita_edge.engines.install import install_fix
 
-__all__ = ["export_module", "mib", "optional_module", "print_json", "progress_bar", "table"]
+__all__ = ["count", "export_module", "mib", "optional_module", "print_json", "progress_bar", "table"]
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -37,6 +38,11 @@ def table(rows: Sequence[tuple[str, ...]], *, left: int = 1) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def count(number: int, thing: str) -> str:
+    """``1 token``, ``2 tokens``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def export_module(name: str) -> ModuleType:
     """A module of ``vita_edge.export``."""
     return optional_module(f"export.{name}", "export")
@@ -52,7 +58,7 @@ def optional_module(name: str, extra: str) -> ModuleType:
         raise MissingPackage(
             f"{extra.capitalize()} needs the package {error.name}.",
             why="It is not installed: the device that talks does without.",
-            fix=f"Install vita-edge with its extra: {extra}.",
+            fix=install_fix(extra),
         ) from error
 
 

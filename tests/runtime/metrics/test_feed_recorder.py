@@ -19,9 +19,10 @@ from vita_edge.cli import main
 from vita_edge.engines.bundle.atomic_folder import DISK_RESERVE_BYTES
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import Misuse, OutputFailed
-from vita_edge.engines.feed_recorder import FeedRecorder, Limits
 from vita_edge.engines.tensors import Array
 from vita_edge.runtime import Assistant, SessionOptions, Turn, read_image, read_sound
+from vita_edge.runtime.metrics.feed_recorder import FeedRecorder
+from vita_edge.runtime.metrics.recorded_samples import RecordingLimits
 
 
 class _Cache:
@@ -76,7 +77,7 @@ def test_a_sequence_whose_beginning_was_not_seen_is_not_saved(tiny_bundle: Bundl
 
 def test_rows_beyond_the_limit_are_counted_and_not_kept(tiny_bundle: Bundle, tmp_path: Path) -> None:
     cache = _Cache()
-    with FeedRecorder(tmp_path / "feeds", tiny_bundle, Limits(rows=4)) as recorder:
+    with FeedRecorder(tmp_path / "feeds", tiny_bundle, RecordingLimits(rows=4)) as recorder:
         session = recorder.watch("llm", _Session())  # type: ignore[arg-type]
         for feeds in (rows(1, 2, 3), rows(4, 5), rows(6)):
             session.infer(feeds, cache)  # type: ignore[arg-type]
@@ -87,7 +88,7 @@ def test_rows_beyond_the_limit_are_counted_and_not_kept(tiny_bundle: Bundle, tmp
 
 
 def test_what_is_kept_is_bounded_and_spread_evenly(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    with FeedRecorder(tmp_path / "feeds", tiny_bundle, Limits(samples=4)) as recorder:
+    with FeedRecorder(tmp_path / "feeds", tiny_bundle, RecordingLimits(samples=4)) as recorder:
         session = recorder.watch("codec", _Session())  # type: ignore[arg-type]
         for i in range(21):
             session.infer({"codes": np.array([[i]])})
@@ -162,7 +163,7 @@ import numpy as np
 from test_feed_recorder import _Session, recorded
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import OutputFailed
-from vita_edge.engines.feed_recorder import FeedRecorder
+from vita_edge.runtime.metrics.feed_recorder import FeedRecorder
 disk = Path(sys.argv[2])
 recorder = FeedRecorder(disk / "feeds", Bundle.open(sys.argv[1]))
 session = recorder.watch("codec", _Session())
@@ -236,7 +237,7 @@ def test_a_manifest_that_cannot_be_written_leaves_nothing(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     recorder = FeedRecorder(tmp_path / "feeds", tiny_bundle)
-    monkeypatch.setattr("vita_edge.engines.feed_recorder.os.fsync", refused)
+    monkeypatch.setattr("vita_edge.runtime.metrics.feed_recorder.os.fsync", refused)
     with pytest.raises(OutputFailed, match="Cannot write"):
         recorder.close()
     assert list(tmp_path.iterdir()) == []

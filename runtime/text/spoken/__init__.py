@@ -1,0 +1,1 @@
+"""Written text as it is read aloud, in English, Chinese, and both mixed."""
