@@ -22,7 +22,7 @@ from vita_edge.estimate import machine_peaks
 from vita_edge.estimate.device_file import Device, read_devices
 from vita_edge.estimate.graph_calls import Calls
 from vita_edge.estimate.roofline import Call, time_of
-from vita_edge.estimate.turn_estimate import FIRST_PIECE
+from vita_edge.estimate.turn_estimate import FIRST_CHUNK
 from vita_edge.estimate.weight_bits import weight_bits
 from vita_edge.runtime import Assistant
 from vita_edge.runtime.encoders.streaming_audio_encoder import piece_feeds
@@ -39,7 +39,7 @@ def stages(assistant: Assistant) -> dict[str, Callable[[], float]]:
     rows, audio = assistant.embeddings.rows(ids), bundle.session("audio")
     fbank = random.standard_normal((4 * STEPS + 3, bundle.model.audio.mel_bins), np.float32)
     feeds = piece_feeds(audio, fbank)
-    first = FIRST_PIECE + bundle.model.codec.right_context
+    first = FIRST_CHUNK + bundle.model.codec.right_context
     codes = random.integers(0, bundle.model.speech.codes, (1, first))
 
     def prefill(count: int) -> None:
@@ -76,7 +76,7 @@ def predictions(assistant: Assistant, device: Device) -> list[tuple[float, str]]
     form = weight_bits("onnxruntime-cpu", bundle.precision)
     calls = Calls(bundle.work, form, device.target, CONTEXT)
     prefix = TOKENS * bundle.work.vectors_per_token + 1
-    first = FIRST_PIECE + bundle.work.codec_right
+    first = FIRST_CHUNK + bundle.work.codec_right
 
     def ms(call: Call, times: int = 1) -> tuple[float, str]:
         timed = time_of(call, device, form)

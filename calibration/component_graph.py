@@ -18,13 +18,13 @@ from vita_edge.engines.external_data import check_external_data
 from vita_edge.engines.linked_weights import graph_and_folder
 from vita_edge.engines.tensors import TensorSpec
 
-__all__ = ["ComponentGraph", "Segment"]
+__all__ = ["ComponentGraph", "GraphSegment"]
 
 _LAYER = re.compile(r"^(?:[^/]+/)*?(?:layers|stage)\.\d+(?=/)")
 
 
 @dataclass(frozen=True)
-class Segment:
+class GraphSegment:
     """Nodes that are run together: a layer, or what lies between layers."""
 
     name: str
@@ -93,18 +93,18 @@ class ComponentGraph:
             return np.zeros(tuple(tensor.dims), dtype)
         return np.memmap(file, dtype, mode="r", offset=int(entry.get("offset", 0)), shape=tuple(tensor.dims))
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self) -> Iterator[GraphSegment]:
         """Nodes in their order, cut where a layer begins or ends."""
         start, last = 0, None
         for i, node in enumerate(self.nodes):
             match = _LAYER.match(node.name)
             key = match[0] if match else node.name.split("/")[0] if "/" in node.name else ""
             if last is not None and key != last:
-                yield Segment(last, start, i)
+                yield GraphSegment(last, start, i)
                 start = i
             last = key
         if last is not None:
-            yield Segment(last, start, len(self.nodes))
+            yield GraphSegment(last, start, len(self.nodes))
 
     def runnable(self, i: int) -> onnx.NodeProto:
         """Node ``i`` as it is run to calibrate: a decoder's head sees many positions, not only the last."""

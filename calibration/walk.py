@@ -14,7 +14,7 @@ from vita_edge.engines.cores import thread_count
 from vita_edge.engines.errors import InferenceFailed
 from vita_edge.engines.tensors import Array
 
-from .component_graph import ComponentGraph, Segment
+from .component_graph import ComponentGraph, GraphSegment
 from .feeds import Sample
 
 __all__ = ["Watcher", "run_graph", "stored_outputs", "together", "walk"]
@@ -25,7 +25,7 @@ Watcher = Callable[[Array, int], None]
 
 def walk(
     graph: ComponentGraph, feeds: Sequence[Sample], watched: Mapping[str, Watcher], *, threads: int = 0
-) -> Iterator[Segment]:
+) -> Iterator[GraphSegment]:
     """Run ``graph`` over all ``feeds``, one segment after the other; yields a segment when all samples have passed it.
 
     Args:
@@ -98,7 +98,7 @@ class _Runner:
     """One segment as a graph of its own."""
 
     graph: ComponentGraph
-    segment: Segment
+    segment: GraphSegment
     last_use: Mapping[str, int]
     watched: Mapping[str, Watcher]
 

@@ -15,10 +15,10 @@ from vita_edge.engines.errors import BadInput, Misuse
 
 from .device_file import TARGETS, Device, DeviceFile, Measurement
 from .footprint import bytes_on_disk, resident_weights
-from .memory_fit import MemoryPlan, advice, memory_plan
+from .memory_fit import MemoryFit, advice, memory_fit
 from .turn_estimate import Estimate, SpokenTurn, estimate, yardstick_estimate
 
-__all__ = ["Bench", "Planned", "plan_facts", "read_bench"]
+__all__ = ["Bench", "EstimatedModel", "estimate_facts", "read_bench"]
 
 DEFAULT_PRECISIONS = ("fp16", "int8", "int4")
 
@@ -38,24 +38,24 @@ class Bench:
     turn: SpokenTurn
 
     def check(self, model: str, backend: str, precisions: Sequence[str]) -> None:
-        """It has to be of what is planned.
+        """It has to be of what is estimated.
 
         Raises:
             Misuse: it is not.
         """
         pairs = [("model", self.model, [model]), ("backend", self.backend, [backend])]
-        for name, measured, planned in [*pairs, ("precision", self.precision, precisions)]:
-            if measured not in planned:
+        for name, measured, asked in [*pairs, ("precision", self.precision, precisions)]:
+            if measured not in asked:
                 raise Misuse(
                     f"{self.path} was measured with another {name}.",
-                    why=f"It was {measured}; planned is {', '.join(planned)}.",
-                    fix="Plan the bundle that was measured, for a device that it was measured on.",
+                    why=f"It was {measured}; estimated is {', '.join(asked)}.",
+                    fix="Estimate the bundle that was measured, for a device that it was measured on.",
                 )
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A model that is planned for."""
+class EstimatedModel:
+    """A model, and what it is estimated for."""
 
     name: str
     bundle: Bundle | None
@@ -84,8 +84,8 @@ class Planned:
         return {name: resident(component) for name, component in bundle.components.items()}
 
 
-def plan_facts(
-    planned: Planned,
+def estimate_facts(
+    model: EstimatedModel,
     known: DeviceFile,
     keys: Sequence[str],
     precisions: Sequence[str],
@@ -96,14 +96,14 @@ def plan_facts(
     """One object with everything; latencies are null where the model does not fit.
 
     Raises:
-        Misuse: ``bench`` is not of what is planned.
+        Misuse: ``bench`` is not of what is estimated.
     """
     if bench:
         for key in keys:
-            bench.check(planned.name, known.devices[key].backend, precisions)
-    plans = [
-        _plan(
-            planned,
+            bench.check(model.name, known.devices[key].backend, precisions)
+    estimates = [
+        _estimate_of(
+            model,
             key,
             known,
             precision,
@@ -115,11 +115,11 @@ def plan_facts(
         for precision in precisions
     ]
     return {
-        "model": planned.name,
-        "bundle": str(planned.bundle.path) if planned.bundle else None,
+        "model": model.name,
+        "bundle": str(model.bundle.path) if model.bundle else None,
         "context_tokens": context_tokens,
-        "turn": dataclasses.asdict(turn.heard_by(planned.work)),
-        "plans": plans,
+        "turn": dataclasses.asdict(turn.heard_by(model.work)),
+        "estimates": estimates,
         "yardsticks": [one for key in keys for one in _yardsticks(key, known)],
     }
 
@@ -169,8 +169,8 @@ def read_bench(path: Path) -> Bench:
     return Bench(path, model, precision, backend, figures, turn)
 
 
-def _plan(
-    planned: Planned,
+def _estimate_of(
+    model: EstimatedModel,
     key: str,
     known: DeviceFile,
     precision: str,
@@ -178,9 +178,9 @@ def _plan(
     turn: SpokenTurn,
     figures: Figures,
 ) -> dict[str, Any]:
-    work, device = planned.work, planned.on(known.devices[key])
-    weights = planned.weights(device, precision)
-    memory = memory_plan(work, device, precision, context_tokens, weights)
+    work, device = model.work, model.on(known.devices[key])
+    weights = model.weights(device, precision)
+    memory = memory_fit(work, device, precision, context_tokens, weights)
     fits = memory.verdict != "no"
     cases = [estimate(work, device, precision, context_tokens, turn, case) for case in ("expected", "slow", "fast")]
     latency = _latency(*cases)
@@ -198,14 +198,14 @@ def _plan(
         "efficiency": {name: dataclasses.asdict(share) for name, share in device.efficiency.items()},
         "compared": [
             _compared(what, predicted[what], value, source)
-            for what, (value, source) in {**_known_figures(device, planned.name, precision), **figures}.items()
+            for what, (value, source) in {**_known_figures(device, model.name, precision), **figures}.items()
             if what in predicted
         ],
         "sources": dict(device.sources),
     }
 
 
-def _memory(memory: MemoryPlan, device: Device) -> dict[str, Any]:
+def _memory(memory: MemoryFit, device: Device) -> dict[str, Any]:
     return {
         "weights": dict(memory.weights),
         "kv_cache": memory.kv_cache,
@@ -246,7 +246,7 @@ def _latency(expected: Estimate, slow: Estimate, fast: Estimate) -> dict[str, An
     }
 
 
-def _predicted(expected: Estimate, memory: MemoryPlan) -> dict[str, float]:
+def _predicted(expected: Estimate, memory: MemoryFit) -> dict[str, float]:
     names = (
         "first_audio_ms",
         "server_ms",

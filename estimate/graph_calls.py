@@ -14,15 +14,13 @@ from vita_edge.engines.bundle.component_spec import (
 from vita_edge.engines.bundle.work import DecoderShape, ModelWork, Part
 from vita_edge.engines.cache_layout import SCATTER
 from vita_edge.engines.tensorrt.build.profiles import speech_capacity
+from vita_edge.runtime.decoding.language_model import MIN_ROWS
 
 from .device_file import Yardstick
 from .roofline import Call
 from .weight_bits import WeightBits
 
 __all__ = ["Calls", "yardstick_call"]
-
-MIN_ROWS = 8
-"""Below, prompts are not read by the second graph (:mod:`runtime.language_model`)."""
 
 
 class Calls:

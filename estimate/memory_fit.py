@@ -11,11 +11,12 @@ from vita_edge.engines.bundle.work import ModelWork
 from vita_edge.engines.session import CPU_ROWS, GPU_ROWS
 from vita_edge.engines.tensorrt.build.build_cost import building_bytes
 from vita_edge.engines.tensorrt.build.profiles import speech_capacity
+from vita_edge.runtime.speech.clause_synthesis import CHUNKS
 
 from .device_file import Device
 from .weight_bits import PRECISIONS, WeightBits, weight_bits
 
-__all__ = ["MemoryPlan", "Verdict", "advice", "memory_plan"]
+__all__ = ["MemoryFit", "Verdict", "advice", "memory_fit"]
 
 Verdict: TypeAlias = Literal["fits", "tight", "no"]
 
@@ -25,7 +26,6 @@ SPEECH_ROWS = 512
 """Vectors of a clause that the speech decoder reads before its first code, generously."""
 AUDIO_STEPS = 100
 """Four seconds of sound at once; a live talk encodes less."""
-CODES = 40
 LIVE = 4
 """Values of the widest layer that are alive at once, in widths. With it, 512 rows of the full model take 78 MB;
 TensorRT for RTX takes 81 MB for them."""
@@ -35,7 +35,7 @@ STEP = 256
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
+class MemoryFit:
     """Bytes by what they are for, when every component has run and the contexts are full."""
 
     weights: Mapping[str, int]
@@ -73,9 +73,9 @@ class MemoryPlan:
         return "tight" if self.needed > TIGHT * self.available else "fits"
 
 
-def memory_plan(
+def memory_fit(
     work: ModelWork, device: Device, precision: str, context_tokens: int, weights: Mapping[str, int] | None = None
-) -> MemoryPlan:
+) -> MemoryFit:
     """What a model takes of a device.
 
     Args:
@@ -83,7 +83,7 @@ def memory_plan(
         weights: resident bytes of each component where files say them; else they are counted.
     """
     form, position = weight_bits(device.backend, precision), _cache_bytes(device, precision)
-    return MemoryPlan(
+    return MemoryFit(
         weights=weights or form.weights(work),
         kv_cache=context_tokens * work.llm.kv_values() * position,
         speech_kv_cache=_speech_positions(work, device) * work.speech.kv_values() * position,
@@ -115,7 +115,7 @@ def _activations(work: ModelWork, form: WeightBits, rows: int) -> int:
         + parts.vision.widest
         + AUDIO_STEPS * parts.audio_encoder.widest
         + SPEECH_ROWS * parts.speech_layers.widest
-        + (CODES + work.codec_left + work.codec_right) * parts.codec.widest
+        + (CHUNKS[-1] + work.codec_left + work.codec_right) * parts.codec.widest
     )
     return LIVE * values * form.activation_bytes
 
@@ -126,7 +126,7 @@ def advice(
     """What would make a model fit that does not, in a sentence; None where nothing does.
 
     Args:
-        weights: at ``precision``, as in :func:`memory_plan`.
+        weights: at ``precision``, as in :func:`memory_fit`.
     """
     context = _longest_context(work, device, precision, context_tokens, weights)
     if context:
@@ -144,9 +144,9 @@ def _longest_context(
     work: ModelWork, device: Device, precision: str, most: int, weights: Mapping[str, int] | None = None
 ) -> int:
     """Positions up to ``most`` with which it fits, tightly perhaps; 0 when it does not."""
-    if memory_plan(work, device, precision, most, weights).verdict != "no":
+    if memory_fit(work, device, precision, most, weights).verdict != "no":
         return most
-    bare = memory_plan(work, device, precision, 0, weights)
+    bare = memory_fit(work, device, precision, 0, weights)
     position = work.llm.kv_values() * _cache_bytes(device, precision)
     longest = (bare.available - bare.needed) // position // STEP * STEP
     return longest if longest >= SHORTEST else 0

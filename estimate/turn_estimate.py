@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_PREFILL
+from vita_edge.engines.bundle.facts import AUDIO_TOKEN_MS, ENCODER_STEP_MS
 from vita_edge.engines.bundle.work import ModelWork
+from vita_edge.runtime.session.jitter_buffer import SUSTAINED, Pace
+from vita_edge.runtime.speech.clause_synthesis import CHUNKS
+from vita_edge.runtime.turns.turn_events import TurnTimes
 
 from .device_file import Device, Yardstick
 from .graph_calls import Calls, yardstick_call
@@ -15,15 +19,10 @@ from .weight_bits import weight_bits
 
 __all__ = ["Estimate", "SpokenTurn", "estimate", "yardstick_estimate"]
 
-SUSTAINED = 0.9
-"""Load up to which speech keeps up with playing (as in the live talk's start buffer)."""
-TOKEN_SOUND_S = 0.3
-"""Sound of a token of text, likewise."""
-STEPS_PER_S = 25
-POSITIONS_PER_S = 12.5
-FIRST_PIECE = 12
-LATER_PIECE = 40
-"""Codes of the first piece of a clause, and of the later ones."""
+STEPS_PER_S = 1000 / ENCODER_STEP_MS
+AUDIO_TOKENS_PER_S = 1000 / AUDIO_TOKEN_MS
+FIRST_CHUNK, LAST_CHUNK = CHUNKS[0], CHUNKS[-1]
+"""Codes of the first piece of a clause, and of the longest."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,17 @@ class SpokenTurn:
     """Steps of 40 ms that are not encoded when the answer is begun; the others were while the user spoke."""
     rest_tokens: int = 20
     """Positions that are not read when the answer is begun; `vita-edge bench` counts them."""
-    clause_tokens: int = 10
+    clause_tokens: int = round(Pace.clause_tokens)
     """Tokens until the first clause is complete."""
-    speculation_delay_ms: float = 150
+    speculation_delay_ms: float = TurnTimes.speculation_delay_ms
     """Silence after which an answer is begun and held."""
-    endpoint_ms: float = 500
+    endpoint_ms: float = TurnTimes.endpoint_ms
     """Silence that ends a question."""
 
     @property
     def positions(self) -> int:
         """Of the question itself."""
-        return round(self.question_s * POSITIONS_PER_S)
+        return round(self.question_s * AUDIO_TOKENS_PER_S)
 
     def heard_by(self, work: ModelWork) -> SpokenTurn:
         """The turn as a model hears it: some hear nothing before the question has ended."""
@@ -101,7 +100,7 @@ class Estimate:
     @property
     def load(self) -> float:
         """Seconds of work for a second of sound while the text is still being written, all on one device."""
-        return self.speech_rtf + self.codec_rtf + 1 / (self.decode_tokens_per_s * TOKEN_SOUND_S)
+        return self.speech_rtf + self.codec_rtf + 1 / (self.decode_tokens_per_s * Pace.token_sound_s)
 
     @property
     def real_time(self) -> bool:
@@ -124,8 +123,8 @@ def estimate(
     clip = turn.positions
     past = max(turn.held_tokens + clip + turn.template_tokens - turn.rest_tokens, 0)
     text = turn.clause_tokens * work.vectors_per_token + 1
-    first = FIRST_PIECE + work.codec_right
-    window = LATER_PIECE + work.codec_left + work.codec_right
+    first = FIRST_CHUNK + work.codec_right
+    window = LAST_CHUNK + work.codec_left + work.codec_right
 
     def timed(call: Call) -> Timed:
         return time_of(call, device, form, case)
@@ -152,7 +151,7 @@ def estimate(
         heard_at_once_ms=whole + sum(stage.ms for name, stage in stages.items() if name not in ahead),
         speech_steps_per_s=1000 / code.ms,
         codes_per_s=work.codes_per_second,
-        codec_rtf=timed(calls.codec(window)).ms / 1000 * work.codes_per_second / LATER_PIECE,
+        codec_rtf=timed(calls.codec(window)).ms / 1000 * work.codes_per_second / LAST_CHUNK,
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from ..reading.typed import build_record
 
 __all__ = [
+    "AUDIO_TOKEN_MS",
+    "ENCODER_STEP_MS",
     "AudioFacts",
     "CodecFacts",
     "LlmFacts",
@@ -22,6 +24,10 @@ __all__ = [
     "TokenFacts",
     "VisionFacts",
 ]
+
+
+ENCODER_STEP_MS, AUDIO_TOKEN_MS = 40, 80
+"""Audio under a step of the audio encoder, and under a token of its adapter."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How much there is to do: weights and multiply-accumulates (MACs) of each part of a model, whatever it runs on.
 
-Export writes it into the manifest; with a device it becomes a plan (:mod:`.memory_plan`, :mod:`.turn_estimate`).
+Export writes it into the manifest; with a device it becomes an estimate.
 """
 
 from __future__ import annotations

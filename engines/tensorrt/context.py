@@ -7,7 +7,7 @@ from typing import Any
 
 from vita_edge.engines.errors import InferenceFailed
 
-from .device_memory import Block, Lane
+from .device_memory import DeviceBlock, Lane
 from .kernel_cache import KernelCache
 
 __all__ = ["Context", "Engine"]
@@ -100,7 +100,7 @@ class Context:
         self._context = context  # first, so that it goes first: kernels have to outlive it
         self._engine, self._lane = engine, lane
         self._activation_bytes = activation_bytes
-        self._activations: Block | None = None
+        self._activations: DeviceBlock | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def prepare(self) -> bool:

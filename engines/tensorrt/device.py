@@ -12,14 +12,14 @@ from typing import Any
 
 from vita_edge.engines.errors import EngineUnavailable
 
-__all__ = ["Device", "find_device", "host"]
+__all__ = ["Gpu", "find_device", "host"]
 
 MODULES = ("cuda.bindings.driver", "cuda.cuda")
 """Where the bindings are: since 12.6.1, and before."""
 
 
 @dataclass(frozen=True)
-class Device:
+class Gpu:
     """A GPU that CUDA can use."""
 
     name: str
@@ -40,7 +40,7 @@ def host() -> str:
     return f"{platform.system()} {platform.machine()}"
 
 
-def find_device(index: int = 0) -> Device:
+def find_device(index: int = 0) -> Gpu:
     """The GPU number ``index``.
 
     Raises:
@@ -63,7 +63,7 @@ def find_device(index: int = 0) -> Device:
             )
         )
         version = int(_call(driver, driver.cuDriverGetVersion()))
-        return Device(
+        return Gpu(
             name=bytes(_call(driver, driver.cuDeviceGetName(128, gpu))).partition(b"\0")[0].decode(),
             sm=f"sm{major}{minor}",
             driver=f"{version // 1000}.{version % 1000 // 10}",

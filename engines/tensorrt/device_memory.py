@@ -15,10 +15,10 @@ from vita_edge.engines.tensors import Array
 
 from .cuda import Cuda, pinned_array
 
-__all__ = ["Block", "DeviceTensor", "Lane", "Mirror", "Scratch", "TensorRtOutputs"]
+__all__ = ["DeviceBlock", "DeviceTensor", "Lane", "Mirror", "Scratch", "TensorRtOutputs"]
 
 
-class Block:
+class DeviceBlock:
     """So many bytes of the GPU; given back when nobody has it any more."""
 
     def __init__(self, cuda: Cuda, nbytes: int) -> None:
@@ -35,13 +35,13 @@ class Scratch:
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
-        self._block: Block | None = None
+        self._block: DeviceBlock | None = None
 
     @property
     def nbytes(self) -> int:
         return self._block.nbytes if self._block else 0
 
-    def block(self, nbytes: int) -> Block:
+    def block(self, nbytes: int) -> DeviceBlock:
         """A block of at least that size.
 
         Raises:
@@ -49,7 +49,7 @@ class Scratch:
         """
         if self._block is None or self._block.nbytes < nbytes:
             self.close()
-            self._block = Block(self._cuda, nbytes)
+            self._block = DeviceBlock(self._cuda, nbytes)
         return self._block
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Mirror:
 
     def __init__(self, cuda: Cuda, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.device = Block(cuda, nbytes)
+        self.device = DeviceBlock(cuda, nbytes)
         self._cuda = cuda
         self._host = cuda.allocate_pinned(nbytes)
         self._give_back = weakref.finalize(self, cuda.free_pinned, self._host)
@@ -101,7 +101,7 @@ class Lane:
         """Of the block that is held now."""
         return self._scratch.nbytes
 
-    def activations(self, nbytes: int) -> Block:
+    def activations(self, nbytes: int) -> DeviceBlock:
         """The block, at least that large; another one than before where it was smaller. Nothing may be running on the
         lane.
 

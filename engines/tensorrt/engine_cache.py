@@ -19,7 +19,7 @@ from pathlib import Path
 from vita_edge.engines.errors import EngineUnavailable, OutputFailed
 
 from ..bundle.atomic_folder import whole_folder
-from .device import Device
+from .device import Gpu
 from .engine_file import HEADER, BadEngine, EngineFile, read_engine
 from .engine_key import EngineKey
 from .library import Library
@@ -72,7 +72,7 @@ class EngineCache:
                 problems.append(str(error))
         return found, problems
 
-    def timings(self, library: Library, device: Device | None) -> Path | None:
+    def timings(self, library: Library, device: Gpu | None) -> Path | None:
         """Where timings of kernels are kept from one build to the next; they hold for one version and one GPU."""
         if not library.keeps_timings or device is None:
             return None

@@ -11,7 +11,7 @@ from vita_edge.engines.kv_length import KvLength, prefix_tokens, present
 from vita_edge.engines.tensors import Array, TensorSpec
 
 from .buffer_layout import cache_shape
-from .device_memory import Block, DeviceTensor, Lane, TensorRtOutputs
+from .device_memory import DeviceBlock, DeviceTensor, Lane, TensorRtOutputs
 
 __all__ = ["GrowingTensorRtKvCache", "TensorRtKvCache"]
 
@@ -53,7 +53,7 @@ class TensorRtKvCache(KvLength):
     def _fill(self, prefix: Mapping[str, Array]) -> None:
         if isinstance(prefix, TensorRtOutputs):
             tensors = dict(prefix.tensors)
-            brought: list[Block] = []
+            brought: list[DeviceBlock] = []
         else:
             brought, tensors = self._brought(prefix)
         tokens = prefix_tokens({n: t.shape for n, t in tensors.items()}, self._specs, self.capacity_tokens)
@@ -84,16 +84,16 @@ class TensorRtKvCache(KvLength):
         """Positions from one head to the next of what is written by :meth:`fill`."""
         return self.built_tokens
 
-    def _side(self) -> dict[str, Block]:
+    def _side(self) -> dict[str, DeviceBlock]:
         """Zeros: behind a mask, zero times what was there before may be NaN."""
         blocks = {}
         for name, spec in self._specs.items():
             nbytes = int(np.prod(cache_shape(spec, self.built_tokens))) * np.dtype(spec.dtype).itemsize
-            blocks[name] = Block(self._lane.cuda, nbytes)
+            blocks[name] = DeviceBlock(self._lane.cuda, nbytes)
             self._lane.cuda.clear(blocks[name].address, nbytes, self._lane.stream)
         return blocks
 
-    def _tensor(self, block: Block, name: str, tokens: int) -> DeviceTensor:
+    def _tensor(self, block: DeviceBlock, name: str, tokens: int) -> DeviceTensor:
         spec = self._specs[name]
         return DeviceTensor(block.address, np.dtype(spec.dtype), cache_shape(spec, tokens))
 
@@ -111,11 +111,11 @@ class TensorRtKvCache(KvLength):
             self._lane.stream,
         )
 
-    def _brought(self, prefix: Mapping[str, Array]) -> tuple[list[Block], dict[str, DeviceTensor]]:
+    def _brought(self, prefix: Mapping[str, Array]) -> tuple[list[DeviceBlock], dict[str, DeviceTensor]]:
         blocks, tensors = [], {}
         for name, array in prefix.items():
             array = np.ascontiguousarray(array)
-            block = Block(self._lane.cuda, array.nbytes)
+            block = DeviceBlock(self._lane.cuda, array.nbytes)
             self._lane.cuda.upload(block.address, array.ctypes.data, array.nbytes, self._lane.stream)
             self._lane.cuda.wait(self._lane.stream)  # the array may be gone when this returns
             tensors[name] = DeviceTensor(block.address, array.dtype, array.shape)

@@ -8,7 +8,7 @@ from vita_edge.engines.bundle.component_spec import LLM
 from vita_edge.engines.errors import EngineUnavailable
 
 from ..bundle.format import Bundle
-from .device import Device, find_device
+from .device import Gpu, find_device
 from .engine_cache import EngineCache
 from .engine_file import BadEngine, EngineFile
 from .engine_key import EngineKey, differences
@@ -24,7 +24,7 @@ def open_engine(
     max_context: int | None = None,
     cache: Path | None = None,
     library: Library | None = None,
-    device: Device | None = None,
+    device: Gpu | None = None,
 ) -> EngineFile:
     """The engine of ``component`` for this device. Its length and sha256 are compared before this returns.
 
@@ -75,7 +75,7 @@ def _fitting(engines: EngineCache, wanted: EngineKey, max_context: int | None, p
 
 
 def _explained(
-    bundle: Bundle, component: str, engines: EngineCache, device: Device, problems: list[str], max_context: int | None
+    bundle: Bundle, component: str, engines: EngineCache, device: Gpu, problems: list[str], max_context: int | None
 ) -> EngineUnavailable:
     cache = "" if engines.folder == EngineCache().folder else f" --engine-dir {engines.folder}"
     context = f" --context {max_context}" if max_context and component == LLM.name else ""

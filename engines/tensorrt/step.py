@@ -17,7 +17,7 @@ from vita_edge.engines.tensors import Array, TensorSpec
 from ..cache_layout import CacheLayout
 from .buffer_layout import lay_out
 from .context import Context, Engine
-from .device_memory import Block, DeviceTensor, Lane, Mirror, TensorRtOutputs
+from .device_memory import DeviceBlock, DeviceTensor, Lane, Mirror, TensorRtOutputs
 from .kv_cache import TensorRtKvCache
 
 __all__ = ["StepRun"]
@@ -82,9 +82,9 @@ class StepRun:
             self._context.shape(name, tensor.shape)
             self._context.bind(name, tensor.address)
             self._context.bind(present(name), tensor.address)
-        self._seen: Block | None = None
+        self._seen: DeviceBlock | None = None
         if cache_layout.seen:  # all of the cache, so that it is read where it lies; and the shapes of a graph are fixed
-            self._seen = Block(lane.cuda, cache.built_tokens)
+            self._seen = DeviceBlock(lane.cuda, cache.built_tokens)
             self._context.shape(cache_layout.seen, (cache.built_tokens,))
             self._context.bind(cache_layout.seen, self._seen.address)
         self._bind_outputs(outputs)
@@ -155,7 +155,7 @@ class StepRun:
         small, small_bytes = lay_out([tensor for tensor in tensors if places[tensor[0]].nbytes <= SMALL_BYTES])
         large, large_bytes = lay_out([tensor for tensor in tensors if tensor[0] not in small])
         self._down = Mirror(self._lane.cuda, small_bytes)
-        self._large = Block(self._lane.cuda, large_bytes) if large else None
+        self._large = DeviceBlock(self._lane.cuda, large_bytes) if large else None
         self._here = {name: self._down.array(part.offset, part.dtype, part.shape) for name, part in small.items()}
         self._tensors: dict[str, DeviceTensor] = {}
         for block, parts in ((self._down.device, small), (self._large, large)):

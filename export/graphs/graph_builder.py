@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..lowerings.lowering import Lowering
 from ..lowerings.onnx_runtime import OnnxRuntime
-from ..weights.formats import Blob, Float16, Float32, LinearFormat, float_blob, half_blob
+from ..weights.blob import Blob
+from ..weights.formats import Float16, Float32, LinearFormat, float_blob, half_blob
 from ..weights.half import held_by_half
 from ..weights.weight import Weight, computed, joined_rows
 from ..weights.weight_only import Plain

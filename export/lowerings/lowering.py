@@ -7,14 +7,12 @@ The graphs (:mod:`.graphs`) say what is computed; a dialect says with which node
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from ..weights.graph_writer import GraphWriter
 from ..weights.weight import padded_head_dim
 
-if TYPE_CHECKING:
-    from ..graphs.graph_builder import GraphBuilder
-
-__all__ = ["DecoderHeads", "EncoderHeads", "KvCache", "Lowering"]
+__all__ = ["CacheWriter", "DecoderHeads", "EncoderHeads", "Lowering"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,10 @@ class DecoderHeads:
         return float(self.head_dim**-0.5)
 
 
-class KvCache(Protocol):
+class CacheWriter(Protocol):
     """The keys and values of a decoder, and the inputs of the graph that say where it stands."""
 
-    def attend(self, g: GraphBuilder, layer: int, qkv: str) -> str:
+    def attend(self, g: GraphWriter, layer: int, qkv: str) -> str:
         """Rotate, append to the cache of ``layer``, and attend causally to all that is in it.
 
         Args:
@@ -100,17 +98,15 @@ class Lowering(Protocol):
         0, where they are in the memory of whoever chooses."""
         ...
 
-    def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
+    def rms_norm(self, g: GraphWriter, x: str, gain: str, eps: float) -> str:
         """x / sqrt(mean(x²) + eps) · gain over the last axis; its squares may not overflow."""
         ...
 
-    def gelu(self, g: GraphBuilder, x: str) -> str:
+    def gelu(self, g: GraphWriter, x: str) -> str:
         """The exact one, by the error function."""
         ...
 
-    def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
-    ) -> str:
+    def attention(self, g: GraphWriter, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None) -> str:
         """softmax(scale · q kᵀ) v, every position sees every other one that is visible.
 
         Args:
@@ -122,7 +118,7 @@ class Lowering(Protocol):
         """
         ...
 
-    def kv_cache(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> KvCache:
+    def kv_cache(self, g: GraphWriter, heads: DecoderHeads, rows: str) -> CacheWriter:
         """Begin a decoder: adds its inputs, apart from the cache itself.
 
         Args:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from .lowering import DecoderHeads, EncoderHeads, KvCache
+from ..weights.graph_writer import GraphWriter
+from .lowering import CacheWriter, DecoderHeads, EncoderHeads
 from .primitives import attention_in_primitives, rotary_weights
-
-if TYPE_CHECKING:
-    from ..graphs.graph_builder import GraphBuilder
 
 __all__ = ["OnnxRuntime"]
 
@@ -27,31 +24,29 @@ class OnnxRuntime:
     joins_products: bool = False
     best_logits: int = 0
 
-    def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
+    def rms_norm(self, g: GraphWriter, x: str, gain: str, eps: float) -> str:
         return str(g.op("RMSNormalization", x, gain, axis=-1, epsilon=eps))
 
-    def gelu(self, g: GraphBuilder, x: str) -> str:
+    def gelu(self, g: GraphWriter, x: str) -> str:
         return str(g.op("Gelu", x))
 
-    def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
-    ) -> str:
+    def attention(self, g: GraphWriter, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None) -> str:
         """Primitives rather than one operator: on the CPU they are the faster form (docs/lab)."""
         return attention_in_primitives(g, q, k, v, heads, visible)
 
-    def kv_cache(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> KvCache:
+    def kv_cache(self, g: GraphWriter, heads: DecoderHeads, rows: str) -> CacheWriter:
         return _GroupQueryCache(g, heads)
 
 
 class _GroupQueryCache:
     """One operator rotates, appends and attends: with one buffer bound as past and present, nothing is copied."""
 
-    def __init__(self, g: GraphBuilder, heads: DecoderHeads) -> None:
+    def __init__(self, g: GraphWriter, heads: DecoderHeads) -> None:
         self._heads = heads
         self._lengths = [g.input("seqlens_k", "int32", [1]), g.input("total_sequence_length", "int32", [1])]
         self._rotary = rotary_weights(g, heads)
 
-    def attend(self, g: GraphBuilder, layer: int, qkv: str) -> str:
+    def attend(self, g: GraphWriter, layer: int, qkv: str) -> str:
         heads = self._heads
         axes: list[int | str] = [1, heads.kv_heads, "capacity", heads.padded]
         past = [g.input(f"past_key_values.{layer}.{part}", "float32", axes) for part in ("key", "value")]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ..weights.graph_writer import GraphWriter
 from ..weights.weight import computed, padded_head_dim
 from .lowering import DecoderHeads, EncoderHeads
-
-if TYPE_CHECKING:
-    from ..graphs.graph_builder import GraphBuilder
 
 __all__ = [
     "MASKED",
@@ -28,7 +24,7 @@ MASKED = -65504.0
 """What the reference adds to a score that may not be seen: the least number of half precision."""
 
 
-def attention_in_primitives(g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None) -> str:
+def attention_in_primitives(g: GraphWriter, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None) -> str:
     """Two products and a softmax; see :meth:`..dialect.Dialect.attention`."""
     q, v = heads_first(g, q), heads_first(g, v)
     scores = g.op("MatMul", g.scale(q, heads.scale), g.op("Transpose", k, perm=[0, 2, 3, 1]))
@@ -38,12 +34,12 @@ def attention_in_primitives(g: GraphBuilder, q: str, k: str, v: str, heads: Enco
     return g.reshape(g.op("Transpose", mixed, perm=[0, 2, 1, 3]), [0, 0, heads.heads * heads.value_width])
 
 
-def heads_first(g: GraphBuilder, x: str) -> str:
+def heads_first(g: GraphWriter, x: str) -> str:
     """[batch, n, heads, d] → [batch, heads, n, d]"""
     return g.remembered("heads_first", x, lambda: g.op("Transpose", x, perm=[0, 2, 1, 3]))
 
 
-def additive_mask(g: GraphBuilder, visible: str) -> str:
+def additive_mask(g: GraphWriter, visible: str) -> str:
     """0 where ``visible``, MASKED elsewhere."""
     return g.remembered(
         "additive",
@@ -68,7 +64,7 @@ def rotary_tables(positions: int, head_dim: int, theta: float) -> tuple[NDArray[
     return cos, sin
 
 
-def rotary_weights(g: GraphBuilder, heads: DecoderHeads) -> list[str]:
+def rotary_weights(g: GraphWriter, heads: DecoderHeads) -> list[str]:
     """The two tables of a decoder as weights ``rotary.cos`` and ``rotary.sin``."""
     cos, sin = rotary_tables(heads.positions, heads.head_dim, heads.theta)
     return [
@@ -77,13 +73,13 @@ def rotary_weights(g: GraphBuilder, heads: DecoderHeads) -> list[str]:
     ]
 
 
-def row_positions(g: GraphBuilder, rows: str, past: str) -> str:
+def row_positions(g: GraphWriter, rows: str, past: str) -> str:
     """Positions of the new tokens: int64 [tokens], ``past`` (int64 [1]) being the first."""
     tokens = g.length(rows, 1)
     return str(g.op("Add", g.op("Range", g.constant(0), tokens, g.constant(1)), past))
 
 
-def split_heads(g: GraphBuilder, qkv: str, heads: DecoderHeads) -> tuple[str, str, str]:
+def split_heads(g: GraphWriter, qkv: str, heads: DecoderHeads) -> tuple[str, str, str]:
     """[1, tokens, packed] → q [1, heads, tokens, d], k and v [1, kv_heads, tokens, d]."""
     sizes = [heads.heads, heads.kv_heads, heads.kv_heads]
     split = g.reshape(qkv, [0, 0, sum(sizes), heads.padded])

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from .lowering import DecoderHeads, EncoderHeads, KvCache
+from ..weights.graph_writer import GraphWriter
+from .lowering import CacheWriter, DecoderHeads, EncoderHeads
 from .primitives import heads_first, rotary_weights, row_positions, split_heads
-
-if TYPE_CHECKING:
-    from ..graphs.graph_builder import GraphBuilder
 
 __all__ = ["TensorRt"]
 
@@ -30,16 +27,14 @@ class TensorRt:
     def stored(self) -> str:
         return self.floats
 
-    def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
+    def rms_norm(self, g: GraphWriter, x: str, gain: str, eps: float) -> str:
         """One operator, which squares and sums in float32 (its ``stash_type``)."""
         return str(g.op("RMSNormalization", x, gain, axis=-1, epsilon=eps))
 
-    def gelu(self, g: GraphBuilder, x: str) -> str:
+    def gelu(self, g: GraphWriter, x: str) -> str:
         return str(g.op("Gelu", x))
 
-    def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
-    ) -> str:
+    def attention(self, g: GraphWriter, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None) -> str:
         """One operator, whose values have to be as wide as its queries: narrower ones are filled up with zeros."""
         missing = heads.width - heads.value_width
         if missing:
@@ -50,7 +45,7 @@ class TensorRt:
             mixed = g.take(mixed, 0, heads.value_width, 3)
         return g.reshape(g.op("Transpose", mixed, perm=[0, 2, 1, 3]), [0, 0, heads.heads * heads.value_width])
 
-    def kv_cache(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> KvCache:
+    def kv_cache(self, g: GraphWriter, heads: DecoderHeads, rows: str) -> CacheWriter:
         return _ScatteredCache(g, heads, rows)
 
 
@@ -62,7 +57,7 @@ class _ScatteredCache:
     buffer where it lies; where it varies, a prompt copies what it sees, and no more than once for heads that share it.
     """
 
-    def __init__(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> None:
+    def __init__(self, g: GraphWriter, heads: DecoderHeads, rows: str) -> None:
         self._heads = heads
         self._past_length = g.input("past_length", "int64", [1])
         self._rotary = rotary_weights(g, heads)
@@ -79,7 +74,7 @@ class _ScatteredCache:
             slots = g.op("Range", g.constant(0), g.length(seen, 0), g.constant(1))
             self._visible = g.op("LessOrEqual", slots, g.op("Unsqueeze", positions, g.constant([1])))
 
-    def attend(self, g: GraphBuilder, layer: int, qkv: str) -> str:
+    def attend(self, g: GraphWriter, layer: int, qkv: str) -> str:
         heads = self._heads
         q, k, v = split_heads(g, qkv, heads)
         q, k = (g.op("RotaryEmbedding", x, *self._rotary, self._position_ids) for x in (q, k))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from .lowering import DecoderHeads, EncoderHeads, KvCache
+from ..weights.graph_writer import GraphWriter
+from .lowering import CacheWriter, DecoderHeads, EncoderHeads
 from .primitives import additive_mask, attention_in_primitives, rotary_weights, row_positions, split_heads
-
-if TYPE_CHECKING:
-    from ..graphs.graph_builder import GraphBuilder
 
 __all__ = ["TensorRt103"]
 
@@ -33,24 +30,22 @@ class TensorRt103:
     def stored(self) -> str:
         return self.floats
 
-    def rms_norm(self, g: GraphBuilder, x: str, gain: str, eps: float) -> str:
+    def rms_norm(self, g: GraphWriter, x: str, gain: str, eps: float) -> str:
         """Squared and summed in float32: half precision overflows from 256 on."""
         wide = g.op("Cast", x, to=FLOAT32) if g.floats != "float32" else x
         mean = g.op("ReduceMean", g.op("Mul", wide, wide), g.constant([-1]), keepdims=1)
         root = g.op("Sqrt", g.op("Add", mean, g.constant(eps, "float32")))
         return str(g.op("Mul", g.inner(g.op("Div", wide, root)), gain))
 
-    def gelu(self, g: GraphBuilder, x: str) -> str:
+    def gelu(self, g: GraphWriter, x: str) -> str:
         """x / 2 · (1 + erf(x / √2)): a form that every version knows and fuses."""
         erf = g.op("Erf", g.scale(x, 0.5**0.5))
         return str(g.op("Mul", g.scale(x, 0.5), g.op("Add", erf, g.constant(1.0, g.floats))))
 
-    def attention(
-        self, g: GraphBuilder, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None
-    ) -> str:
+    def attention(self, g: GraphWriter, q: str, k: str, v: str, heads: EncoderHeads, visible: str | None = None) -> str:
         return attention_in_primitives(g, q, k, v, heads, visible)
 
-    def kv_cache(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> KvCache:
+    def kv_cache(self, g: GraphWriter, heads: DecoderHeads, rows: str) -> CacheWriter:
         return _ConcatenatedCache(g, heads, rows)
 
 
@@ -58,7 +53,7 @@ class _ConcatenatedCache:
     """The cache is read, lengthened and handed out whole. Queries that share a key are folded into rows, so that keys
     and values are not copied for each of them."""
 
-    def __init__(self, g: GraphBuilder, heads: DecoderHeads, rows: str) -> None:
+    def __init__(self, g: GraphWriter, heads: DecoderHeads, rows: str) -> None:
         self._heads = heads
         tables = rotary_weights(g, heads)
         self._past = [
@@ -78,7 +73,7 @@ class _ConcatenatedCache:
             self._mask = additive_mask(g, visible)
             self._cos, self._sin = (g.op("Slice", name, past, total, zero) for name in tables)
 
-    def attend(self, g: GraphBuilder, layer: int, qkv: str) -> str:
+    def attend(self, g: GraphWriter, layer: int, qkv: str) -> str:
         heads = self._heads
         q, k, v = split_heads(g, qkv, heads)
         q, k = self._rotated(g, g.scale(q, heads.scale)), self._rotated(g, k)
@@ -103,12 +98,12 @@ class _ConcatenatedCache:
         mixed = g.op("Reshape", mixed, self._unfolded(g, qkv))
         return g.reshape(g.op("Transpose", mixed, perm=[0, 2, 1, 3]), [0, 0, heads.heads * heads.padded])
 
-    def _unfolded(self, g: GraphBuilder, qkv: str) -> str:
+    def _unfolded(self, g: GraphWriter, qkv: str) -> str:
         """[1, heads, tokens, d]"""
         tokens = g.op("Shape", qkv, start=1, end=2)
         return str(g.op("Concat", g.constant([1, self._heads.heads]), tokens, g.constant([self._heads.padded]), axis=0))
 
-    def _rotated(self, g: GraphBuilder, x: str) -> str:
+    def _rotated(self, g: GraphWriter, x: str) -> str:
         """Rotate the two halves of every head: x [1, heads, tokens, d]."""
         half = self._heads.padded // 2
         first, second = g.take(x, 0, half, -1), g.take(x, half, 2 * half, -1)

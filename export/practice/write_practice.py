@@ -86,7 +86,7 @@ def write_checkpoint(
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _PracticeFiles:
     """What goes into which file."""
 
     shards: Mapping[str, Mapping[str, StreamedTensor]]
@@ -96,7 +96,7 @@ class _Plan:
 
 def _plan(
     config: CheckpointConfig, tokenizer: PracticeTokenizer, seed: int, dtype: str, torch_dtype: str, shard_bytes: int
-) -> _Plan:
+) -> _PracticeFiles:
     shapes = expected_tensors(config)
     head = "model.embed_tokens.weight" if config.llm.tied else "lm_head.weight"
     gains = {head: tokenizer.row_gains(config.llm.vocab_rows)}
@@ -117,11 +117,13 @@ def _plan(
     }
     shards = _sharded(main, shard_bytes)
     if len(shards) == 1:
-        return _Plan({"model.safetensors": main}, {}, torch_files)
+        return _PracticeFiles({"model.safetensors": main}, {}, torch_files)
     names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
     places = {tensor: name for name, shard in zip(names, shards) for tensor in shard}
     index = {"metadata": {"total_size": sum(t.nbytes for t in main.values())}, "weight_map": places}
-    return _Plan(dict(zip(names, shards)), {"model.safetensors.index.json": json.dumps(index, indent=2)}, torch_files)
+    return _PracticeFiles(
+        dict(zip(names, shards)), {"model.safetensors.index.json": json.dumps(index, indent=2)}, torch_files
+    )
 
 
 def _sharded(tensors: Mapping[str, StreamedTensor], limit: int) -> list[dict[str, StreamedTensor]]:

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import BadCheckpoint
 
+from .blob import Blob
+from .graph_writer import GraphWriter
 from .weight import Floats, Weight, transposed
 
-if TYPE_CHECKING:
-    from ..graphs.graph_builder import GraphBuilder
-
 __all__ = [
-    "Blob",
     "Blocks",
     "Float16",
     "Float32",
@@ -43,28 +41,6 @@ LARGEST_HALF = 65504.0
 CLIPS = (1.0, 0.9)
 """Parts of a block's range that its 4-bit steps may span. Rounding a few outer values further can serve the many
 others: the part with the smallest squared error is taken, block by block."""
-
-
-@dataclass(frozen=True)
-class Blob:
-    """Values on their way into a weight file: ``pieces`` follow one another in row-major order."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    pieces: Callable[[], Iterator[NDArray[Any]]]
-    parameters: int = 0
-    """Learned numbers that it stands for; scales and zero points are none."""
-
-    @property
-    def stored(self) -> str:
-        """dtype of the pieces: two values of 4 bits share a byte, the first low."""
-        return "uint8" if self.dtype == "int4" else self.dtype
-
-    @property
-    def nbytes(self) -> int:
-        values = int(np.prod(self.shape, dtype=np.int64))
-        return -(-values // 2) if self.dtype == "int4" else values * np.dtype(self.dtype).itemsize
 
 
 def float_blob(name: str, weight: Weight) -> Blob:
@@ -93,7 +69,7 @@ class LinearFormat(Protocol):
     @property
     def precision(self) -> str: ...
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         """Add the nodes of x [.., in] · weight [out, in]ᵀ."""
         ...
 
@@ -104,7 +80,7 @@ class Float32:
 
     precision: str = "fp32"
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         return g.op("MatMul", x, g.weight(f"{name}.weight", transposed(weight)))
 
 
@@ -115,7 +91,7 @@ class Float16:
 
     precision: str = "fp16"
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
         # transposed here and not in the graph, where it would be one copy more in memory
         kept = Blob(
@@ -135,14 +111,14 @@ class Int8Rows:
 
     precision: str = "int8"
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         def row_scale() -> str:
             largest = g.op("ReduceMax", g.op("Abs", x), g.constant([-1]), keepdims=1)
             return g.op("Max", largest, g.constant(TINY, "float32"))
 
         scale = g.remembered("row_scale", x, row_scale)
         normed = g.remembered("normed", x, lambda: g.op("Div", x, scale))
-        columns = _Int8Columns(weight)
+        columns = _Int8Values(weight)
         rows, width = weight.shape
         values = g.blob(Blob(f"{name}.weight", "int8", (width, rows), columns.values, weight.size))
         scales = g.blob(Blob(f"{name}.scale", "float32", (rows,), columns.scales))
@@ -164,7 +140,7 @@ class Blocks:
     def precision(self) -> str:
         return f"int{self.bits}"
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
         block = self.block
         while block > 16 and block > width:  # narrow matrices of small models
@@ -193,7 +169,7 @@ class Blocks:
 
 
 @dataclass
-class _Int8Columns:
+class _Int8Values:
     """Rows [out, in] of the checkpoint become columns of int8 [in, out]; scales are known once the values are."""
 
     weight: Weight

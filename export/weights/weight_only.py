@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .formats import Blob, in_half, in_parallel
+from .blob import Blob
+from .formats import in_half, in_parallel
+from .graph_writer import GraphWriter
 from .weight import Floats, Weight
-
-if TYPE_CHECKING:
-    from ..graphs.graph_builder import GraphBuilder
 
 __all__ = ["Int4Blocks", "Int8Columns", "Int8Rescaled", "Plain"]
 
@@ -41,7 +39,7 @@ class Plain:
 
     precision: str = "fp16"
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         turned = g.op("Transpose", g.weight(f"{name}.weight", weight), perm=[1, 0], called=f"{name}.turned")
         return str(g.op("MatMul", x, turned, called=name))
 
@@ -52,7 +50,7 @@ class Int8Columns:
 
     precision: str = "int8"
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
         columns = _Int8(weight, f"{name}.weight")
         values = g.blob(Blob(f"{name}.weight", "int8", (width, rows), columns.values, weight.size))
@@ -71,7 +69,7 @@ class Int8Rescaled:
 
     precision: str = "int8"
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
         columns = _Int8(weight, f"{name}.weight")
         values = g.blob(Blob(f"{name}.weight", "int8", (width, rows), columns.values, weight.size))
@@ -89,7 +87,7 @@ class Int4Blocks:
     block: int = 128
     precision: str = "int4"
 
-    def multiply(self, g: GraphBuilder, x: str, weight: Weight, name: str) -> str:
+    def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
         block = self.block
         while width % block:

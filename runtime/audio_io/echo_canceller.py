@@ -89,7 +89,7 @@ class EchoCanceller:
         )
         self._rate_hz = reference_rate_hz
         self._laid_down: deque[tuple[NDArray[np.float32], float]] = deque(maxlen=WAITING_PIECES)
-        self._timeline = _Timeline(reference_rate_hz)
+        self._timeline = _FarTimeline(reference_rate_hz)
 
     def reference(self, samples: NDArray[np.float32], at_s: float) -> None:
         """Take float32 [n] that the speaker has pulled, and when the first of them sounds. Never blocks."""
@@ -106,10 +106,10 @@ class EchoCanceller:
         """As before the first block."""
         self._processor.reset()
         self._laid_down.clear()
-        self._timeline = _Timeline(self._rate_hz)
+        self._timeline = _FarTimeline(self._rate_hz)
 
 
-class _Timeline:
+class _FarTimeline:
     """What was played, at 16 kHz, and when."""
 
     def __init__(self, rate_hz: int) -> None:

@@ -41,7 +41,7 @@ JOINED_MS = 1.0
 
 
 @dataclass
-class _Turn:
+class _MeasuredTurn:
     """What is known of a turn so far."""
 
     began: TurnBegan
@@ -83,7 +83,7 @@ class TurnReports:
         self, codec: CodecFacts, report: Callable[[TurnReport], None], machine: MachineSampler | None = None
     ) -> None:
         self._codec, self._report, self._machine = codec, report, machine
-        self._open: dict[int, _Turn] = {}
+        self._open: dict[int, _MeasuredTurn] = {}
         self._loose: deque[Span] = deque(maxlen=LOOSE_SPANS)
         self._forgotten: Counter[str] = Counter()
         self._forgotten_turns: set[int] = set()
@@ -93,7 +93,7 @@ class TurnReports:
         match happening:
             case TurnBegan():
                 waited_for = [span for span in self._loose if span.end_s > happening.speech_end_s]
-                self._open[happening.turn] = _Turn(happening, waited_for)
+                self._open[happening.turn] = _MeasuredTurn(happening, waited_for)
                 self._loose.clear()
             case Span():
                 self._work(happening)
@@ -128,7 +128,7 @@ class TurnReports:
         self._forgotten_turns.add(happening.turn)
         self._wasted_s += sum(span.end_s - span.begin_s for span in turn.spans if span.turn is not None)
 
-    def _reported(self, turn: _Turn, end: TurnEnded) -> TurnReport:
+    def _reported(self, turn: _MeasuredTurn, end: TurnEnded) -> TurnReport:
         began = turn.began
         own = [span for span in turn.spans if span.turn is not None]
         seconds = {stage: sum(s.end_s - s.begin_s for s in own if s.stage == stage) for stage in get_args(Stage)}

@@ -9,7 +9,7 @@ from .bench_result import BenchResult, BenchTurn, turn_at
 from .latency_breakdown import CAUSES, largest_saving, wait_parts
 from .turn_report import Stretch, TurnReport
 
-__all__ = ["Bar", "Mark", "Row", "Strip", "Waterfall", "conditions", "waterfall"]
+__all__ = ["Bar", "Strip", "Waterfall", "WaterfallMark", "WaterfallRow", "conditions", "waterfall"]
 
 STAGES = ("vision", "audio", "prefill", "decode", "speech_decoder", "codec")
 GROUPS = {"on": "speculation on", "off": "speculation off"}
@@ -17,7 +17,7 @@ GROUPS = {"on": "speculation on", "off": "speculation off"}
 
 
 @dataclass(frozen=True)
-class Row:
+class WaterfallRow:
     """One line of the median turn: when it worked or was waited for, in milliseconds after the user's last sample."""
 
     label: str
@@ -26,7 +26,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Mark:
+class WaterfallMark:
     """A moment of the median turn."""
 
     label: str
@@ -56,8 +56,8 @@ class Waterfall:
     remedy: str
     median: str
     """Which turn the rows show."""
-    rows: tuple[Row, ...]
-    marks: tuple[Mark, ...]
+    rows: tuple[WaterfallRow, ...]
+    marks: tuple[WaterfallMark, ...]
     bars: tuple[Bar, ...]
     strips: tuple[Strip, ...]
     conditions: tuple[str, ...]
@@ -139,13 +139,13 @@ def _bar(label: str, share: float, turns: Sequence[BenchTurn]) -> Bar:
     return Bar(f"{label}, p{round(100 * share)}", wait_parts(turn.report))
 
 
-def _rows(report: TurnReport) -> Iterator[Row]:
+def _rows(report: TurnReport) -> Iterator[WaterfallRow]:
     late_ms = report.late_ms or 0.0
     begun_ms, endpoint_ms = report.begun_ms + late_ms, (report.endpoint_ms or report.begun_ms) + late_ms
     silence = [Stretch("pause" if report.speculative else "endpoint", 0.0, begun_ms)]
     if endpoint_ms > begun_ms:
         silence.append(Stretch("endpoint", begun_ms, endpoint_ms))
-    yield Row("silence", tuple(silence))
+    yield WaterfallRow("silence", tuple(silence))
     for stage in STAGES:
         stretches = tuple(
             Stretch(stage, max(part.begin_ms + late_ms, 0.0), part.end_ms + late_ms)
@@ -153,14 +153,14 @@ def _rows(report: TurnReport) -> Iterator[Row]:
             if part.name == stage and part.end_ms + late_ms > 0
         )
         if stretches:
-            yield Row(stage.replace("_", " "), stretches)
+            yield WaterfallRow(stage.replace("_", " "), stretches)
     parts = wait_parts(report)
     for cause, label in (("buffer", "start-up buffer"), ("playback", "to the speaker"), ("devices", "devices")):
         if stretches := tuple(part for part in parts if part.name == cause):
-            yield Row(label, stretches)
+            yield WaterfallRow(label, stretches)
 
 
-def _marks(report: TurnReport) -> list[Mark]:
+def _marks(report: TurnReport) -> list[WaterfallMark]:
     late_ms = report.late_ms or 0.0
     moments = (
         ("answer begun", report.begun_ms),
@@ -168,7 +168,7 @@ def _marks(report: TurnReport) -> list[Mark]:
         ("endpoint", report.endpoint_ms),
         ("first sound", report.server_ms),
     )
-    marks = [Mark(label, at_ms + late_ms) for label, at_ms in moments if at_ms is not None]
+    marks = [WaterfallMark(label, at_ms + late_ms) for label, at_ms in moments if at_ms is not None]
     if report.acoustic_ms is not None:
-        marks.append(Mark("heard", report.acoustic_ms))
+        marks.append(WaterfallMark("heard", report.acoustic_ms))
     return sorted(marks, key=lambda mark: mark.at_ms)

@@ -10,7 +10,7 @@ from .colours import COLOURS
 from .latency_breakdown import CAUSES
 from .numbers import number, numbers
 from .turn_report import Stretch
-from .waterfall import GROUPS, Mark, Waterfall
+from .waterfall import GROUPS, Waterfall, WaterfallMark
 
 __all__ = ["waterfall_html"]
 
@@ -136,7 +136,7 @@ def _turn(chart: Waterfall, width: int) -> str:
     return _svg(width, bottom + 24, lines, "Stages of the median turn over time")
 
 
-def _levels(marks: Sequence[Mark], axis: _Axis) -> list[int]:
+def _levels(marks: Sequence[WaterfallMark], axis: _Axis) -> list[int]:
     """How high each label stands, to the left of its line, so that neither a label nor a line crosses it."""
     levels: list[int] = []
     for i, mark in enumerate(marks):

@@ -32,7 +32,7 @@ from ..session.live_options import LiveOptions
 from ..session.live_session import LiveTalk
 from ..turns.turn_events import TurnTimes
 from .questions import Question
-from .room import Room, Utterance
+from .room import Room, RoomUtterance
 
 __all__ = ["BenchRun", "Variant", "variants"]
 
@@ -187,7 +187,7 @@ class BenchRun:
         self.left_out.setdefault(why, Counter())[question.name] += 1
 
 
-def _heard(report: TurnReport, utterance: Utterance, question: Question, room: Room) -> TurnReport:
+def _heard(report: TurnReport, utterance: RoomUtterance, question: Question, room: Room) -> TurnReport:
     """The report with what only the room knows."""
     end_s = utterance.begin_s + question.speech_end_s
     sound_s = room.first_sound_after(utterance.begin_s)  # a sound before the end counts, below zero

@@ -17,11 +17,11 @@ from ..audio_io.sound import Sound, resample, write_wav
 from .echo_path import PULLED, SPEAKER_RATE_HZ, EchoPath
 from .room_devices import RoomMicrophone, RoomSpeaker
 
-__all__ = ["Room", "Utterance"]
+__all__ = ["Room", "RoomUtterance"]
 
 
 @dataclass(frozen=True)
-class Utterance:
+class RoomUtterance:
     """A sound in the room: when its first and its last sample reach the microphone."""
 
     begin_s: float
@@ -101,7 +101,7 @@ class Room:
             self._heard_ticks = self._ticks
         self.microphone.hear(np.clip(samples, -1, 1), self._captured_s(first + BLOCK - 1))
 
-    def say(self, sound: Sound, at_s: float | None = None) -> Utterance:
+    def say(self, sound: Sound, at_s: float | None = None) -> RoomUtterance:
         """Let the microphone hear the first channel of ``sound``, at ``at_s`` or as soon as it can."""
         samples = resample(sound.first_channel, sound.sample_rate_hz, MICROPHONE_RATE_HZ)
         with self._lock:
@@ -109,7 +109,7 @@ class Room:
             if at_s is not None:
                 start = max(start, round((at_s - self._origin_s) * MICROPHONE_RATE_HZ))
             self._said.append((start, samples))
-        return Utterance(self._captured_s(start), self._captured_s(start + samples.size - 1))
+        return RoomUtterance(self._captured_s(start), self._captured_s(start + samples.size - 1))
 
     def heard(self, from_s: float = -np.inf, to_s: float = np.inf) -> tuple[NDArray[np.float32], float]:
         """What the speaker played between two times, as far as it is kept.

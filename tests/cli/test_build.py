@@ -31,7 +31,7 @@ from vita_edge.engines.tensorrt.build.build_jobs import build_jobs
 from vita_edge.engines.tensorrt.build.build_one import Job, _configure
 from vita_edge.engines.tensorrt.build.build_target import find_place
 from vita_edge.engines.tensorrt.build.child import run_job
-from vita_edge.engines.tensorrt.build.profiles import Limits, Profile, Range
+from vita_edge.engines.tensorrt.build.profiles import Limits, Profile, ProfileRange
 from vita_edge.engines.tensorrt.build.safe_child import module_command
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.engine_cache import EngineCache
@@ -237,7 +237,7 @@ def job_of(tmp_path: Path, *nodes: onnx.NodeProto, engine_file: Path | None = No
     onnx.save(
         helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=opsets), str(tmp_path / "g.onnx")
     )
-    profile = Profile("whole", {"x": Range((1, 4), (2, 4), (8, 4))})
+    profile = Profile("whole", {"x": ProfileRange((1, 4), (2, 4), (8, 4))})
     return Job(
         component="toy",
         graph=tmp_path / "g.onnx",
@@ -287,7 +287,7 @@ def test_an_operator_that_tensorrt_does_not_have_is_named(tmp_path: Path) -> Non
 @needs_rtx
 def test_a_profile_that_does_not_fit_the_graph_is_refused_by_the_library_in_its_words(tmp_path: Path) -> None:
     job = job_of(tmp_path, helper.make_node("Tanh", ["x"], ["y"]))
-    other = Job(**{**vars(job), "profiles": (Profile("whole", {"x": Range((1, 5), (2, 5), (8, 5))}),)})
+    other = Job(**{**vars(job), "profiles": (Profile("whole", {"x": ProfileRange((1, 5), (2, 5), (8, 5))}),)})
     error = failure(other)
     assert "cannot build toy" in error.what
     assert "has given no reason" not in error.why
@@ -409,15 +409,15 @@ def test_a_budget_that_is_too_small_for_one_component_keeps_no_other_back(
 
 
 def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_operators(bundle: Bundle) -> None:
-    from vita_edge.engines.tensorrt.build.build_target import Place
-    from vita_edge.engines.tensorrt.device import Device
+    from vita_edge.engines.tensorrt.build.build_target import BuildTarget
+    from vita_edge.engines.tensorrt.device import Gpu
 
-    orin = Device("Orin", "sm87", "12.6", 8 << 30, shared_memory=True)
+    orin = Gpu("Orin", "sm87", "12.6", 8 << 30, shared_memory=True)
     limits = Limits.of(bundle.model)
     with pytest.raises(Misuse) as caught:
-        build_jobs(bundle, Place(Library(None, FULL, "10.3.0"), "sm87", orin), limits)
+        build_jobs(bundle, BuildTarget(Library(None, FULL, "10.3.0"), "sm87", orin), limits)
     assert "--target tensorrt-10.3" in caught.value.fix
-    wanted = build_jobs(bundle, Place(Library(None, FULL, "10.16.0"), "sm87", orin), limits)
+    wanted = build_jobs(bundle, BuildTarget(Library(None, FULL, "10.16.0"), "sm87", orin), limits)
     assert {engine_file.key.gpu for engine_file in wanted} == {"Orin"}
     assert [engine_file.size.seconds for engine_file in wanted] == sorted(
         engine_file.size.seconds for engine_file in wanted

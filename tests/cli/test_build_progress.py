@@ -6,7 +6,7 @@ import pytest
 
 from vita_edge.cli.output.build_text import duration, progress_text
 from vita_edge.engines.tensorrt.build.build import Progress
-from vita_edge.engines.tensorrt.build.build_cost import Pace, Size
+from vita_edge.engines.tensorrt.build.build_cost import BuildPace, Size
 from vita_edge.engines.tensorrt.build.progress import Phases
 
 
@@ -53,7 +53,7 @@ def test_the_estimate_grows_with_weights_graph_and_profiles() -> None:
 
 
 def test_the_pace_is_that_of_what_was_seen() -> None:
-    pace = Pace()
+    pace = BuildPace()
     assert pace.seconds(10) == 10
     pace.saw(10, 30)
     pace.saw(10, 10)
@@ -61,10 +61,10 @@ def test_the_pace_is_that_of_what_was_seen() -> None:
 
 
 def test_what_is_left_shrinks_with_time_and_is_never_nothing() -> None:
-    assert Pace.left(expected_s=100, elapsed_s=30, fraction=0.0) == 70
-    assert Pace.left(expected_s=100, elapsed_s=150, fraction=0.75) == pytest.approx(50)
-    assert Pace.left(expected_s=100, elapsed_s=150, fraction=1.0) == pytest.approx(15)
-    assert Pace.left(expected_s=100, elapsed_s=150, fraction=0.0) == pytest.approx(15)
+    assert BuildPace.left(expected_s=100, elapsed_s=30, fraction=0.0) == 70
+    assert BuildPace.left(expected_s=100, elapsed_s=150, fraction=0.75) == pytest.approx(50)
+    assert BuildPace.left(expected_s=100, elapsed_s=150, fraction=1.0) == pytest.approx(15)
+    assert BuildPace.left(expected_s=100, elapsed_s=150, fraction=0.0) == pytest.approx(15)
 
 
 def test_the_line_says_what_is_done_and_what_is_left() -> None:

@@ -14,7 +14,7 @@ from support.command import run
 from support.device_file import own
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.estimate.device_file import PLANNED_FIGURES, read_devices
-from vita_edge.estimate.memory_fit import memory_plan
+from vita_edge.estimate.memory_fit import memory_fit
 from vita_edge.estimate.turn_estimate import estimate
 from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice.presets import preset
@@ -37,7 +37,7 @@ def test_all_devices_and_precisions_are_in_the_table(capsys: pytest.CaptureFixtu
 
 def test_the_table_and_the_json_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "estimate", "--model", "full", "--precision", "int4").out
-    for one in plan(capsys, "--model", "full", "--precision", "int4")["plans"]:
+    for one in plan(capsys, "--model", "full", "--precision", "int4")["estimates"]:
         row = next(line for line in out.splitlines() if line.startswith(f"{one['device']} "))
         assert f"{one['memory_bytes']['needed'] / 2**20:,.0f} MiB" in row
         assert f"{one['latency']['first_audio_ms']['expected']:,.0f} ms" in row
@@ -45,7 +45,7 @@ def test_the_table_and_the_json_say_the_same(capsys: pytest.CaptureFixture[str])
 
 def test_an_honest_no_has_no_speed_and_says_what_would_fit(capsys: pytest.CaptureFixture[str]) -> None:
     facts = plan(capsys, "--model", "full", "--board", "orin-nano-8", "--precision", "fp16")
-    (one,) = facts["plans"]
+    (one,) = facts["estimates"]
     assert (one["verdict"], one["latency"], one["advice"]) == ("no", None, "at int4 it would fit")
     out = run(capsys, "estimate", "--model", "full", "--board", "orin-nano-8", "--precision", "fp16").out
     assert "does not fit" in out and "at int4 it would fit" in out and "tok/s" not in out.split("predictions")[0]
@@ -54,7 +54,7 @@ def test_an_honest_no_has_no_speed_and_says_what_would_fit(capsys: pytest.Captur
 def test_one_plan_says_where_memory_and_time_go(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--model", "full", "--board", "orin-nx-16", "--precision", "int4", "--context", 2048]
     out = run(capsys, "estimate", *words).out
-    (one,) = plan(capsys, *words)["plans"]
+    (one,) = plan(capsys, *words)["estimates"]
     for told in ("JetPack 7.2", "TensorRT 10.16", "kv cache", "first clause", "assumed efficiencies", "0.43"):
         assert told in out
     assert one["memory_bytes"]["kv_cache"] == 2048 * 57_344
@@ -67,9 +67,9 @@ def test_one_plan_says_where_memory_and_time_go(capsys: pytest.CaptureFixture[st
 
 def test_a_bundle_is_planned_at_its_precision(capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle) -> None:
     facts = plan(capsys, tiny_bundle.path)
-    assert {one["precision"] for one in facts["plans"]} == {"fp32"}
+    assert {one["precision"] for one in facts["estimates"]} == {"fp32"}
     assert facts["model"] == tiny_bundle.model.name
-    assert {one["verdict"] for one in facts["plans"]} == {"fits"}
+    assert {one["verdict"] for one in facts["estimates"]} == {"fits"}
 
 
 def cpu(tmp_path: Path, **changes: Any) -> Path:
@@ -81,7 +81,7 @@ def cpu(tmp_path: Path, **changes: Any) -> Path:
 def test_where_the_bundle_runs_its_files_say_the_weights(
     capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    (one,) = plan(capsys, tiny_bundle.path, "--board-file", cpu(tmp_path), "--board", "mine")["plans"]
+    (one,) = plan(capsys, tiny_bundle.path, "--board-file", cpu(tmp_path), "--board", "mine")["estimates"]
     on_disk = {name: sum(file.stat().st_size for file in part.weights) for name, part in tiny_bundle.components.items()}
     assert one["memory_bytes"]["weights"] == on_disk
     assert one["memory_bytes"]["build_peak"] is None
@@ -94,7 +94,7 @@ def test_measured_figures_of_a_device_are_compared(capsys: pytest.CaptureFixture
     ]
     file = cpu(tmp_path, memory_gib=32, measured=measured)
     words = ["--model", "full", "--precision", "int4", "--board-file", file, "--board", "mine"]
-    (one,) = plan(capsys, *words)["plans"]
+    (one,) = plan(capsys, *words)["estimates"]
     (compared,) = one["compared"]
     predicted = one["latency"]["decode_tokens_per_s"]["expected"]
     assert compared["measured"] == 4
@@ -111,7 +111,7 @@ def test_a_result_of_bench_is_compared_turn_for_turn(
     summary = json.loads(result.read_text())["summary"]["on"]
     words = ["--board-file", cpu(tmp_path), "--board", "mine", "--measured", result]
     facts = plan(capsys, tiny_bundle.path, *words)
-    compared = {one["what"]: one for one in facts["plans"][0]["compared"]}
+    compared = {one["what"]: one for one in facts["estimates"][0]["compared"]}
     assert compared["first_audio_ms"]["measured"] == pytest.approx(summary["engine_ms"]["p50"], abs=1e-3)
     assert compared["codec_rtf"]["measured"] == pytest.approx(summary["codec_rtf"]["p50"], abs=1e-3)
     assert facts["turn"]["rest_tokens"] == summary["positions_after_speech"]["p50"]
@@ -132,7 +132,7 @@ def test_a_result_of_something_else_is_refused(
     ((name, value),) = changed.items()
     told = run(capsys, "estimate", tiny_bundle.path, *words)
     told.assert_explains(f"was measured with another {name}", code=2)
-    assert f"It was {value}; planned is {whose(tiny_bundle)[name]}." in told.err
+    assert f"It was {value}; estimated is {whose(tiny_bundle)[name]}." in told.err
 
 
 def test_a_result_without_turns_is_refused(
@@ -152,7 +152,7 @@ def test_a_result_is_compared_with_the_plan_of_its_precision(
     of = whose(tiny_bundle, model=name, precision="int4")
     result.write_text(json.dumps(replace(bench_result(turns(2)), bundle=of).to_json()))
     words = ["--board-file", cpu(tmp_path), "--board", "mine", "--measured", result]
-    plans = plan(capsys, "--model", "tiny", *words)["plans"]
+    plans = plan(capsys, "--model", "tiny", *words)["estimates"]
     assert [one["precision"] for one in plans if one["compared"]] == ["int4"]
     assert len(plans) == 3
 
@@ -161,7 +161,7 @@ def test_everything_that_is_predicted_can_be_in_a_device_file() -> None:
     from vita_edge.estimate.estimate_report import _predicted
 
     device, work = read_devices().devices["rtx-4090"], model_work(preset("full"))
-    memory = memory_plan(work, device, "int4", 4096)
+    memory = memory_fit(work, device, "int4", 4096)
     assert set(_predicted(estimate(work, device, "int4", 4096), memory)) == set(PLANNED_FIGURES)
 
 
@@ -181,7 +181,7 @@ def test_where_nothing_is_heard_before_the_end_all_of_it_is_told(
     rest = facts["turn"]["rest_tokens"]
     assert rest > 20
     assert f"{rest} tokens left to prefill after end of speech" in run(capsys, "estimate", *words).out
-    (one,) = facts["plans"]
+    (one,) = facts["estimates"]
     told = {each["what"]: each["predicted"] for each in one["compared"]}
     ms = one["latency"]["stages_ms"]["prefill_rest"]
     assert told["rest_positions_per_s"] == pytest.approx(1000 * rest / ms, rel=0.02)
@@ -191,7 +191,9 @@ def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
     capsys: pytest.CaptureFixture[str], golden: Path, tmp_path: Path
 ) -> None:
     words = ["--model", "full", "--board", "orin-nano-8", "--precision", "int4"]
-    newer, older = (plan(capsys, *words, "--target", target)["plans"][0] for target in ("tensorrt", "tensorrt-10.3"))
+    newer, older = (
+        plan(capsys, *words, "--target", target)["estimates"][0] for target in ("tensorrt", "tensorrt-10.3")
+    )
     assert (newer["verdict"], older["verdict"]) == ("tight", "no")
     assert older["memory_bytes"]["kv_cache"] == 2 * newer["memory_bytes"]["kv_cache"]
     assert (
@@ -201,7 +203,7 @@ def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
     table = run(capsys, "estimate", "--model", "full", "--precision", "int4").out
     assert "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3" in table
     export_bundle(golden / "checkpoint", tmp_path / "bundle", precision="int4", target="tensorrt-10.3")
-    plans = plan(capsys, tmp_path / "bundle", "--board-file", cpu(tmp_path))["plans"]
+    plans = plan(capsys, tmp_path / "bundle", "--board-file", cpu(tmp_path))["estimates"]
     assert {(one["device"] == "mine", one["target"]) for one in plans} == {
         (True, "onnxruntime"),
         (False, "tensorrt-10.3"),
@@ -216,7 +218,7 @@ def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
 def test_the_context_is_that_of_the_plans_that_are_built(capsys: pytest.CaptureFixture[str]) -> None:
     facts = plan(capsys, "--model", "full", "--board", "agx-orin-64", "--precision", "int4")
     assert facts["context_tokens"] == 8192
-    memory = facts["plans"][0]["memory_bytes"]
+    memory = facts["estimates"][0]["memory_bytes"]
     assert memory["kv_cache"] == 8192 * 57_344
     assert memory["speech_kv_cache"] == 2048 * model_work(preset("full")).speech.kv_values() * 2
 
@@ -276,5 +278,5 @@ def test_this_machine_is_measured_into_a_file_that_keeps_what_it_had(
     assert devices["mine"].memory_gib == 4
     assert devices["this-machine"].bandwidth_gb_s == pytest.approx(facts["peaks"]["read"]["median"], abs=0.1)
     words = ["--model", "tiny", "--board-file", file, "--board", "this-machine"]
-    assert {one["verdict"] for one in plan(capsys, *words)["plans"]} == {"fits"}
+    assert {one["verdict"] for one in plan(capsys, *words)["estimates"]} == {"fits"}
     assert "GB/s" in run(capsys, "estimate", "--measure-this-machine", "--board-file", file).out

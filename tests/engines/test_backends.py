@@ -103,13 +103,13 @@ def session(request: pytest.FixtureRequest, bundles: dict[str, Bundle]) -> Itera
         with OnnxCudaSession(bundles["tensorrt"].components["llm"].graph, device="cpu") as opened:
             yield opened
     else:
-        with bundles[request.param].session("llm") as opened:
+        with open_graph(bundles[request.param], "llm") as opened:
             yield opened
 
 
 @pytest.fixture(scope="module")
 def judge(bundles: dict[str, Bundle]) -> Iterator[GraphSession]:
-    with bundles["onnxruntime"].session("llm") as opened:
+    with open_graph(bundles["onnxruntime"], "llm") as opened:
         yield opened
 
 
@@ -265,12 +265,12 @@ class HostBackend:
 
 
 def _of_capacity(session: Any, capacity: int) -> Any:
-    from vita_edge.engines.tensorrt.build.profiles import Profile, Range
+    from vita_edge.engines.tensorrt.build.profiles import Profile, ProfileRange
 
-    def wide(limit: Range) -> Range:
+    def wide(limit: ProfileRange) -> ProfileRange:
         low, _, high = limit.min, limit.opt, limit.max
         grown = (*high[:2], capacity, *high[3:])
-        return Range(low if low[2] == 0 else grown, grown, grown)
+        return ProfileRange(low if low[2] == 0 else grown, grown, grown)
 
     return tuple(
         Profile(p.name, {n: wide(r) if n.startswith("past") else r for n, r in p.ranges.items()})
@@ -298,7 +298,7 @@ def test_a_clip_in_pieces_over_an_engine_is_the_whole_clip(
 ) -> None:
     clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
     front_end = AudioFrontEnd(bundles[target].model.audio)
-    with HostBackend(bundles[target]) as backend, bundles["onnxruntime"].session("audio") as judge:
+    with HostBackend(bundles[target]) as backend, open_graph(bundles["onnxruntime"], "audio") as judge:
         session, want = backend.session("audio"), ClipEncoder(judge, front_end).finish(clip)
         encoder = ClipEncoder(session, front_end)
         pieces = [encoder.step(clip[:end]) for end in range(8000, 54000, 8000)]

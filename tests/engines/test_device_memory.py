@@ -12,12 +12,12 @@ import pytest
 from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, MissingPackage
 from vita_edge.engines.tensorrt import cuda, device
 from vita_edge.engines.tensorrt.buffer_layout import ALIGNMENT, lay_out
-from vita_edge.engines.tensorrt.build.profiles import Profile, Range
-from vita_edge.engines.tensorrt.device import Device, find_device
+from vita_edge.engines.tensorrt.build.profiles import Profile, ProfileRange
+from vita_edge.engines.tensorrt.device import Gpu, find_device
 from vita_edge.engines.tensorrt.shape_choice import choose_profile, max_positions, pieces, step_profile
 
-STEP = Profile("step", {"inputs_embeds": Range((1, 1, 8), (1, 1, 8), (1, 1, 8))})
-PREFILL = Profile("prefill", {"inputs_embeds": Range((1, 1, 8), (1, 512, 8), (1, 512, 8))})
+STEP = Profile("step", {"inputs_embeds": ProfileRange((1, 1, 8), (1, 1, 8), (1, 1, 8))})
+PREFILL = Profile("prefill", {"inputs_embeds": ProfileRange((1, 1, 8), (1, 512, 8), (1, 512, 8))})
 
 
 def test_tensors_lie_apart_in_a_block_and_each_has_an_address_of_its_own() -> None:
@@ -95,7 +95,7 @@ def test_a_gpu_is_asked_through_bindings_of_any_age(monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
     monkeypatch.setitem(sys.modules, "cuda.cuda", old)
-    assert find_device() == Device("Orin", "sm87", "12.6", 8 << 30, True)
+    assert find_device() == Gpu("Orin", "sm87", "12.6", 8 << 30, True)
     monkeypatch.setitem(sys.modules, "cuda.cuda", None)
     with pytest.raises(EngineUnavailable, match="cannot be asked") as raised:
         find_device()

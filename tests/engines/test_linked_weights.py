@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.command import run
+from support.open_graph import open_graph
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
 from vita_edge.engines.linked_weights import graph_and_folder, has_links
@@ -41,7 +42,7 @@ def test_a_bundle_in_a_hub_cache_is_asked_verified_and_calibrated(
     assert verified.code == 0, verified.err
     calibrated = run(capsys, "calibrate", bundle, "-o", tmp_path / "out", "--feeds", feeds, "--component", "llm")
     assert calibrated.code == 0, calibrated.err
-    Bundle.open(tmp_path / "out").session("llm").close()
+    open_graph(Bundle.open(tmp_path / "out"), "llm").close()
 
 
 def test_a_bundle_with_one_file_elsewhere_opens(bundle_copy: Path, tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_bundle_with_one_file_elsewhere_opens(bundle_copy: Path, tmp_path: Pat
     weights.rename(tmp_path / "moved.bin")
     weights.symlink_to(tmp_path / "moved.bin")
     assert has_links(bundle_copy / "components" / "codec.onnx")
-    with Bundle.open(bundle_copy).session("codec") as session:
+    with open_graph(Bundle.open(bundle_copy), "codec") as session:
         assert "codes" in session.inputs
 
 

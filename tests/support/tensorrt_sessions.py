@@ -6,7 +6,7 @@ from typing import Any
 
 from support.host_gpu import RTX, TRT, HostCuda, HostEngine
 from vita_edge.engines.bundle.format import Bundle
-from vita_edge.engines.tensorrt.build.profiles import Profile, Range
+from vita_edge.engines.tensorrt.build.profiles import Profile, ProfileRange
 from vita_edge.engines.tensorrt.context import Engine
 from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
@@ -25,12 +25,12 @@ def decoder_profiles(engine: HostEngine, first: str, most: int) -> tuple[Profile
             batch, heads, axis, width = spec.axes
             low, high = (0, CAPACITY) if axis == "past" else (CAPACITY, CAPACITY)
             shapes = [(batch, heads, n, width) for n in (low, high, high)]
-            cache[name] = Range(*shapes)  # type: ignore[arg-type]
+            cache[name] = ProfileRange(*shapes)  # type: ignore[arg-type]
     rest = tuple(engine.inputs[first].axes[2:])
 
     def profile(name: str, low: int, high: int) -> Profile:
         shapes = [(1, low, *rest), (1, high, *rest), (1, high, *rest)]
-        return Profile(name, {first: Range(*shapes), **cache})  # type: ignore[arg-type]
+        return Profile(name, {first: ProfileRange(*shapes), **cache})  # type: ignore[arg-type]
 
     return profile("step", 1, 1), profile("prefill", 1, most)
 

@@ -16,10 +16,10 @@ from vita_edge.engines.tensors import TensorSpec
 from ..engine_cache import EngineCache
 from ..engine_file import HEADER, PLAN, BadEngine, Built, EngineFile
 from ..engine_key import EngineKey
-from .build_cost import Pace
+from .build_cost import BuildPace
 from .build_jobs import BuildJob
 from .build_one import Job
-from .build_target import Place
+from .build_target import BuildTarget
 from .child import run_job
 
 __all__ = ["Outcome", "Progress", "build_engines"]
@@ -56,7 +56,7 @@ class Outcome:
 
 def build_engines(
     wanted: Sequence[BuildJob],
-    place: Place,
+    place: BuildTarget,
     cache: EngineCache,
     *,
     memory_bytes: int | None = None,
@@ -112,7 +112,7 @@ def _there(cache: EngineCache, key: EngineKey, force: bool) -> tuple[EngineFile 
 
 def _build(
     wanted: BuildJob,
-    place: Place,
+    place: BuildTarget,
     cache: EngineCache,
     memory_bytes: int | None,
     watch: _Watch,
@@ -159,7 +159,7 @@ def _build(
     return engine_file
 
 
-def _workspace(wanted: BuildJob, place: Place, memory_bytes: int | None) -> int:
+def _workspace(wanted: BuildJob, place: BuildTarget, memory_bytes: int | None) -> int:
     """Check that building fits into the memory; returns what a kernel may take, 0 to leave it to the library.
 
     Raises:
@@ -190,9 +190,9 @@ def _with_lengths(specs: Mapping[str, TensorSpec], key: EngineKey) -> dict[str, 
     }
 
 
-def _earlier_pace(wanted: Sequence[BuildJob], cache: EngineCache) -> Pace:
+def _earlier_pace(wanted: Sequence[BuildJob], cache: EngineCache) -> BuildPace:
     """From the newest engine of each component that the same library has built for such a GPU, of whatever bundle."""
-    pace = Pace()
+    pace = BuildPace()
     for engine_file in wanted:
         for earlier in cache.engines(engine_file.component)[0]:
             if (earlier.library, earlier.version, earlier.key.sm) == (
@@ -209,7 +209,7 @@ class _Watch:
     """Adds time to what a builder tells."""
 
     def __init__(
-        self, wanted: BuildJob, pace: Pace, later_s: float, progress: Callable[[Progress], object] | None
+        self, wanted: BuildJob, pace: BuildPace, later_s: float, progress: Callable[[Progress], object] | None
     ) -> None:
         self._wanted, self._later_s, self._progress = wanted, later_s, progress
         self._expected_s = pace.seconds(wanted.size.seconds)
@@ -221,7 +221,7 @@ class _Watch:
         if not self._progress:
             return
         elapsed = time.monotonic() - self._began
-        left = Pace.left(self._expected_s, elapsed, float(self._last["fraction"]))
+        left = BuildPace.left(self._expected_s, elapsed, float(self._last["fraction"]))
         self._progress(
             Progress(
                 component=self._wanted.component,

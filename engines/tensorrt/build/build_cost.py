@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Pace", "Size", "building_bytes"]
+__all__ = ["BuildPace", "Size", "building_bytes"]
 
 START_S, GRAPH_S_PER_BYTE, WEIGHTS_S_PER_BYTE = 0.6, 60e-6, 18e-9
 MEMORY_BASE_BYTES, MEMORY_PER_WEIGHT = 600 << 20, 2.2
@@ -48,7 +48,7 @@ class Size:
         return PLAN_BASE_BYTES + (0 if self.stripped else self.weights_bytes)
 
 
-class Pace:
+class BuildPace:
     """Corrects estimated seconds by those that were seen."""
 
     def __init__(self) -> None:

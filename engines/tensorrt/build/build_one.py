@@ -103,7 +103,7 @@ def _run(job: Job, tell: Tell, stopped: threading.Event) -> int:
     try:
         tell({"done": _build(job, tell, stopped)})
         return 0
-    except _Stopped:
+    except _BuildStopped:
         return 130
     except VitaEdgeError as error:
         tell({"failed": [error.what, error.why, error.fix]})
@@ -116,7 +116,7 @@ def _run(job: Job, tell: Tell, stopped: threading.Event) -> int:
     return 1
 
 
-class _Stopped(Exception):
+class _BuildStopped(Exception):
     """The user has pressed Ctrl-C."""
 
 
@@ -141,7 +141,7 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     if cache is not None:
         _keep_timings(job, config)
     if stopped.is_set():
-        raise _Stopped
+        raise _BuildStopped
     if writer.error is not None:
         raise OutputFailed.from_os_error(job.engine_file, writer.error) from writer.error
     if not built:

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from vita_edge.engines.errors import EngineUnavailable, Misuse
 
-from ..device import Device, find_device
+from ..device import Gpu, find_device
 from ..library import FULL, RTX, Library, find_library
 
-__all__ = ["Place", "find_place"]
+__all__ = ["BuildTarget", "find_place"]
 
 
 @dataclass(frozen=True)
-class Place:
+class BuildTarget:
     """What builds, and for what."""
 
     library: Library
     sm: str
-    device: Device | None
+    device: Gpu | None
     """The GPU of this machine, if there is one; engines need not be for it."""
 
     @property
@@ -31,7 +31,7 @@ class Place:
         return f"{self.library} for {gpu}"
 
 
-def find_place(target: str = "auto") -> Place:
+def find_place(target: str = "auto") -> BuildTarget:
     """Library and GPU to build with.
 
     Args:
@@ -49,7 +49,7 @@ def find_place(target: str = "auto") -> Place:
             ahead = f" For another machine, name its GPU: --sm {', '.join(library.targets)}." if library.rtx else ""
             raise EngineUnavailable(error.what, why=error.why, fix=error.fix + ahead) from error
         _check_target(library, device.sm, device)
-        return Place(library, device.sm, device)
+        return BuildTarget(library, device.sm, device)
     sm = target.lower().replace("sm_", "sm").replace(".", "")
     here = _device_or_none()
     try:
@@ -57,10 +57,10 @@ def find_place(target: str = "auto") -> Place:
     except EngineUnavailable:
         library = find_library()
     _check_target(library, sm, here)
-    return Place(library, sm, here)
+    return BuildTarget(library, sm, here)
 
 
-def _check_target(library: Library, sm: str, here: Device | None) -> None:
+def _check_target(library: Library, sm: str, here: Gpu | None) -> None:
     if library.rtx and sm not in library.targets:
         raise Misuse(
             f"{library} cannot build for {sm}.",
@@ -75,7 +75,7 @@ def _check_target(library: Library, sm: str, here: Device | None) -> None:
         )
 
 
-def _device_or_none() -> Device | None:
+def _device_or_none() -> Gpu | None:
     try:
         return find_device()
     except EngineUnavailable:

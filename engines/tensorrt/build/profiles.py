@@ -25,7 +25,7 @@ __all__ = [
     "CAPACITY",
     "Limits",
     "Profile",
-    "Range",
+    "ProfileRange",
     "axis_lengths",
     "component_profiles",
     "fixed_lengths",
@@ -52,7 +52,7 @@ MIN_FRAMES = 7
 
 
 @dataclass(frozen=True)
-class Range:
+class ProfileRange:
     """Smallest, usual and largest shape of one input."""
 
     min: tuple[int, ...]
@@ -71,7 +71,7 @@ class Profile:
     cache, else ``piece`` (of a clip) or ``whole``."""
 
     name: str
-    ranges: Mapping[str, Range]
+    ranges: Mapping[str, ProfileRange]
     """Input → its shapes; inputs without a named axis are left out."""
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Profile:
     def from_json(cls, data: Mapping[str, Any]) -> Profile:
         """Raises KeyError, TypeError or ValueError for anything that :meth:`to_json` has not written."""
         ranges = {
-            str(name): Range(*(tuple(int(length) for length in shape) for shape in shapes))
+            str(name): ProfileRange(*(tuple(int(length) for length in shape) for shape in shapes))
             for name, shapes in data["ranges"].items()
         }
         return cls(str(data["name"]), ranges)
@@ -202,7 +202,7 @@ def component_profiles(
                     fix="Export the bundle with this version of vita-edge.",
                 )
             low, usual, high = zip(*((axis,) * 3 if isinstance(axis, int) else lengths[axis] for axis in axes))
-            ranges[name] = Range(low, usual, high)
+            ranges[name] = ProfileRange(low, usual, high)
         profiles.append(Profile(profile, ranges))
     if not named and len(profiles) > 1:
         raise EngineUnavailable(

@@ -13,7 +13,7 @@ from .output.show import export_module, optional_module, print_json
 
 if TYPE_CHECKING:
     from vita_edge.estimate.device_file import DeviceFile
-    from vita_edge.estimate.estimate_report import Planned
+    from vita_edge.estimate.estimate_report import EstimatedModel
     from vita_edge.estimate.turn_estimate import SpokenTurn
 
 __all__ = ["add_arguments", "run"]
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _measure(arguments)
     _check(arguments)
     from vita_edge.estimate.device_file import read_devices
-    from vita_edge.estimate.estimate_report import plan_facts, read_bench
+    from vita_edge.estimate.estimate_report import estimate_facts, read_bench
 
     known = read_devices(*([arguments.board_file] if arguments.board_file else []))
     keys = _chosen(arguments.board, known)
@@ -83,13 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
     bench = read_bench(arguments.measured) if arguments.measured else None
     turn = _turn(arguments, bench.turn if bench else None)
     precisions = [arguments.precision] if arguments.precision else planned.precisions
-    facts = plan_facts(planned, known, keys, precisions, _context(arguments, planned), turn, bench)
+    facts = estimate_facts(planned, known, keys, precisions, _context(arguments, planned), turn, bench)
     if arguments.json:
         print_json(facts)
     else:
-        from .output.estimate_text import plan_text
+        from .output.estimate_text import estimate_text
 
-        print(plan_text(facts))
+        print(estimate_text(facts))
     return 0
 
 
@@ -122,12 +122,12 @@ def _chosen(asked: list[str] | None, known: DeviceFile) -> list[str]:
     return asked or list(known.devices)
 
 
-def _planned(arguments: argparse.Namespace) -> Planned:
-    from vita_edge.estimate.estimate_report import Planned
+def _planned(arguments: argparse.Namespace) -> EstimatedModel:
+    from vita_edge.estimate.estimate_report import EstimatedModel
 
     if arguments.model:
         size = export_module("practice.presets").preset(arguments.model)
-        return Planned(size.name, None, export_module("work").model_work(size), arguments.target)
+        return EstimatedModel(size.name, None, export_module("work").model_work(size), arguments.target)
     from vita_edge.engines.bundle.format import Bundle
 
     bundle = Bundle.open(arguments.bundle)
@@ -137,10 +137,10 @@ def _planned(arguments: argparse.Namespace) -> Planned:
             why="It was exported before bundles said it.",
             fix="Export the checkpoint again, or plan by size: vita-edge estimate --model full.",
         )
-    return Planned(bundle.model.name, bundle, bundle.work, arguments.target)
+    return EstimatedModel(bundle.model.name, bundle, bundle.work, arguments.target)
 
 
-def _context(arguments: argparse.Namespace, planned: Planned) -> int:
+def _context(arguments: argparse.Namespace, planned: EstimatedModel) -> int:
     most = planned.work.context_tokens
     if arguments.context is None:
         from vita_edge.engines.tensorrt.build.profiles import usual_context

@@ -19,8 +19,8 @@ from support.spoil import edit_json, flip_byte, rewrite
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, OutputFailed
 from vita_edge.engines.tensorrt.build.engine_writer import EngineFileWriter
-from vita_edge.engines.tensorrt.build.profiles import Profile, Range
-from vita_edge.engines.tensorrt.device import Device, host
+from vita_edge.engines.tensorrt.build.profiles import Profile, ProfileRange
+from vita_edge.engines.tensorrt.device import Gpu, host
 from vita_edge.engines.tensorrt.engine_cache import EngineCache, default_cache
 from vita_edge.engines.tensorrt.engine_file import HEADER, PLAN, BadEngine, Built, EngineFile
 from vita_edge.engines.tensorrt.engine_key import EngineKey, differences
@@ -28,10 +28,10 @@ from vita_edge.engines.tensorrt.library import Library
 from vita_edge.engines.tensorrt.open_engine import open_engine
 from vita_edge.engines.tensors import TensorSpec
 
-ORIN = Device("Orin", "sm87", "12.6", 64 << 30, shared_memory=True)
+ORIN = Gpu("Orin", "sm87", "12.6", 64 << 30, shared_memory=True)
 FULL = Library(None, "tensorrt", "10.16.0")
 RTX = Library(None, "tensorrt_rtx", "1.7.1")
-STEP = Profile("step", {"x": Range((1, 1), (1, 1), (1, 1))})
+STEP = Profile("step", {"x": ProfileRange((1, 1), (1, 1), (1, 1))})
 KEY = EngineKey(
     component="llm",
     files={"components/llm.onnx": "a" * 64, "components/llm.bin": "b" * 64},
@@ -47,7 +47,7 @@ KEY = EngineKey(
 BUILT = Built(12.5, 10.0, 1 << 30, 1 << 20, (8, 16), "12.6", "vita-edge test")
 
 
-def key_of(bundle: Bundle, library: Library = FULL, device: Device = ORIN, capacity: int = 4096) -> EngineKey:
+def key_of(bundle: Bundle, library: Library = FULL, device: Gpu = ORIN, capacity: int = 4096) -> EngineKey:
     return EngineKey.of(
         bundle, "llm", library, sm=device.sm, gpu=device.name, profiles=(STEP,), fixed={"capacity": capacity}
     )
@@ -253,9 +253,7 @@ def test_an_engine_that_fits_is_opened(cache: EngineCache, tiny_bundle: Bundle) 
     assert "--component llm --context 8193" in caught.value.fix
 
 
-def unavailable(
-    bundle: Bundle, cache: EngineCache, library: Library = FULL, device: Device = ORIN
-) -> EngineUnavailable:
+def unavailable(bundle: Bundle, cache: EngineCache, library: Library = FULL, device: Gpu = ORIN) -> EngineUnavailable:
     with pytest.raises(EngineUnavailable) as caught:
         open_engine(bundle, "llm", cache=cache.folder, library=library, device=device)
     assert f"vita-edge build {bundle.path} --backend tensorrt --component llm" in caught.value.fix
@@ -280,7 +278,7 @@ def test_an_engine_of_another_version_gpu_or_bundle_is_explained(cache: EngineCa
 
 
 def test_a_compiled_engine_is_for_every_gpu_of_its_kind(cache: EngineCache, tiny_bundle: Bundle) -> None:
-    ampere = Device("RTX 3060", "sm86", "13.0", 12 << 30, shared_memory=False)
+    ampere = Gpu("RTX 3060", "sm86", "13.0", 12 << 30, shared_memory=False)
     engine_file = publish(cache, key_of(tiny_bundle, RTX, ampere))
     other = dataclasses.replace(ampere, name="RTX A2000")
     assert open_engine(tiny_bundle, "llm", cache=cache.folder, library=RTX, device=other) == engine_file
@@ -332,7 +330,7 @@ def test_a_header_that_was_edited_does_not_fit_its_name(cache: EngineCache, tiny
 
 def test_a_growing_cache_has_any_capacity_up_to_the_largest(cache: EngineCache, tiny_bundle: Bundle) -> None:
     name = "past_key_values.0.key"
-    ranges = {name: Range((1, 2, 0, 16), (1, 2, 100, 16), (1, 2, 2047, 16))}
+    ranges = {name: ProfileRange((1, 2, 0, 16), (1, 2, 100, 16), (1, 2, 2047, 16))}
     key = dataclasses.replace(key_of(tiny_bundle), fixed={}, profiles=(Profile("step", ranges),))
     inputs = {name: TensorSpec(name, "float16", (1, 2, "past", 16))}
     assert EngineFile(cache.folder, key, 0, "", inputs, {}, BUILT).capacity == (1, 2048)

@@ -19,7 +19,7 @@ from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, Misuse
 from vita_edge.engines.tensorrt.build.profiles import (
     Limits,
     Profile,
-    Range,
+    ProfileRange,
     axis_lengths,
     component_profiles,
     fixed_lengths,
@@ -47,7 +47,7 @@ def specs(*texts: str) -> dict[str, TensorSpec]:
     return found
 
 
-def profiles(component: str, *inputs: str, **limits: int) -> dict[str, dict[str, Range]]:
+def profiles(component: str, *inputs: str, **limits: int) -> dict[str, dict[str, ProfileRange]]:
     made = component_profiles(component, specs(*inputs), FACTS, Limits.of(FACTS, **limits))
     return {profile.name: dict(profile.ranges) for profile in made}
 
@@ -56,9 +56,9 @@ def test_the_language_model_has_a_profile_of_one_token_one_of_a_few_and_one_of_m
     inputs = ("inputs_embeds float32 1 tokens 3584", "past_length int64 1")
     found = profiles("llm", *inputs)
     assert found == {
-        "step": {"inputs_embeds": Range((1, 1, 3584), (1, 1, 3584), (1, 1, 3584))},
-        "rest": {"inputs_embeds": Range((1, 1, 3584), (1, 32, 3584), (1, 128, 3584))},
-        "prefill": {"inputs_embeds": Range((1, 1, 3584), (1, 512, 3584), (1, 512, 3584))},
+        "step": {"inputs_embeds": ProfileRange((1, 1, 3584), (1, 1, 3584), (1, 1, 3584))},
+        "rest": {"inputs_embeds": ProfileRange((1, 1, 3584), (1, 32, 3584), (1, 128, 3584))},
+        "prefill": {"inputs_embeds": ProfileRange((1, 1, 3584), (1, 512, 3584), (1, 512, 3584))},
     }
     assert list(found) == ["step", "rest", "prefill"]  # TensorRT's order
     made = component_profiles("llm", specs(*inputs), FACTS, Limits.of(FACTS))
@@ -76,8 +76,8 @@ def test_a_cache_that_is_written_in_place_has_one_capacity_and_no_range() -> Non
     found = profiles("llm", *inputs, "seen bool seen", max_context=4096)
     assert "past_key_values.0.key" not in found["step"]
     # a step sees all of it, at the place where it lies; a prompt what is held, in steps of 256
-    assert found["step"]["seen"] == Range((4096,), (4096,), (4096,))
-    assert found["rest"]["seen"] == found["prefill"]["seen"] == Range((256,), (512,), (4096,))
+    assert found["step"]["seen"] == ProfileRange((4096,), (4096,), (4096,))
+    assert found["rest"]["seen"] == found["prefill"]["seen"] == ProfileRange((256,), (512,), (4096,))
     assert fixed_lengths("llm", FACTS, Limits.of(FACTS, max_context=4096)) == {"capacity": 4096}
     assert fixed_lengths("vision", FACTS, Limits.of(FACTS)) == {}
 
@@ -85,7 +85,7 @@ def test_a_cache_that_is_written_in_place_has_one_capacity_and_no_range() -> Non
 def test_a_cache_that_grows_by_a_copy_is_empty_at_first_and_leaves_room_for_one() -> None:
     inputs = ("inputs_embeds float32 1 tokens 3584", "past_key_values.0.key float16 1 4 past 128")
     found = profiles("llm", *inputs, max_context=2048)
-    assert found["step"]["past_key_values.0.key"] == Range((1, 4, 0, 128), (1, 4, 1023, 128), (1, 4, 2047, 128))
+    assert found["step"]["past_key_values.0.key"] == ProfileRange((1, 4, 0, 128), (1, 4, 1023, 128), (1, 4, 2047, 128))
     assert found["prefill"]["past_key_values.0.key"].max == (1, 4, 2047, 128)
     assert found["prefill"]["inputs_embeds"].opt == (1, 512, 3584)
 
@@ -97,14 +97,16 @@ def test_a_small_context_is_read_at_once_at_most() -> None:
 
 def test_components_without_a_cache_are_fed_whole() -> None:
     assert profiles("vision", "pixel_values float32 tiles 3 448 448") == {
-        "whole": {"pixel_values": Range((1, 3, 448, 448), (1, 3, 448, 448), (1, 3, 448, 448))}
+        "whole": {"pixel_values": ProfileRange((1, 3, 448, 448), (1, 3, 448, 448), (1, 3, 448, 448))}
     }
-    assert profiles("codec", "codes int64 1 frames") == {"whole": {"codes": Range((1, 1), (1, 48), (1, 128))}}
-    assert profiles("codec", "codes int64 1 frames", codes=20) == {"whole": {"codes": Range((1, 1), (1, 20), (1, 20))}}
+    assert profiles("codec", "codes int64 1 frames") == {"whole": {"codes": ProfileRange((1, 1), (1, 48), (1, 128))}}
+    assert profiles("codec", "codes int64 1 frames", codes=20) == {
+        "whole": {"codes": ProfileRange((1, 1), (1, 20), (1, 20))}
+    }
     assert profiles("speech_prefill", "text_embeds float32 1 vectors 896") == {
-        "whole": {"text_embeds": Range((1, 4, 896), (1, 96, 896), (1, 1024, 896))}
+        "whole": {"text_embeds": ProfileRange((1, 4, 896), (1, 96, 896), (1, 1024, 896))}
     }
-    assert profiles("speech_decoder", "code int64 1 tokens") == {"step": {"code": Range((1, 1), (1, 1), (1, 1))}}
+    assert profiles("speech_decoder", "code int64 1 tokens") == {"step": {"code": ProfileRange((1, 1), (1, 1), (1, 1))}}
 
 
 PIECE = (
@@ -119,11 +121,11 @@ PIECE = (
 
 def test_a_clip_comes_whole_or_in_pieces_that_bring_as_much_past_as_attention_sees() -> None:
     piece, whole = profiles("audio", *PIECE, audio_s=30).values()
-    assert piece["fbank"] == Range((1, 7, 80), (1, 51, 80), (1, 131, 80))  # the rest of a question: 12 steps
-    assert whole["fbank"] == Range((1, 7, 80), (1, 400, 80), (1, 3000, 80))
+    assert piece["fbank"] == ProfileRange((1, 7, 80), (1, 51, 80), (1, 131, 80))  # the rest of a question: 12 steps
+    assert whole["fbank"] == ProfileRange((1, 7, 80), (1, 400, 80), (1, 3000, 80))
     # 4 chunks of 16 steps, and what lies under a kernel of 5
-    assert piece["past.0.key"] == Range((1, 0, 16, 128), (1, 64, 16, 128), (1, 64, 16, 128))
-    assert whole["past.0.key"] == Range((1, 0, 16, 128), (1, 0, 16, 128), (1, 64, 16, 128))
+    assert piece["past.0.key"] == ProfileRange((1, 0, 16, 128), (1, 64, 16, 128), (1, 64, 16, 128))
+    assert whole["past.0.key"] == ProfileRange((1, 0, 16, 128), (1, 0, 16, 128), (1, 64, 16, 128))
     assert piece["past.encoded"].max == whole["past.encoded"].max == (1, 4, 1024)
     for either in (piece, whole):  # any of them may be the first or the last
         assert {(either[flag].min, either[flag].max) for flag in ("opening", "ending")} == {((0,), (1,))}

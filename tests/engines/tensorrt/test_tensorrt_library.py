@@ -16,7 +16,7 @@ from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, VitaEdgeError
 from vita_edge.engines.onnxruntime.graph_inputs import fixed_axes
 from vita_edge.engines.tensorrt.context import Context, Engine
-from vita_edge.engines.tensorrt.device import Device
+from vita_edge.engines.tensorrt.device import Gpu
 from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.engines.tensorrt.engine_file import EngineFile
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
@@ -28,7 +28,7 @@ from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime.decoding.top_k_logits import logits_of, row_of
 
 pytest.importorskip("tensorrt_rtx")
-GPU = Device("a GPU", "sm86", "13.0", 1 << 34, False)
+GPU = Gpu("a GPU", "sm86", "13.0", 1 << 34, False)
 ROWS = 24
 
 

@@ -18,8 +18,8 @@ from support.tensorrt_sessions import CAPACITY, opened
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import ContextOverflow, EngineUnavailable, InferenceFailed
 from vita_edge.engines.session import GraphSession, KvCache
-from vita_edge.engines.tensorrt.build.profiles import Profile, Range
-from vita_edge.engines.tensorrt.device_memory import Block, Lane
+from vita_edge.engines.tensorrt.build.profiles import Profile, ProfileRange
+from vita_edge.engines.tensorrt.device_memory import DeviceBlock, Lane
 from vita_edge.engines.tensorrt.kernel_cache import KernelCache
 from vita_edge.engines.tensors import Array
 from vita_edge.export.bundle import export_bundle
@@ -252,10 +252,10 @@ def test_garbage_is_not_given_back_in_the_middle_of_a_capture(
     bundle: Bundle, cuda: HostCuda, rows: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = cuda.begin_capture
-    dropped: list[weakref.ref[Block]] = []
+    dropped: list[weakref.ref[DeviceBlock]] = []
 
     def begin_with_garbage(stream: int) -> None:
-        block = Block(cuda, 64)  # type: ignore[arg-type]
+        block = DeviceBlock(cuda, 64)  # type: ignore[arg-type]
         dropped.append(weakref.ref(block))
         ring: list[Any] = [block]
         ring.append(ring)
@@ -424,7 +424,7 @@ def test_memory_that_was_given_back_for_more_is_not_used_when_there_is_no_more(b
 
 def test_an_input_beyond_the_engine_is_told_with_its_limits(bundle: Bundle, cuda: HostCuda) -> None:
     session, _ = opened(bundle, "codec", cuda)
-    session._profiles = (Profile("whole", {"codes": Range((1, 1), (1, 8), (1, 16))}),)
+    session._profiles = (Profile("whole", {"codes": ProfileRange((1, 1), (1, 8), (1, 16))}),)
     wave = session.infer({"codes": np.zeros((1, 4), np.int64)})["waveform"]
     with open_graph(bundle, "codec") as judge:
         np.testing.assert_array_equal(wave, judge.infer({"codes": np.zeros((1, 4), np.int64)})["waveform"])

@@ -9,7 +9,7 @@ from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_PREFILL
 
 from .show import mib, table
 
-__all__ = ["peaks_text", "plan_text"]
+__all__ = ["estimate_text", "peaks_text"]
 
 VERDICTS = {"fits": "fits", "tight": "tight", "no": "does not fit"}
 STAGES = {
@@ -40,16 +40,16 @@ PEAKS = {
 }
 
 
-def plan_text(facts: Mapping[str, Any]) -> str:
+def estimate_text(facts: Mapping[str, Any]) -> str:
     """One plan in full, or all in a table; then predictions against measurements."""
-    plans = facts["plans"]
+    estimates = facts["estimates"]
     title = f"{facts['model']}, context {facts['context_tokens']:,} tokens"
-    if len(plans) == 1:
-        lines = [f"{title}, {plans[0]['precision']} on {plans[0]['name']}", *_whole(plans[0], facts)]
+    if len(estimates) == 1:
+        lines = [f"{title}, {estimates[0]['precision']} on {estimates[0]['name']}", *_whole(estimates[0], facts)]
     else:
-        lines = [title, "", _table(plans), "", *_legend(plans, facts["turn"])]
-    lines += _export_lines(plans)
-    compared = [*_against(plans), *_yardsticks(facts["yardsticks"])]
+        lines = [title, "", _table(estimates), "", *_legend(estimates, facts["turn"])]
+    lines += _export_lines(estimates)
+    compared = [*_against(estimates), *_yardsticks(facts["yardsticks"])]
     if compared:
         lines += ["", "predictions against measurements", _aligned(compared)]
     return "\n".join(lines)
@@ -63,10 +63,10 @@ def peaks_text(facts: Mapping[str, Any]) -> str:
     return f"{table(rows)}\n\nwritten to {facts['devices']} as {facts['device']}"
 
 
-def _table(plans: Sequence[Mapping[str, Any]]) -> str:
+def _table(estimates: Sequence[Mapping[str, Any]]) -> str:
     rows = [("device", "precision", "needs", "has", "verdict", "decode", "first sound", "speech", "load", "builds")]
     device = None
-    for plan in plans:
+    for plan in estimates:
         memory, latency = plan["memory_bytes"], plan["latency"]
         name, device = plan["device"] if plan["device"] != device else "", plan["device"]
         speed = ("–", "–", "–", "–")
@@ -82,10 +82,10 @@ def _table(plans: Sequence[Mapping[str, Any]]) -> str:
     return table(rows, left=2)
 
 
-def _export_lines(plans: Sequence[Mapping[str, Any]]) -> list[str]:
+def _export_lines(estimates: Sequence[Mapping[str, Any]]) -> list[str]:
     """The command to begin with, for each system of the one board, at the precision that fits and decodes fastest."""
-    fitting = [plan for plan in plans if plan["verdict"] != "no"]
-    if len({plan["device"] for plan in plans}) != 1 or not fitting:
+    fitting = [plan for plan in estimates if plan["verdict"] != "no"]
+    if len({plan["device"] for plan in estimates}) != 1 or not fitting:
         return []
     best = max(fitting, key=lambda plan: plan["latency"]["decode_tokens_per_s"]["expected"] if plan["latency"] else 0)
     targets = {one["name"]: one["target"] for one in best["platforms"]} or {best["name"]: best["target"]}
@@ -110,16 +110,16 @@ def _builds(memory: Mapping[str, Any]) -> str:
     return "host" if not memory["shared"] else "yes" if memory["build_peak"] <= memory["available"] else "no"
 
 
-def _legend(plans: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iterator[str]:
-    targets = list(dict.fromkeys(plan["target"] for plan in plans))
+def _legend(estimates: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iterator[str]:
+    targets = list(dict.fromkeys(plan["target"] for plan in estimates))
     yield f"planned for the export target {' and '.join(targets)}"
-    if any(_older(plan) for plan in plans):
+    if any(_older(plan) for plan in estimates):
         yield "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3, which hold their KV cache twice: plan with that"
     yield "first sound: engine clock of a spoken question, " + _asked(turn)
     yield "speech: codes a second; load: seconds of work for a second of sound while the text is written (0.9 at most)"
     yield "builds: whether the device has the memory to build its own engines, about"
     yield "Speeds are predictions from bandwidths and peaks; nothing was run on these devices. One --board says more."
-    for plan in plans:
+    for plan in estimates:
         if plan["verdict"] == "no":
             what = plan["advice"] or "nothing makes it fit"
             yield f"  {plan['device']}, {plan['precision']}: {what}"
@@ -205,8 +205,8 @@ def _range(cases: Mapping[str, float]) -> str:
     return f"{cases['slow']:,.1f} to {cases['fast']:,.1f}"
 
 
-def _against(plans: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    for plan in plans:
+def _against(estimates: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for plan in estimates:
         for one in plan["compared"]:
             yield _row(f"{plan['device']}, {plan['precision']}", one)
 
