@@ -17,6 +17,7 @@ from vita_edge.engines.bundle.component_spec import COMPONENT_SPECS, COMPONENTS
 from vita_edge.engines.bundle.format import MANIFEST, MANIFEST_FILE, Bundle, sha256_of
 from vita_edge.engines.bundle.replace import refusal
 from vita_edge.engines.errors import BadBundle, Misuse
+from vita_edge.engines.onnxruntime.version import check_version
 from vita_edge.engines.reading.file_kind import FileKind
 from vita_edge.engines.reading.json_file import read_json
 
@@ -70,6 +71,7 @@ def calibrate(
     choices = choices or Choices()
     bundle, feeds = Bundle.open(bundle_path), Feeds.open(feeds_path)
     feeds.check(bundle)
+    check_version(bundle.path, bundle.target, bundle.onnxruntime)
     names, notes = _chosen(bundle, feeds, components)
     manifest = read_json(bundle.path / MANIFEST, MANIFEST_FILE)
     sources = {"bundle": bundle.path, "recording": Path(feeds_path)}

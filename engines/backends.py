@@ -18,6 +18,7 @@ from .bundle.component_spec import COMPONENT_SPECS, STREAMS
 from .bundle.format import Bundle
 from .errors import Misuse
 from .onnxruntime.cpu import OnnxCpuSession
+from .onnxruntime.version import check_version
 from .session import GraphSession
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class _CpuBackend(Backend):
     name = "onnxruntime-cpu"
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
+        check_version(bundle.path, bundle.target, bundle.onnxruntime)
         self._bundle, self._threads = bundle, threads
 
     def session(
@@ -127,6 +129,7 @@ class _CudaBackend(Backend):
     def __init__(self, bundle: Bundle, threads: int) -> None:
         from .onnxruntime.cuda import check_cuda_provider
 
+        check_version(bundle.path, bundle.target, bundle.onnxruntime)
         check_cuda_provider()
         self._bundle, self._threads = bundle, threads
         self._on_processor: dict[str, tuple[str, ...]] = {}

@@ -15,6 +15,7 @@ from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.bundle.component_spec import COMPONENTS
 from vita_edge.engines.bundle.format import FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.bundle.replace import refusal
+from vita_edge.engines.onnxruntime.version import MIN_VERSIONS
 
 from .checkpoint.check_values import check_values
 from .checkpoint.open_checkpoint import Checkpoint
@@ -145,6 +146,7 @@ def export_bundle(
             "producer": f"vita-edge {__version__}",
             "precision": plan.name,
             "target": plan.target,
+            "onnxruntime": MIN_VERSIONS[plan.target],
             "notice": notice,
             "model": facts.to_json(),
             "work": model_work(checkpoint.config, facts.llm.vocab_size).to_json(),

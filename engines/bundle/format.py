@@ -76,6 +76,8 @@ class Bundle:
     embeddings: Mapping[str, Any]
     notice: str
     """What the user should know about these weights (licence, or that they are random)."""
+    onnxruntime: str = ""
+    """First version of ONNX Runtime that runs its graphs; empty in bundles whose export did not say it yet."""
     work: ModelWork | None = None
     """How much its graphs have to do; None in bundles whose export did not say it yet."""
 
@@ -114,6 +116,7 @@ class Bundle:
             },
             embeddings=embeddings.values,
             notice=manifest.text("notice"),
+            onnxruntime=manifest.text("onnxruntime", ""),
             work=work,
         )
         bundle._check_names(manifest)

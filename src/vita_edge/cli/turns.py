@@ -15,7 +15,7 @@ from vita_edge.engines.reading.json_file import parse_json
 if TYPE_CHECKING:
     from vita_edge.runtime import Turn
 
-__all__ = ["read_turn", "turn_specs"]
+__all__ = ["read_turn", "read_turn_file", "turn_specs"]
 
 TURNS = FileKind(
     BadInput,
@@ -34,7 +34,7 @@ def turn_specs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         return [{**given, "text": _read_stdin() if arguments.text == "-" else arguments.text}]
     if any(given.values()):
         raise Misuse("--turns stands alone.", why="The file says what is asked.", fix="Leave --text, --audio … out.")
-    return list(_read_turns(arguments.turns))
+    return list(read_turn_file(arguments.turns))
 
 
 def _read_stdin() -> str:
@@ -44,7 +44,7 @@ def _read_stdin() -> str:
         raise BadInput("The text cannot be read.", why=f"{error}.", fix=f"Give it as {error.encoding}.") from error
 
 
-def _read_turns(path: Path) -> Iterator[dict[str, Any]]:
+def read_turn_file(path: Path) -> Iterator[dict[str, Any]]:
     """Turns of a file, a JSON list or one object a line; paths in it count from its folder."""
     content = read_text(path, TURNS)
     try:
