@@ -165,7 +165,7 @@ class GenerationThread:
                     answer.committed = True
             case Cancel(number, why):
                 if answer := self._answers.pop(number, None):
-                    self._cancel(answer, resumed=why == "resumed")
+                    self._cancel(answer, resumed=why in ("resumed", "withdrawn"))
                     self._speak(Drop(number))  # behind what was handed over last
                     self._emit(TurnForgotten(number, monotonic(), why))
             case Interrupt(number, heard):

@@ -17,12 +17,15 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vita_edge.engines.errors import VitaEdgeError
 
 from ..audio_io.device_protocols import AudioBlock, AudioInput, AudioOutput
 from ..audio_io.echo_canceller import CancelsEcho, EchoCanceller
@@ -35,8 +38,10 @@ from ..events.session_events import (
     Interrupted,
     Level,
     Observer,
+    ResponseWithdrawn,
     TalkState,
     TalkStateChanged,
+    Trouble,
     TurnBegan,
 )
 from ..session.assistant import Assistant
@@ -57,6 +62,7 @@ from ..session.response_table import Interrupt as InterruptCue
 from ..session.response_table import Resume as ResumeCue
 from ..session.session import Session
 from ..text.prompt import UserTurn, system_prompt
+from ..turns.detector import TurnDetector
 from ..turns.speech_input import SpeechInput
 from ..turns.turn_events import (
     Action,
@@ -64,6 +70,7 @@ from ..turns.turn_events import (
     CancelPrefill,
     CancelResponse,
     CommitTurn,
+    CompletenessEstimated,
     DropInterrupted,
     Duck,
     EndTurn,
@@ -81,7 +88,9 @@ from ..turns.turn_events import (
     Stop,
     TurnEvent,
     Unduck,
+    WithdrawResponse,
 )
+from ..turns.turn_judge import TurnJudge
 from ..turns.turn_taking import TurnTaking
 from . import messages
 from .event_bus import EventBus
@@ -89,7 +98,7 @@ from .generation_thread import GenerationThread
 from .jitter_buffer import Pace
 from .live_options import LiveOptions
 from .messages import GenerationReport, ReplySettled, Reset, TextComplete
-from .playback import Playback, ReplyHeard, Silenced, Told
+from .playback import Playback, ReplyHeard, Silenced, Told, Withdrawn
 from .speech_thread import SpeechThread
 from .warm_up import warm_up
 
@@ -132,6 +141,7 @@ class LiveSession:
         push_to_talk: listen while a button is held (:meth:`press`, :meth:`release`), not when somebody speaks.
         instructions: text of the system prompt; None takes the one that the model was trained to see.
         layout: how the conversation is written out; None is in the order in which it happened.
+        turn_detector: says how likely the user has finished, where ``options.times`` has a policy for it.
 
     Raises, when it is entered or waited for:
         VitaEdgeError: a device, a package or a graph failed.
@@ -150,6 +160,7 @@ class LiveSession:
         push_to_talk: bool = False,
         instructions: str | None = None,
         layout: PromptLayout | None = None,
+        turn_detector: TurnDetector | None = None,
     ) -> None:
         self._options = options = options or LiveOptions()
         self._input, self._output, self._camera = audio_input, audio_output, camera
@@ -179,6 +190,8 @@ class LiveSession:
             self._inbox.put,
             camera,
         )
+        asked = turn_detector if options.times.policy and not push_to_talk else None
+        self._judge = TurnJudge(asked, self._inbox.put, self._detector_failed) if asked else None
         self._responses: dict[int, _Live] = {}
         self._user_is_silent = False
         self._next_level_s = 0.0
@@ -233,7 +246,9 @@ class LiveSession:
     @property
     def resting(self) -> bool:
         """All that was heard is dealt with, and nothing is left to do before more is heard or played."""
-        return not self._busy and self._inbox.empty() and self._speech.resting and self._generation.resting
+        judged = self._judge is None or self._judge.resting
+        threads = self._speech.resting and self._generation.resting
+        return judged and not self._busy and self._inbox.empty() and threads
 
     def __enter__(self) -> LiveSession:
         with ExitStack() as stack:
@@ -242,6 +257,8 @@ class LiveSession:
             stack.enter_context(self._input)
             stack.enter_context(self._output)
             self._output.start(self._playback, self._canceller.reference)
+            if self._judge:
+                self._judge.enter()
             for run in (self._generation.run, self._speech.run, self._listen):
                 thread = threading.Thread(target=self._guarded, args=(run,), name=run.__qualname__, daemon=True)
                 self._threads.append(thread)
@@ -272,6 +289,8 @@ class LiveSession:
 
     def _leave(self) -> None:
         self._leaving.set()
+        if self._judge:
+            self._judge.leave()
         self._generation.post(messages.Leave())
         self._speech.post(messages.Leave())
 
@@ -279,6 +298,9 @@ class LiveSession:
         if self._error:
             error, self._error = self._error, None
             raise error
+
+    def _detector_failed(self, error: VitaEdgeError) -> None:
+        self._emit(Trouble(monotonic(), error.what, error.why, error.fix))
 
     def _to_generation(self, command: messages.GenerationCommand) -> None:
         self._generation.post(command)
@@ -303,6 +325,10 @@ class LiveSession:
                 self._user_is_silent = not step.voice
                 self._generation.post(messages.UserSilent(self._user_is_silent))
             self._take((SpeechFrame if step.voice else SilenceFrame)(step.begin_s, step.end_s))
+            if self._judge and not step.voice and self._turn_taking.state in ("hearing", "interrupted", "pausing"):
+                begin_s = self._turn_taking.speech_begin_s
+                so_far = partial(self._speech_input.speech, begin_s)
+                self._judge.consider(self._turn_taking.voice_end_s, step.end_s, so_far)
         if step.end_s >= self._next_level_s:
             self._next_level_s = step.end_s + LEVEL_S
             self._emit(Level(monotonic(), self._speech_input.level_dbfs(), step.probability))
@@ -325,6 +351,8 @@ class LiveSession:
                 if response := self._responses.get(number):
                     response.silent_s = at_s
                     self._tell_interrupted(number, response)
+            case Withdrawn(number, at_s, audible_s):
+                self._emit(ResponseWithdrawn(number, at_s, audible_s))
             case ReplySettled(number):
                 if response := self._responses.get(number):
                     response.settled = said
@@ -340,7 +368,7 @@ class LiveSession:
             case ResponseFailed(number):
                 self._give_up(number, Fail())
                 self._take(said)
-            case Press() | Release() | Stop():
+            case Press() | Release() | Stop() | CompletenessEstimated():
                 self._take(said)
             case Reset(at_s):
                 self._take(Stop(at_s))
@@ -371,6 +399,12 @@ class LiveSession:
             case CancelResponse(number, why):
                 self._give_up(number, Ignored() if why == "noise" else CancelCue())
                 generation.post(messages.Cancel(number, why))
+            case WithdrawResponse(number):
+                self._advance(number, CancelCue())
+                self._responses.pop(number, None)
+                playback.withdraw(number)
+                speech.post(messages.Drop(number))
+                generation.post(messages.Cancel(number, "withdrawn"))
             case EndTurn(number):
                 self._give_up(number, AudioDone())
                 generation.post(messages.EndTurn(number))

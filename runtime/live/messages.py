@@ -91,7 +91,7 @@ class Cancel:
     """Give a response up, as if it had never been begun."""
 
     response: int
-    why: Literal["resumed", "noise", "stopped"]
+    why: Literal["resumed", "withdrawn", "noise", "stopped"]
 
 
 @dataclass(frozen=True)
