@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.errors import VitaEdgeError
 
+from ..decoding.segments import Rows
 from ..encoders.camera import FrameSource
+from ..encoders.picture_array import as_picture
+from ..encoders.scene_gate import SceneGate
 from ..events.reply_events import FinishReason, StateDecided, TextPiece, TurnDone
 from ..events.session_events import FrameSeen, HistoryShortened, StateTold, Trouble, TurnEnded, TurnForgotten, Written
 from ..session.generate import Step
@@ -119,6 +122,9 @@ class GenerationThread:
         self._audio_was_read = self._user_is_silent = False
         self._next_frame_s = self._next_listen_s = 0.0
         self._slice = 32
+        self._scene = SceneGate(options.same_scene)
+        self._seen: Rows | None = None
+        """The newest frame that was encoded."""
         self._clock = StageClock(emit, None)
         """For work that belongs to no response yet."""
 
@@ -319,16 +325,25 @@ class GenerationThread:
             return False
         begin_s = monotonic()
         try:
-            session.append_frame(frame.pixels)
+            session.append_encoded_frame(self._encoded(frame.pixels))
         except VitaEdgeError as error:  # a bad frame costs the frame
             self._emit(Trouble(monotonic(), error.what, error.why, error.fix))
             self._next_frame_s = begin_s + FRAME_S
             return True
-        while session.encode_ahead(self._clock) and session.read_ahead(1, self._clock):
-            pass
+        session.read_ahead(1, self._clock)
         self._next_frame_s = max(begin_s + FRAME_S, 2 * monotonic() - begin_s)
         self._emit(FrameSeen(frame.at_s, frame.number))
         return True
+
+    def _encoded(self, pixels: NDArray[np.uint8]) -> Rows:
+        """The rows of a frame; those of the frame before where that shows the same scene."""
+        pixels, model = as_picture(pixels), self._session.model
+        if self._seen is None or not self._scene.same(pixels):
+            with model.scheduler.step("language"), self._clock.span("vision") as work:
+                (self._seen,) = model.encoders.watch([pixels], self._options.style)
+                work.count = 1
+            self._scene.encoded(pixels)
+        return self._seen
 
     def _listen(self, speech_begin_s: float) -> bool:
         """Encode what is new of the user's audio, or read what is encoded, if there is enough of it."""

@@ -160,6 +160,9 @@ class OpenTurn:
     def append_frame(self, pixels: NDArray[np.uint8]) -> None:
         self._frames.append(_Picture(_checked(pixels), 1))
 
+    def append_encoded_frame(self, rows: Rows) -> None:
+        self._frames.append(_Picture(None, 1, [rows]))
+
     def append_sound(self, sound: Sound) -> None:
         """A whole utterance."""
         self._utterances.append(Utterance(self._encoders, sound))

@@ -20,6 +20,7 @@ from vita_edge.engines.errors import Misuse
 from ..audio_io.pcm import float_samples
 from ..audio_io.sound import Sound
 from ..decoding.logits_processors import LogitsProcessor
+from ..decoding.segments import Rows
 from ..events.reply_events import Reply
 from ..events.turn_clock import TurnClock
 from ..speech.clause_synthesis import Synthesizer
@@ -109,6 +110,11 @@ class Session:
         """
         with self._input:
             self._turn.append_frame(pixels)
+
+    def append_encoded_frame(self, rows: Rows) -> None:
+        """Add a frame that is encoded already: float32 [tokens, hidden]."""
+        with self._input:
+            self._turn.append_encoded_frame(rows)
 
     def append_audio(self, block: ArrayLike, sample_rate_hz: int) -> None:
         """Add a block of what the user says: int16 [n] or floats [n] with full scale 1.0, mono, of any rate.
@@ -441,6 +447,11 @@ class Session:
     def synthesizer(self) -> Synthesizer:
         """What speaks for it; belongs to the thread that speaks."""
         return self._synthesizer
+
+    @property
+    def model(self) -> OpenedModel:
+        """What all sessions share."""
+        return self._model
 
     @property
     def history(self) -> History:

@@ -103,6 +103,14 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="speech over a reply that interrupts it")
     how.add_argument("--no-speculation", action="store_true", help="start responses at the endpoint only")
     how.add_argument("--frames", type=int, default=1, metavar="N", help="max camera frames per turn")
+    how.add_argument(
+        "--same-scene",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="do not encode a frame again in which no part changed by X of 255: an approximation "
+        "(default: 0, encode every frame)",
+    )
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same replies")
     how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="end a reply after N tokens")
@@ -125,6 +133,7 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
             withdraw_ms=WITHDRAW_MS if arguments.eagerness else 0,
         ),
         frames=arguments.frames,
+        same_scene=arguments.same_scene,
         speech_top_k=1 if arguments.greedy else 2,
         seed=arguments.seed,
         max_new_tokens=arguments.max_new_tokens,
