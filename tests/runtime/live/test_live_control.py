@@ -195,7 +195,7 @@ class BadCamera:
     lost = False
 
     def __init__(self) -> None:
-        self.frames: list[np.ndarray] = [np.zeros((20, 20), np.float64), np.full((20, 20, 3), 9, np.uint8)]
+        self.frames: list[np.ndarray] = [np.zeros((20, 20, 7), np.uint8), np.full((20, 20, 3), 9, np.uint8)]
         self.number = -1
 
     def newest(self) -> Frame:
