@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.errors import DeviceFailed
 
-from ..audio_io.device_protocols import MICROPHONE_RATE_HZ, AudioBlock, Microphone, Speaker, SpeakerSource, Tap
+from ..audio_io.device_protocols import MICROPHONE_RATE_HZ, AudioBlock, AudioInput, AudioOutput, SpeakerSource, Tap
 from ..audio_io.sound import Sound, resample
 from .room import RoomUtterance
 
@@ -53,7 +53,7 @@ class DeviceRoom:
         keep_s: how much of what was heard and played is kept.
     """
 
-    def __init__(self, microphone: Microphone, speaker: Speaker, *, keep_s: float = 180.0) -> None:
+    def __init__(self, microphone: AudioInput, speaker: AudioOutput, *, keep_s: float = 180.0) -> None:
         self._blocks: deque[AudioBlock] = deque(maxlen=round(100 * keep_s))
         self._questions: list[tuple[float, Samples]] = []
         self._played: deque[tuple[float, Samples]] = deque(maxlen=round(100 * keep_s))
@@ -152,7 +152,7 @@ class DeviceRoom:
 class _Tapped:
     """A microphone of which everything that is read is kept."""
 
-    def __init__(self, microphone: Microphone, blocks: deque[AudioBlock]) -> None:
+    def __init__(self, microphone: AudioInput, blocks: deque[AudioBlock]) -> None:
         self._microphone, self._blocks = microphone, blocks
 
     @property
@@ -187,7 +187,7 @@ class _Mixed:
     """A speaker that plays questions over whatever else it plays."""
 
     def __init__(
-        self, speaker: Speaker, questions: list[tuple[float, Samples]], played: deque[tuple[float, Samples]]
+        self, speaker: AudioOutput, questions: list[tuple[float, Samples]], played: deque[tuple[float, Samples]]
     ) -> None:
         self._speaker, self._questions, self._played = speaker, questions, played
         self.rate_hz = 24_000

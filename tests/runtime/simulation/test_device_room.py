@@ -9,7 +9,7 @@ import pytest
 from vita_edge.engines.errors import DeviceFailed
 from vita_edge.runtime import Assistant, demo_folder
 from vita_edge.runtime.events.session_events import FirstSound, Happening
-from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.live.live_options import LiveOptions
 from vita_edge.runtime.simulation.bench_run import BenchRun, Variant
 from vita_edge.runtime.simulation.device_room import DeviceRoom
 from vita_edge.runtime.simulation.questions import read_questions
