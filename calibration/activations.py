@@ -1,7 +1,7 @@
 """How large the activations of a graph become, and whether half precision holds them.
 
 A checkpoint can be sound in float32 and bfloat16 and leave the range of float16 on the way: its engines would compile,
-and every reply would be no number. Looked at layer by layer, so that a model of any size needs little memory.
+and every reply would be NaN. Looked at layer by layer, so that a model of any size needs little memory.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def check_activations(bundle: Bundle, *, threads: int = 0) -> None:
             raise BadCheckpoint(
                 f"The activations of {name} leave half precision, first in {first.segment or first.tensor}.",
                 why=f"{first.tensor} {_size(first)}, half precision ends at {LARGEST_HALF:g}, and {len(beyond)} "
-                "tensors are beyond: every reply would be no number.",
+                "tensors are beyond: every reply would be NaN.",
                 fix=_FIX.format(target=bundle.target),
             )
 
@@ -113,4 +113,4 @@ def _beyond(peaks: Sequence[Peak]) -> Iterator[Peak]:
 
 
 def _size(peak: Peak) -> str:
-    return f"reaches {peak.magnitude:g}" if np.isfinite(peak.magnitude) else "becomes infinite or no number"
+    return f"reaches {peak.magnitude:g}" if np.isfinite(peak.magnitude) else "becomes infinite or NaN"
