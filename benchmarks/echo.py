@@ -28,7 +28,8 @@ import vita_edge
 from vita_edge.runtime import Assistant, SessionOptions, Turn
 from vita_edge.runtime.audio_io.device_protocols import BLOCK, MICROPHONE_RATE_HZ, AudioBlock
 from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho, EchoCanceller, Headphones
-from vita_edge.runtime.audio_io.sound import Sound, read_sound, resample
+from vita_edge.runtime.audio_io.sound import Sound, resample
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.simulation.room import Room
 from vita_edge.runtime.turns.silero_vad import STEP, VoiceDetector
 
@@ -60,7 +61,7 @@ def espeak(text: str, voice: str, rate_hz: int) -> NDArray[np.float32]:
     """float32 [n] with a peak of 0.5."""
     wav = subprocess.run(["espeak-ng", "-v", voice, "--stdout", text], capture_output=True, check=True).stdout
     sound = read_sound(io.BytesIO(wav))
-    samples = resample(sound.first_channel, sound.sample_rate_hz, rate_hz)
+    samples = resample(sound.heard_channel, sound.sample_rate_hz, rate_hz)
     return samples * np.float32(0.5 / np.abs(samples).max())
 
 

@@ -99,7 +99,7 @@ def false_interruptions(
             while heard_s < seconds:
                 reader.seconds = max(seconds - heard_s, 1.0)
                 # random weights may take a question for noise, and would do so for ever: another one every time
-                step.say(Sound(question.first_channel[skipped:], question.sample_rate_hz))
+                step.say(Sound(question.heard_channel[skipped:], question.sample_rate_hz))
                 skipped += 160
                 sounding = watch.sounding
                 step.until(lambda sounding=sounding: watch.sounding > sounding, 5.0)
@@ -131,7 +131,7 @@ def main() -> None:
 def far_end(paths: Sequence[Path]) -> NDArray[np.float32]:
     """The recordings one after the other, at the rate of the speaker and at a peak of 0.5."""
     sounds = [read_sound(path) for path in paths]
-    joined = np.concatenate([resample(sound.first_channel, sound.sample_rate_hz, 24_000) for sound in sounds])
+    joined = np.concatenate([resample(sound.heard_channel, sound.sample_rate_hz, 24_000) for sound in sounds])
     return 0.5 * joined / np.abs(joined).max()
 
 

@@ -20,7 +20,7 @@ from .component_graph import ComponentGraph
 from .feeds import PREFIX, Sample, whole_feeds
 from .walk import Watcher, walk
 
-__all__ = ["LARGEST_HALF", "Peak", "activation_peaks", "check_activations", "probe_sample"]
+__all__ = ["LARGEST_HALF", "ActivationPeak", "activation_peaks", "check_activations", "probe_sample"]
 
 LARGEST_HALF = 65504.0
 PROBED = ("vision", "audio", "llm", "speech_prefill")
@@ -34,7 +34,7 @@ _FIX = (
 
 
 @dataclass(frozen=True)
-class Peak:
+class ActivationPeak:
     """The largest magnitude of one inner tensor over all samples."""
 
     segment: str
@@ -44,7 +44,7 @@ class Peak:
     """Infinite where a value was no number."""
 
 
-def activation_peaks(graph: ComponentGraph, feeds: Sequence[Sample], *, threads: int = 0) -> list[Peak]:
+def activation_peaks(graph: ComponentGraph, feeds: Sequence[Sample], *, threads: int = 0) -> list[ActivationPeak]:
     """Every inner tensor of floats and its largest magnitude, in the order of the graph.
 
     Args:
@@ -64,10 +64,10 @@ def activation_peaks(graph: ComponentGraph, feeds: Sequence[Sample], *, threads:
         return look
 
     watched = {name: watcher(name) for node in graph.nodes for name in node.output if name}
-    peaks: list[Peak] = []
+    peaks: list[ActivationPeak] = []
     for segment in walk(graph, feeds, watched, threads=threads):
         names = [name for i in range(segment.start, segment.stop) for name in graph.nodes[i].output]
-        peaks += [Peak(segment.name, name, seen[name]) for name in names if name in seen]
+        peaks += [ActivationPeak(segment.name, name, seen[name]) for name in names if name in seen]
     return peaks
 
 
@@ -107,10 +107,10 @@ def probe_sample(bundle: Bundle, component: str) -> Sample:
     return {PREFIX: rows.reshape(1, -1, bundle.model.speech.width)}
 
 
-def _beyond(peaks: Sequence[Peak]) -> Iterator[Peak]:
+def _beyond(peaks: Sequence[ActivationPeak]) -> Iterator[ActivationPeak]:
     """Peaks beyond half precision; a mask of −∞ comes from a constant and is none."""
     return (peak for peak in peaks if peak.magnitude > LARGEST_HALF)
 
 
-def _size(peak: Peak) -> str:
+def _size(peak: ActivationPeak) -> str:
     return f"reaches {peak.magnitude:g}" if np.isfinite(peak.magnitude) else "becomes infinite or NaN"

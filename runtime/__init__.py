@@ -14,7 +14,8 @@ from vita_edge.engines.errors import (
     VitaEdgeError,
 )
 
-from .audio_io.sound import Sound, read_sound, write_wav
+from .audio_io.sound import Sound, write_wav
+from .audio_io.sound_files import read_sound
 from .decoding.sampling_options import SamplingOptions
 from .encoders.video import live_positions, read_frames, sample_positions
 from .encoders.vision_frontend import read_image

@@ -65,7 +65,7 @@ def record_checkpoint(
             guess = BundleDraft(assistant)
 
             def draft(prompt: str, rows: Tensor, tokens: list[int], count: int) -> list[int]:
-                return guess(np.asarray(rows.float().cpu().numpy(), np.float32), tokens, count)
+                return guess(prompt, np.asarray(rows.float().cpu().numpy(), np.float32), tokens, count)
 
             plan = plan_for(target / "inputs", max_tokens=max_tokens)
             recorder = ReferenceRecorder(

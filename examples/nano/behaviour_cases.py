@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from corpus import typed
 from drawing import draw
 from noises import babble, music, noise
 from speaking import RATE_HZ, held_out_voice, room, say, with_silence
-from voices import say_all
+from stage_sounds import is_sum
+from vita_edge.runtime.audio_io.sound import resample
+from voices import LEFT_OUT, say_all
 from world import SMALL_TALK, UNKNOWN, Asked, Scene, any_question, follow_up, random_scene
 
 __all__ = ["write_cases"]
@@ -48,20 +51,27 @@ NOISE_DB = (8.0, 40.0)
 class _Writer:
     def __init__(self, folder: Path, rng: random.Random, voice: str, noise_db: tuple[float, float]) -> None:
         self.folder, self.rng, self.voice, self.noise_db = folder, rng, voice, noise_db
-        self.number = 0
+        self.number, self.subtype = 0, "VORBIS"
         folder.mkdir(parents=True, exist_ok=True)
 
     def sound(self, samples: NDArray[np.float32]) -> str:
         name = f"sound-{self.number:04}.ogg"
         self.number += 1
         samples = np.clip(samples, -1, 1)
-        soundfile.write(self.folder / name, samples, RATE_HZ, format="OGG", subtype="VORBIS")
+        soundfile.write(self.folder / name, samples, RATE_HZ, format="OGG", subtype=self.subtype)
         return name
+
+    def _said(self, text: str) -> NDArray[np.float32]:
+        if self.voice:
+            return say_all(self.voice, [f"{text}?"], self.rng, changed=False)[0]
+        return say(text, held_out_voice(self.rng))
 
     def speech(self, text: str) -> str:
         """At some level, in some room, with noise below it."""
         rng = self.rng
-        spoken = say_all(self.voice, [text + "?"], rng)[0] if self.voice else say(text, held_out_voice(rng))
+        spoken = (
+            say_all(self.voice, [text + "?"], rng, changed=False)[0] if self.voice else say(text, held_out_voice(rng))
+        )
         samples = with_silence(spoken, rng)
         if rng.random() < 0.35:
             samples = room(samples, rng)
@@ -84,6 +94,51 @@ def write_cases(
     writer = _Writer(folder, random.Random(f"behaviour {seed}"), voice, noise_db)
     kinds = [kind for kind, share in SHARES.items() for _ in range(round(count * share / 100))]
     cases = [{"kind": kind, "turns": _turns(kind, writer)} for kind in kinds]
+    (folder / "cases.json").write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
+    return cases
+
+
+def write_by_voice(folder: Path, voices: Sequence[str], count: int, seed: int) -> list[Case]:
+    """``count`` questions about a picture and an eighth as much other talk by each voice, in small files.
+
+    A picture serves a question of every voice.
+    """
+    rng = random.Random(f"by voice {seed}")
+    writer = _Writer(folder, rng, "", NOISE_DB)
+    writer.subtype = "OPUS"
+    scenes = [random_scene(rng, held_out=rng.random() < 0.5) for _ in range(count)]
+    images = [writer.picture(scene) for scene in scenes]
+    cases = []
+    for writer.voice in voices:
+        for scene, image in zip(scenes, images):
+            turn = _spoken(_about(rng, scene), writer) | {"image": image}
+            cases.append({"kind": f"{writer.voice}, about a picture", "turns": [turn]})
+        for _ in range(count // 8):
+            turn = {"audio": writer.speech(babble(rng)), "state": "noise"}
+            cases.append({"kind": f"{writer.voice}, other talk", "turns": [turn]})
+    (folder / "cases.json").write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
+    return cases
+
+
+def _about(rng: random.Random, scene: Scene) -> Asked:
+    """A question about the picture itself."""
+    while True:
+        asked = any_question(rng, scene)
+        if asked.answer not in SMALL_TALK and not is_sum(asked.question):
+            return asked
+
+
+def write_recorded(folder: Path, recordings: Path, count: int, seed: int) -> list[Case]:
+    """Cases of real speech that is not meant for the assistant: ``count`` recordings of 1 to 8 s from a folder."""
+    rng = random.Random(f"recorded {seed}")
+    writer = _Writer(folder, rng, "", NOISE_DB)
+    files = sorted(file for file in recordings.rglob("*.wav") if 1 <= soundfile.info(file).duration <= 8)
+    cases = []
+    for file in rng.sample(files, min(count, len(files))):
+        samples, rate = soundfile.read(file, dtype="float32")
+        spoken = with_silence(resample(samples, rate, RATE_HZ), rng)
+        turn = {"audio": writer.sound(spoken), "said": file.stem, "state": "noise"}
+        cases.append({"kind": "recorded talk", "turns": [turn]})
     (folder / "cases.json").write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
     return cases
 
@@ -134,7 +189,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--voice", default="", help="one of voices.py (default: espeak-ng's held-out ones)")
     parser.add_argument("--noise-db", type=float, nargs=2, default=NOISE_DB, metavar=("HEAVY", "LIGHT"))
+    parser.add_argument("--by-voice", action="store_true", help="COUNT questions and other talk of each left-out voice")
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="of real speech; nothing else is asked")
     arguments = parser.parse_args()
+    if arguments.recordings:
+        cases = write_recorded(arguments.folder, arguments.recordings, arguments.count, arguments.seed)
+        print(f"{len(cases)} cases in {arguments.folder}")
+        return
+    if arguments.by_voice:
+        cases = write_by_voice(arguments.folder, LEFT_OUT[:2], arguments.count, arguments.seed)
+        print(f"{len(cases)} cases in {arguments.folder}")
+        return
     noise_db = (arguments.noise_db[0], arguments.noise_db[1])
     cases = write_cases(arguments.folder, arguments.count, arguments.seed, arguments.voice, noise_db)
     print(f"{len(cases)} cases in {arguments.folder}")

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from model import Vita, new_model
-from vita_edge.export.checkpoint.layout import AUDIO, expected_tensors
+from vita_edge.export.checkpoint.layout import AUDIO_TENSORS, expected_tensors
 from vita_edge.export.checkpoint.safetensors_file import write_safetensors
 from vita_edge.export.checkpoint.tensor import StreamedTensor
 from vita_edge.export.practice.files import AUDIO_FOLDER, config_files
@@ -58,7 +58,9 @@ def write(model: Vita, folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     tensors = {name: _streamed(tensor.detach().numpy()) for name, tensor in model.state_dict().items()}
     write_safetensors(folder / "model.safetensors", tensors)
-    audio = {name.removeprefix(AUDIO): tensor for name, tensor in tensors.items() if name.startswith(AUDIO)}
+    audio = {
+        name.removeprefix(AUDIO_TENSORS): tensor for name, tensor in tensors.items() if name.startswith(AUDIO_TENSORS)
+    }
     write_torch_file(folder / AUDIO_FOLDER / "final.pt", audio)
     if VOICE.is_dir():
         shutil.copytree(VOICE, folder / "vita_tts_ckpt", dirs_exist_ok=True)

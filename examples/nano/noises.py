@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speaking import RATE_HZ
 
-__all__ = ["babble", "music", "noise"]
+__all__ = ["babble", "music", "noise", "word_salad"]
 
 Samples = NDArray[np.float32]
 
@@ -59,6 +63,25 @@ def babble(rng: random.Random) -> str:
     return filled
 
 
+def word_salad(rng: random.Random) -> str:
+    """Any English words in a row, of hibari's lexicon, with little words between them: sounds of all other talk."""
+    words = []
+    for _ in range(rng.randint(2, 7)):
+        words.append(rng.choice(_lexicon()))
+        if rng.random() < 0.4:
+            words.append(rng.choice(_LITTLE_WORDS))
+    return " ".join(words)
+
+
+@functools.cache
+def _lexicon() -> list[str]:
+    import hibari
+
+    file = Path(hibari.__file__).parent / "assets" / "lexicon_us_gold.json.gz"
+    words = json.loads(gzip.decompress(file.read_bytes()))
+    return sorted(word for word in words if word.isascii() and word.isalpha() and word.islower() and len(word) > 2)
+
+
 def _levelled(samples: NDArray[np.float64]) -> Samples:
     return (0.1 * samples / (np.sqrt(np.mean(samples**2)) + 1e-9)).astype(np.float32)
 
@@ -104,6 +127,10 @@ def _beeps(n: int, dice: np.random.Generator) -> NDArray[np.float64]:
 
 _NOISES = (_coloured(0.0), _coloured(0.5), _coloured(1.0), _hum, _knocks, _gusts, _beeps)
 
+_LITTLE_WORDS = (
+    *("the", "a", "of", "to", "and", "in", "for", "with", "is", "was", "are", "it", "that", "you", "he", "she", "they"),
+    *("my", "your", "this", "on", "at", "by", "from", "or", "but", "not", "what", "how", "there", "have", "do", "can"),
+)
 _WORDS = {
     "who": (
         *("my brother", "the neighbour", "our teacher", "anna", "peter", "the doctor", "she", "he", "the manager"),

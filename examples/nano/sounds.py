@@ -19,7 +19,7 @@ DB = np.log(10) / 10
 BINS = 80
 FLOOR = np.float32(-15.942385)
 OF_NOBODY = ("foreign", "noise")
-HEAVY_NOISE_DB, LIGHT_NOISE_DB = 3, 36
+HEAVY_NOISE_DB, LIGHT_NOISE_DB = 7, 36
 
 
 class Sounds:
@@ -56,18 +56,18 @@ class Sounds:
         x = self.features[index].astype(np.float32)
         if not disturbed:
             return x
-        if rng.random() < 0.6:
+        if rng.random() < 0.4:
             x = _in_other_time(x, rng)
-        if rng.random() < 0.6:
+        if rng.random() < 0.4:
             x = x @ rng.choice(_TRACTS)
-        if rng.random() < 0.7:
+        if rng.random() < 0.6:
             x = x + _microphone(rng)
-        if rng.random() < 0.12:  # a telephone
+        if rng.random() < 0.07:  # a telephone
             x[:, rng.randint(52, 74) :] = FLOOR / 2
         x = x + np.float32(DB * rng.uniform(-24, 6))
-        if rng.random() < 0.1:
+        if rng.random() < 0.06:
             x = _over(x, rng.choice(self.features), rng.uniform(10, 25), rng)
-        if rng.random() < 0.75:
+        if rng.random() < 0.65:
             x = _over(x, rng.choice(self.backgrounds), rng.uniform(HEAVY_NOISE_DB, LIGHT_NOISE_DB), rng)
         return np.maximum(x, FLOOR)
 
@@ -80,7 +80,7 @@ def _in_other_time(x: np.ndarray, rng: random.Random) -> np.ndarray:
     """A little faster or more slowly as a whole, and inside of it now faster and now more slowly."""
     dice = np.random.default_rng(rng.getrandbits(63))
     n = max(int(len(x) * rng.uniform(0.85, 1.2)), 12)
-    knots = np.exp(dice.normal(0, 0.2, n // 12 + 2))
+    knots = np.exp(dice.normal(0, 0.15, n // 12 + 2))
     pace = np.cumsum(np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots))
     at = (pace - pace[0]) / (pace[-1] - pace[0]) * (len(x) - 1)
     low = at.astype(int)
@@ -118,7 +118,7 @@ def _tract(factor: float) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(np.arange(BINS)[:, None] - at)).astype(np.float32)
 
 
-_TRACTS = [_tract(factor) for factor in np.geomspace(0.84, 1.2, 25)]
+_TRACTS = [_tract(factor) for factor in np.geomspace(0.92, 1.1, 15)]
 
 
 def padded(features: list[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -133,12 +133,10 @@ def striped(x: Tensor, frames: Tensor, rng: random.Random) -> Tensor:
     """SpecAugment on normalised features: bands and moments are set to their mean."""
     x = x.clone()
     for row, length in zip(x, frames.tolist()):
-        for _ in range(2):
-            width = rng.randint(0, 12)
-            start = rng.randint(0, x.shape[2] - width)
-            row[:, start : start + width] = 0
-        for _ in range(2):
-            width = rng.randint(0, min(10, length // 12))
-            start = rng.randint(0, length - width)
-            row[start : start + width] = 0
+        width = rng.randint(0, 12)
+        start = rng.randint(0, x.shape[2] - width)
+        row[:, start : start + width] = 0
+        width = rng.randint(0, min(10, length // 12))
+        start = rng.randint(0, length - width)
+        row[start : start + width] = 0
     return x

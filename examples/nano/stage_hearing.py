@@ -28,9 +28,22 @@ from world import all_questions
 
 __all__ = ["HearingHeads", "hearing_losses", "normalised"]
 
-_OF_FAMILY = {"espeak": 0.25, "flite": 0.06, "pico": 0.08, "festival": 0.05, "hibari": 0.3}
-WEIGHTS = {voice: _OF_FAMILY[voice.split()[0]] for voice in TRAINING}
+WEIGHTS = {
+    "espeak": 0.25,
+    "hibari": 0.25,
+    "pico en-US": 0.1,
+    "pico en-GB": 0.08,
+    "flite slt": 0.08,
+    "flite awb": 0.07,
+    "flite rms": 0.12,
+    "flite kal": 0.03,
+    "flite kal16": 0.03,
+    "festival kal_diphone": 0.04,
+    "festival cmu_us_slt_arctic_hts": 0.03,
+}
 """How often each voice is drawn."""
+KINDS = {"questions": 0.66, "babble": 0.17, "salad": 0.13, "noise": 0.04}
+"""How often each kind of sound is drawn. Noise and music have no letters and no words."""
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 
 
@@ -87,7 +100,7 @@ def _ctc(logits: Tensor, lengths: Tensor, labels: list[list[int]]) -> Tensor:
     sizes = torch.tensor([len(row) for row in labels])
     chances = logits.float().log_softmax(-1).transpose(0, 1)
     losses = F.ctc_loss(chances, targets, lengths, sizes, reduction="none", zero_infinity=True)
-    return (losses / sizes).mean()
+    return (losses / sizes.clamp(min=1)).mean()
 
 
 def set_statistics(model: Vita, sounds: Sounds) -> None:
@@ -119,12 +132,13 @@ def word_errors(model: Vita, heads: HearingHeads, sounds: Sounds, indices: list[
 
 
 def drawn(sounds: Sounds, rng: random.Random) -> Iterator[int]:
-    """Numbers of clips: questions and other talk, each voice as often as its weight says."""
+    """Numbers of clips, each kind and each voice as often as its weight says."""
     voices = [voice for voice in WEIGHTS if ("questions", voice) in sounds.of_voice]
     weights = [WEIGHTS[voice] for voice in voices]
     while True:
-        kind = "questions" if rng.random() < 0.72 else "babble"
-        yield rng.choice(sounds.of_voice[kind, rng.choices(voices, weights)[0]])
+        kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+        voice = rng.choices(voices, weights)[0]
+        yield rng.choice(sounds.of_voice.get((kind, voice), sounds.of_kind[kind]))
 
 
 def begin_with(file: Path, model: Vita, heads: HearingHeads, sounds: Sounds) -> None:
@@ -156,9 +170,9 @@ def main() -> None:
     parser.add_argument("--until", type=int, help="stop after this step; the same command without it goes on")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    sounds = Sounds("questions", "babble", voices=[voice for voice in TRAINING if voice != arguments.without])
+    sounds = Sounds(*KINDS, voices=[voice for voice in TRAINING if voice != arguments.without])
     tests = {voice: Sounds("test", voices=(voice,)) for voice in ("hibari", *LEFT_OUT)}
-    model = new_model(dropout=0.08)
+    model = new_model()
     set_statistics(model, sounds)
     heads = HearingHeads(model)
     if arguments.begin:

@@ -182,10 +182,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--draw", type=int, metavar="COUNT", help="only draw so many pictures, for a later stage")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    make("training", IN_TRAINING, arguments.threads)
+    make("training", arguments.draw or IN_TRAINING, arguments.threads)
     make("test", IN_TEST, arguments.threads)
+    if arguments.draw:
+        return
     pictures, test = Pictures("training"), Pictures("test")
     model = new_model(seed=1)
     look = Look(model)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noises import babble, music, noise
+from noises import babble, music, noise, word_salad
 from sizes import checkpoint_config
 from speaking import FOREIGN, Voice, room, say, with_silence
 from vita_edge.engines.bundle.facts import AudioFacts
@@ -28,7 +28,7 @@ from voices import LEFT_OUT, TRAINING, say_all
 from wording import widened
 from world import NUMBERS, all_questions
 
-__all__ = ["FOLDER", "SETS", "front_end", "read_sounds", "set_name"]
+__all__ = ["FOLDER", "SETS", "front_end", "is_sum", "read_sounds", "set_name"]
 
 FOLDER = OUT / "sounds"
 RENDERINGS = {"espeak": (9, 2), "flite": (2, 1), "pico": (3, 1), "festival": (2, 1), "hibari": (10, 3)}
@@ -45,6 +45,7 @@ AT_ONCE = 40
 class Job:
     """Sounds of one kind: what is meant, and what is said for it."""
 
+    kind: str
     voice: str
     """Of `voices.py`; else ``foreign``, ``noise`` or ``background``."""
     texts: list[str]
@@ -91,7 +92,8 @@ def _made(job: Job) -> list[Spoken]:
     elif job.voice in ("noise", "background"):
         sounds = [_noise(job.voice, rng) for _ in job.said]
     else:
-        sounds = say_all(job.voice, [_written(text, rng) for text in job.said], rng)
+        written = [_written(text, rng) for text in job.said]
+        sounds = say_all(job.voice, written, rng, changed=job.kind != "test")
     return [
         (text, said, _heard(sound, rng, job.voice in ("noise", "background")))
         for text, said, sound in zip(job.texts, job.said, sounds)
@@ -126,9 +128,11 @@ def _jobs(kind: str, voice: str) -> Iterator[Job]:
     family = voice.split()[0]
     if kind == "questions":
         usual, sums = RENDERINGS[family]
-        texts = [text for text in all_questions() for _ in range(sums if _is_sum(text) else usual)]
+        texts = [text for text in all_questions() for _ in range(sums if is_sum(text) else usual)]
     elif kind == "test":
         texts = rng.sample(all_questions(), IN_TEST)
+    elif kind == "salad":
+        texts = [word_salad(rng) for _ in range(OTHER_TALK[family] * 2 // 3)]
     elif kind == "babble":
         texts = [babble(rng) for _ in range(FOREIGN_BABBLE if voice == "foreign" else OTHER_TALK[family])]
     else:
@@ -137,10 +141,10 @@ def _jobs(kind: str, voice: str) -> Iterator[Job]:
     for start in range(0, len(texts), AT_ONCE):
         some = texts[start : start + AT_ONCE]
         said = [widened(text, rng) if kind == "questions" else text for text in some]
-        yield Job(voice, some, said, f"{kind} {voice} {start}")
+        yield Job(kind, voice, some, said, f"{kind} {voice} {start}")
 
 
-def _is_sum(text: str) -> bool:
+def is_sum(text: str) -> bool:
     return any(word in NUMBERS[:11] for word in text.split()) and "comes" not in text
 
 
@@ -150,6 +154,7 @@ SETS = (
     ("noise", "noise"),
     ("babble", "foreign"),
     *((kind, voice) for voice in TRAINING for kind in ("babble", "questions")),
+    *(("salad", voice) for voice in ("espeak", "hibari")),
 )
 
 

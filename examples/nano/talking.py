@@ -71,7 +71,8 @@ class RealSounds:
         return len(self.features) - 1, self._facts.positions(len(heard))
 
     def _babble(self, rng: random.Random) -> int:
-        return rng.choice(self._sounds.of_kind["babble"])
+        """Other talk: a sentence, or words in a row."""
+        return rng.choice(self._sounds.of_kind[rng.choice(("babble", "babble", "salad"))])
 
 
 class ImaginedSounds:

@@ -27,27 +27,38 @@ __all__ = ["LEFT_OUT", "TRAINING", "say_all"]
 
 Samples = NDArray[np.float32]
 TRAINING = (
-    *("espeak", "flite slt", "flite awb", "flite kal", "flite kal16", "pico en-US", "pico en-GB"),
+    *("espeak", "flite slt", "flite awb", "flite rms", "flite kal", "flite kal16", "pico en-US", "pico en-GB"),
     *("festival kal_diphone", "festival cmu_us_slt_arctic_hts", "hibari"),
 )
-LEFT_OUT = ("piper joe", "flite rms", "festival ked_diphone", "espeak left out")
+LEFT_OUT = ("piper joe", "festival ked_diphone", "espeak left out")
 BRITISH = 0.25
 """Share of what hibari says with a British pronunciation."""
 LOUD = 0.01
 
 
-def say_all(voice: str, texts: Sequence[str], rng: random.Random) -> list[Samples]:
-    """Each text by ``voice`` as drawn for it: float32 [n] at 16 kHz, peak 0.5, without the silence at its ends."""
+def say_all(voice: str, texts: Sequence[str], rng: random.Random, *, changed: bool = True) -> list[Samples]:
+    """Each text by ``voice``: float32 [n] at 16 kHz, peak 0.5, without the silence at its ends.
+
+    ``changed``: sometimes by a speaker with a shorter or longer tract and a higher or lower pitch. Pace varies anyway.
+    """
     family, _, name = voice.partition(" ")
     if family == "festival":
-        return [_finished(samples, rng) for samples in _festival(name, texts, rng)]
-    return [_finished(_SPEAK[family](text, name, rng), rng) for text in texts]
+        found = _festival(name, texts, rng)
+    else:
+        if family == "hibari":
+            name = "changed" if changed else "heart"
+        found = [_SPEAK[family](text, name, rng) for text in texts]
+    return [_finished(_at_other_speed(samples, rng) if changed else samples) for samples in found]
 
 
-def _finished(samples: Samples, rng: random.Random) -> Samples:
-    """Sometimes by a shorter or longer tract at a higher or lower pitch, which is to play it faster or slower."""
+def _at_other_speed(samples: Samples, rng: random.Random) -> Samples:
+    """Half of them; which changes tract, pitch and pace together."""
     if rng.random() < 0.5:
-        samples = resample(samples, 500 * round(RATE_HZ * rng.uniform(0.86, 1.18) / 500), RATE_HZ)
+        return samples
+    return resample(samples, 500 * round(RATE_HZ * rng.uniform(0.86, 1.18) / 500), RATE_HZ)
+
+
+def _finished(samples: Samples) -> Samples:
     samples = 0.5 * samples / max(float(np.abs(samples).max(initial=0)), 1e-3)
     loud = np.flatnonzero(np.abs(samples) > LOUD)
     return samples[loud[0] : loud[-1] + 1].astype(np.float32) if len(loud) else samples.astype(np.float32)
@@ -135,12 +146,12 @@ def _hibari(text: str, name: str, rng: random.Random) -> Samples:
     """Its network tells spectra and pitch, and a vocoder makes sound of them: in between the speaker is changed."""
     from hibari import dsp
 
-    voice = _hibari_voice(rng.random() < BRITISH)
+    voice = _hibari_voice(name == "changed" and rng.random() < BRITISH)
     ids = voice.ids(voice.phonemize(text)[0])
     speed = np.asarray([rng.uniform(0.75, 1.4)], np.float32)
     found = voice.sess.run(None, {"ids": np.asarray([ids], np.int64), "speed": speed})
     harmonic, theta, noise, rest, phi, pitch = (value[0] for value in found)
-    if rng.random() < 0.75:
+    if name == "changed" and rng.random() < 0.75:
         tract = rng.uniform(0.8, 1.18)
         harmonic, theta, noise, rest = (_warped(value, tract) for value in (harmonic, theta, noise, rest))
         voiced = pitch > 40

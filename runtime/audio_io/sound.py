@@ -1,83 +1,73 @@
-"""Sound as numbers: reading files, changing the rate as the reference does, and writing replies."""
+"""Sound as numbers: arrays as they come, changing the rate as the reference does, and writing replies."""
 
 from __future__ import annotations
 
 import io
+import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from vita_edge.engines.bundle.atomic_file import PRIVATE, write_whole
-from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.errors import Misuse
 
-__all__ = ["Sound", "read_sound", "resample", "write_wav"]
+__all__ = ["Sound", "resample", "write_wav"]
 
-MAX_SAMPLES = 1 << 28
-"""Samples of all channels that are read at most (1 GiB of floats)."""
+MAX_CHANNELS = 64
+"""Of an array of two axes the one with at most so many is the channels."""
+SILENT, SOFTER = 1e-3, 30.0
+"""A silent channel peaks below -60 dBFS, and 30 dB below another."""
+INTEGER_SCALE = 128.0
+"""Peak from which floats are integers that were not divided by their full scale."""
+_FULL_SCALES = {"int8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Sound:
     """PCM as floats, full scale 1.0.
 
+    Arrays are taken as the common libraries give them: [n, channels] as sounddevice and soundfile do, or [channels, n];
+    int16 and int32 are divided by their full scale, and so, with a warning, are floats that are integers in disguise.
+
     Attributes:
         samples: float32 [channels, n], or [n] when there is one channel.
-        sample_rate_hz: samples a second of each channel.
+        sample_rate_hz: samples a second of each channel; a whole number, also as a float.
+        notes: what is odd about it, a sentence each; the same is logged as a warning.
     """
 
     samples: NDArray[np.float32]
     sample_rate_hz: int
+    notes: tuple[str, ...] = field(default=(), init=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.samples.dtype.kind != "f" or self.samples.ndim not in (1, 2) or self.sample_rate_hz <= 0:
-            shape = f"{self.samples.dtype} {list(self.samples.shape)} at {self.sample_rate_hz} Hz"
-            raise Misuse(
-                f"These samples are no sound: {shape}.",
-                why="A sound is float32 [channels, n] or [n] with full scale 1.0, at a rate above 0.",
-                fix="Divide 16-bit samples by 32768, and put the channels first.",
-            )
+        rate = _whole_rate(self.sample_rate_hz)
+        samples = _channels_first(np.asarray(self.samples))
+        samples, notes = _full_scale(samples)
+        if note := _silent_first_channel(samples):
+            notes = (*notes, note)
+        for note in notes:
+            _log.warning("%s", note)
+        object.__setattr__(self, "samples", samples)
+        object.__setattr__(self, "sample_rate_hz", rate)
+        object.__setattr__(self, "notes", notes)
 
     @property
-    def first_channel(self) -> NDArray[np.float32]:
-        """float32 [n]: the only channel that the model hears; the reference does not mix down."""
-        return self.samples if self.samples.ndim == 1 else self.samples[0]
+    def heard_channel(self) -> NDArray[np.float32]:
+        """float32 [n]: what the model hears: the first channel, or the loudest where the first is silent.
+
+        The reference does not mix channels down.
+        """
+        return self.samples if self.samples.ndim == 1 else self.samples[_heard(self.samples)]
 
     @property
     def seconds(self) -> float:
         return float(self.samples.shape[-1] / self.sample_rate_hz)
-
-
-def read_sound(source: str | Path | bytes | BinaryIO) -> Sound:
-    """Read WAV, FLAC, or whatever else libsndfile knows, with any bit depth, rate and number of channels.
-
-    Integers are divided by their full scale (16 bit: 32768), floats are taken as they are. Of a file that was cut short
-    the samples that are there are used.
-
-    Args:
-        source: a path, the bytes of a file, or an open binary file.
-
-    Returns:
-        the sound, samples float32 [channels, n], n > 0.
-
-    Raises:
-        BadInput: there is no such file, it is not a sound, it is damaged, or it holds no samples.
-    """
-    if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), "The sound")
-    if not isinstance(source, (str, Path)):
-        return _decode(source, str(getattr(source, "name", "The sound")))
-    try:
-        with Path(source).open("rb") as file:
-            # a descriptor spares libsndfile the way back through Python for each block; pipes cannot be searched
-            return _decode(file.fileno() if file.seekable() else io.BytesIO(file.read()), str(source))
-    except OSError as error:
-        why = f"{error.strerror or error}."
-        raise BadInput(f"Cannot read the sound {source}.", why=why, fix="Check the path.") from error
 
 
 def write_wav(path: str | Path, samples: NDArray[np.int16] | NDArray[np.floating], sample_rate_hz: int) -> None:
@@ -131,19 +121,61 @@ def resample(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[
     return result
 
 
-def _decode(file: BinaryIO | int, name: str) -> Sound:
+def _whole_rate(rate: float) -> int:
     try:
-        with soundfile.SoundFile(file, closefd=False) as sound:
-            if sound.frames * sound.channels > MAX_SAMPLES:
-                why = f"It has {sound.frames * sound.channels:,} samples; at most {MAX_SAMPLES:,} are read."
-                raise BadInput(f"{name} is too long to be read.", why=why, fix="Cut it into shorter clips.")
-            samples = sound.read(dtype="float32", always_2d=True)
-            rate = int(sound.samplerate)
-    except (soundfile.SoundFileError, TypeError, ValueError, EOFError) as error:
-        # TypeError: soundfile takes an open file called .raw for headerless samples and asks for their rate
-        fix = "Give a sound file, for example WAV or FLAC."
-        why = str(getattr(error, "error_string", error))
-        raise BadInput(f"{name} is not a sound that can be read.", why=why, fix=fix) from error
-    if samples.size == 0:
-        raise BadInput(f"{name} holds no samples.", why="The file is empty or was cut short.", fix="Record it again.")
-    return Sound(np.ascontiguousarray(samples.T), rate)
+        whole = int(rate)
+    except (TypeError, ValueError, OverflowError):
+        whole = 0
+    if whole <= 0 or whole != rate:
+        raise Misuse(
+            f"{rate!r} is no sample rate.", why="A rate is a whole number of samples a second.", fix="Give 16000, say."
+        )
+    return whole
+
+
+def _channels_first(samples: NDArray[Any]) -> NDArray[Any]:
+    """[n], or [channels, n] also from [n, channels]: the axis that is much the shorter is the channels."""
+    shape = f"{samples.dtype} {list(samples.shape)}"
+    if samples.dtype.kind != "f" and samples.dtype.name not in _FULL_SCALES:
+        raise Misuse(
+            f"These samples are no sound: {shape}.",
+            why="Samples are floats with full scale 1.0, or int16 or int32.",
+            fix="Convert them, for example with samples.astype(numpy.float32).",
+        )
+    if samples.ndim == 2 and min(samples.shape) <= MAX_CHANNELS:
+        return samples.T if samples.shape[0] > MAX_CHANNELS or samples.shape[1] == 1 else samples
+    if samples.ndim != 1:
+        raise Misuse(
+            f"These samples are no sound: {shape}.",
+            why=f"A sound is [n], [n, channels] or [channels, n], with at most {MAX_CHANNELS} channels.",
+            fix="Give one clip at a time, without an axis for the batch.",
+        )
+    return samples
+
+
+def _full_scale(samples: NDArray[Any]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """float32 with full scale 1.0, and what had to be guessed."""
+    if samples.dtype.name in _FULL_SCALES:
+        return np.ascontiguousarray(samples / np.float32(_FULL_SCALES[samples.dtype.name]), np.float32), ()
+    floats = np.ascontiguousarray(samples, np.float32)
+    peak = float(np.abs(floats).max(initial=0))
+    if not INTEGER_SCALE <= peak <= _FULL_SCALES["int32"]:  # infinity and NaN are refused when they are to be heard
+        loud = "Its samples reach {:.3g} times full scale, and are far too loud: divide them."
+        return floats, (loud.format(peak),) if 4 < peak < INTEGER_SCALE else ()
+    bits = 16 if peak <= _FULL_SCALES["int16"] else 32
+    note = f"Its samples are floats up to {peak:,.0f}, where full scale is 1: they are read as {bits}-bit integers."
+    return floats / np.float32(_FULL_SCALES[f"int{bits}"]), (note,)
+
+
+def _heard(samples: NDArray[np.float32]) -> int:
+    """The channel that is heard, of [channels, n]."""
+    if not samples.size or not samples[0].size:
+        return 0
+    peaks = np.abs(samples).max(axis=1)
+    return int(np.argmax(peaks)) if peaks[0] < SILENT and peaks.max() > SOFTER * peaks[0] else 0
+
+
+def _silent_first_channel(samples: NDArray[np.float32]) -> str | None:
+    if samples.ndim == 2 and (heard := _heard(samples)):
+        return f"The first of its {len(samples)} channels is silent: channel {heard + 1}, the loudest, is heard."
+    return None

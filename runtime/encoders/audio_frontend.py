@@ -61,14 +61,14 @@ class AudioFrontEnd:
         return self.fbank(self.wave(sound))
 
     def wave(self, sound: Sound) -> NDArray[np.float32]:
-        """What the model hears: float32 [n], the first channel at ``facts.sample_rate_hz``.
+        """What the model hears: float32 [n], one channel at ``facts.sample_rate_hz``.
 
         The reference resamples before it picks the channel; channels do not meet in a resampler, so only one is.
 
         Raises:
             BadInput: see :meth:`hear`.
         """
-        samples = sound.first_channel
+        samples = sound.heard_channel
         self.check_length(-(-samples.size * self.facts.sample_rate_hz // sound.sample_rate_hz))
         _check_values(samples)
         return resample(samples, sound.sample_rate_hz, self.facts.sample_rate_hz)

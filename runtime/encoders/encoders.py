@@ -40,7 +40,7 @@ class Encoders:
     def clip_positions(self, sound: Sound) -> int:
         """Rows that :meth:`hear` will give; 0 for a clip that is too short."""
         front_end = self.audio_front_end
-        samples = -(-sound.first_channel.size * front_end.facts.sample_rate_hz // sound.sample_rate_hz)
+        samples = -(-sound.heard_channel.size * front_end.facts.sample_rate_hz // sound.sample_rate_hz)
         return front_end.facts.positions(front_end.frames(samples))
 
     def tiles(self, image: NDArray[np.uint8], style: Style, *, max_tiles: int | None = None) -> int:

@@ -16,6 +16,7 @@ from vita_edge.engines.reading.file_kind import FileKind, beside, is_file
 from vita_edge.engines.reading.json_file import read_json
 from vita_edge.engines.reading.table import as_table
 
+from .image_file import check_size
 from .vision_frontend import read_image
 
 __all__ = ["Choice", "live_positions", "read_frames", "sample_positions"]
@@ -24,6 +25,8 @@ Choice = Callable[[int, float], Sequence[int]]
 """From the number of frames and the frames a second to the positions that are wanted."""
 
 FRAMES = FileKind(BadInput, "the list of frames", fix='Write {"fps": 2.0, "frames": ["a.png", ...]}.')
+MAX_CLIP_PIXELS = 200_000_000
+"""Of all different frames that are read of a clip: sixteen of 4K are two thirds of it. A pixel takes three bytes."""
 MIN_FRAMES, MAX_FRAMES, LIVE_FRAMES = 4, 16, 4
 
 
@@ -95,8 +98,30 @@ def _read_list(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8
         raise BadInput(f"{path} lists no frames.", why="The list is empty.", fix="List at least one picture.")
     positions = choose(len(names), fps) if choose else range(len(names))
     files = {position: beside(path, names[position], FRAMES) for position in sorted(set(positions))}
-    pictures = {file: read_image(file) for file in set(files.values())}
+    room = _Room(path)
+    pictures = {file: room.take(read_image(file)) for file in dict.fromkeys(files.values())}
     return [pictures[files[position]] for position in positions], fps
+
+
+class _Room:
+    """The memory that the frames of one clip may take."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._pixels = path, 0
+
+    def take(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """
+        Raises:
+            BadInput: with this frame there are too many pixels.
+        """
+        self._pixels += frame.shape[0] * frame.shape[1]
+        if self._pixels > MAX_CLIP_PIXELS:
+            raise BadInput(
+                f"The frames of {self._path} take too much memory.",
+                why=f"They have more than {MAX_CLIP_PIXELS // 1_000_000} million pixels in all.",
+                fix="Scale the clip down, or choose fewer frames; a tile of it has 448 x 448.",
+            )
+        return frame
 
 
 def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8]], float]:
@@ -131,16 +156,28 @@ def _decode(cv2: Any, path: Path, positions: Sequence[int]) -> tuple[dict[int, N
     """The frames at ``positions``, and how many there were up to the last of them (in all, if none is wanted)."""
     wanted, last = set(positions), max(positions, default=math.inf)
     frames: dict[int, NDArray[np.uint8]] = {}
-    count = 0
+    count, room = 0, _Room(path)
     capture = cv2.VideoCapture(str(path.resolve()))
     try:
+        _check_frame_size(cv2, capture, path)
         while count <= last and capture.grab():
             if count in wanted:
                 found, frame = capture.retrieve()
                 if not found:
                     break
-                frames[count] = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                frames[count] = room.take(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
             count += 1
     finally:
         capture.release()
     return frames, count
+
+
+def _check_frame_size(cv2: Any, capture: Any, path: Path) -> None:
+    """Look at what the header says before a frame is decoded."""
+    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width <= 0 or height <= 0:  # not said: the frames are looked at as they come
+        return
+    try:
+        check_size(width, height)
+    except BadInput as error:
+        raise BadInput(f"The frames of {path} cannot be used.", why=error.why, fix=error.fix) from error

@@ -27,6 +27,7 @@ __all__ = [
     "Level",
     "Observer",
     "RanDry",
+    "ResponseWithdrawn",
     "Span",
     "Stage",
     "StateTold",
@@ -105,7 +106,17 @@ class TurnForgotten:
 
     turn: int
     at_s: float
-    why: Literal["resumed", "noise", "failed", "stopped"]
+    why: Literal["resumed", "withdrawn", "noise", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class ResponseWithdrawn:
+    """A reply had only begun to be heard when the user went on with the question; it faded, and leaves no trace."""
+
+    turn: int
+    at_s: float
+    audible_s: float
+    """How long it was heard."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +262,7 @@ Happening: TypeAlias = (
     | TurnBegan
     | EndpointReached
     | TurnForgotten
+    | ResponseWithdrawn
     | StateTold
     | Span
     | Written

@@ -10,7 +10,7 @@ import queue
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,15 +144,16 @@ class Mind:
         self._hearing = False
         self._attempt, self._work = attempt, self._answer(attempt)
 
-    def forget(self, attempt: Attempt, why: str) -> None:
-        """Give an attempt up: because the user goes on (``resumed``), or because it was ``noise``."""
+    def forget(self, attempt: Attempt, why: Literal["resumed", "withdrawn", "noise"]) -> None:
+        """Give an attempt up: because the user goes on (``resumed``, or ``withdrawn`` when some of it was heard), or
+        because it was ``noise``."""
         self._stop(attempt)
-        if why == "resumed":
+        if why != "noise":
             self._dialogue.unask()
             self._hearing = True
         else:
             self._dialogue.forget()
-        self._tell(TurnForgotten(attempt.turn, monotonic(), "resumed" if why == "resumed" else "noise"))
+        self._tell(TurnForgotten(attempt.turn, monotonic(), why))
 
     def interrupt(self, attempt: Attempt) -> None:
         """The reply was silenced: history keeps what was heard of it."""

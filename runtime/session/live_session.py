@@ -36,9 +36,12 @@ from ..events.session_events import (
     Interrupted,
     Level,
     Observer,
+    ResponseWithdrawn,
     TalkStateChanged,
+    Trouble,
     TurnBegan,
 )
+from ..turns.detector import TurnDetector
 from ..turns.speech_input import SpeechInput
 from ..turns.turn_events import (
     Action,
@@ -60,7 +63,9 @@ from ..turns.turn_events import (
     StartResponse,
     TurnEvent,
     Unduck,
+    WithdrawResponse,
 )
+from ..turns.turn_judge import TurnJudge
 from ..turns.turn_taking import TurnTaking
 from .assistant import Assistant
 from .attempt import Announcer, Attempt
@@ -68,7 +73,7 @@ from .dialogue import Dialogue
 from .generation_thread import Camera, Mind
 from .jitter_buffer import Pace
 from .live_options import LiveOptions
-from .playback import Playback, ReplyHeard, Silenced, Told
+from .playback import Playback, ReplyHeard, Silenced, Told, Withdrawn
 from .reply_writer import ReplyWriter
 from .speech_thread import Mouth
 from .warm_up import warm_up
@@ -96,6 +101,7 @@ class LiveTalk:
         canceller: takes the echo of the speaker out of the microphone; none is needed with headphones.
         observers: are told everything that happens.
         push_to_talk: listen while a button is held (:meth:`press`, :meth:`release`), not when somebody speaks.
+        turn_detector: says how likely the user has finished, where ``options.times`` has a policy for it.
 
     Raises, when it is entered or waited for:
         VitaEdgeError: a device, a package or a graph failed.
@@ -112,6 +118,7 @@ class LiveTalk:
         canceller: CancelsEcho | None = None,
         observers: Sequence[Observer] = (),
         push_to_talk: bool = False,
+        turn_detector: TurnDetector | None = None,
     ) -> None:
         assistant.voice.check()
         self._options = options = options or LiveOptions()
@@ -149,6 +156,8 @@ class LiveTalk:
         )
         self._turn_taking = TurnTaking(options.times)
         self._speech_input = SpeechInput(options, self._canceller)
+        asked = turn_detector if options.times.policy and not push_to_talk else None
+        self._judge = TurnJudge(asked, self._cues.put, self._detector_failed) if asked else None
         self._next_level_s = 0.0
         self._attempts: dict[int, Attempt] = {}
         self._answered = 0
@@ -186,9 +195,9 @@ class LiveTalk:
     @property
     def resting(self) -> bool:
         """All that was heard is dealt with, and nothing is left to do before more is heard or played."""
-        return (
-            not self._busy and self._told.empty() and self._cues.empty() and self._mouth.resting and self._mind.resting
-        )
+        judged = self._judge is None or self._judge.resting
+        threads = self._mouth.resting and self._mind.resting
+        return judged and not self._busy and self._told.empty() and self._cues.empty() and threads
 
     def __enter__(self) -> LiveTalk:
         with ExitStack() as stack:
@@ -197,6 +206,8 @@ class LiveTalk:
             stack.enter_context(self._microphone)
             stack.enter_context(self._speaker)
             self._speaker.start(self._playback, self._canceller.reference)
+            if self._judge:
+                self._judge.enter()
             for run in (self._mind.run, self._mouth.run, self._listen):
                 thread = threading.Thread(target=self._guarded, args=(run,), name=run.__qualname__, daemon=True)
                 self._threads.append(thread)
@@ -227,6 +238,8 @@ class LiveTalk:
 
     def _leave(self) -> None:
         self._leaving.set()
+        if self._judge:
+            self._judge.leave()
         self._mind.leave()
         self._mouth.leave()
 
@@ -240,6 +253,9 @@ class LiveTalk:
 
     def _speech_failed(self, attempt: Attempt, error: VitaEdgeError) -> None:
         self._mind.post(self._mind.fail, attempt, error)
+
+    def _detector_failed(self, error: VitaEdgeError) -> None:
+        self._tell(Trouble(monotonic(), error.what, error.why, error.fix))
 
     # --- the listening thread
 
@@ -259,6 +275,11 @@ class LiveTalk:
         if not self._push_to_talk:
             self._mind.user_is_silent = not step.voice
             self._take(SpeechFrame(step.begin_s, step.end_s) if step.voice else SilenceFrame(step.begin_s, step.end_s))
+            if self._judge and not step.voice and self._turn_taking.state in ("hearing", "interrupted", "pausing"):
+                begin_s = self._turn_taking.speech_begin_s
+                self._judge.consider(
+                    self._turn_taking.voice_end_s, step.end_s, partial(self._speech_input.speech, begin_s)
+                )
         if step.end_s >= self._next_level_s:
             self._next_level_s = step.end_s + LEVEL_S
             self._tell(Level(monotonic(), self._speech_input.level_dbfs(), step.probability))
@@ -289,6 +310,8 @@ class LiveTalk:
         elif isinstance(told, Silenced):
             if attempt := self._attempts.get(told.turn):
                 attempt.silent_s = told.at_s
+        elif isinstance(told, Withdrawn):
+            self._tell(ResponseWithdrawn(told.turn, told.at_s, told.audible_s))
         else:
             self._tell(told)
             if isinstance(told, FirstSound):
@@ -317,6 +340,12 @@ class LiveTalk:
                 self._tell(EndpointReached(turn, monotonic()))
             case CancelResponse(turn, why):
                 mind.post(mind.forget, self._cancel(turn), why)
+            case WithdrawResponse(turn):
+                attempt = self._attempts.pop(turn)
+                attempt.cancelled = True
+                playback.withdraw(turn)
+                self._mouth.look_again()
+                mind.post(mind.forget, attempt, "withdrawn")
             case EndTurn(turn):
                 self._answered += 1
                 playback.forget(turn)

@@ -113,7 +113,7 @@ class Utterance:
     def _samples_count(self) -> int:
         if self._sound is not None:
             rate = self._front_end.facts.sample_rate_hz
-            return -(-self._sound.first_channel.size * rate // self._sound.sample_rate_hz)
+            return -(-self._sound.heard_channel.size * rate // self._sound.sample_rate_hz)
         return sum(map(len, self._blocks))
 
     def _samples(self) -> NDArray[np.float32]:

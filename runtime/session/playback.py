@@ -43,7 +43,17 @@ class Silenced:
     at_s: float
 
 
-Told: TypeAlias = FirstSound | ClauseHeard | RanDry | ReplyHeard | Silenced
+@dataclass(frozen=True)
+class Withdrawn:
+    """From here on nothing of a reply is heard that was withdrawn; it is dropped."""
+
+    turn: int
+    at_s: float
+    audible_s: float
+    """How long it was heard."""
+
+
+Told: TypeAlias = FirstSound | ClauseHeard | RanDry | ReplyHeard | Silenced | Withdrawn
 
 
 @dataclass
@@ -72,6 +82,10 @@ class _Reply:
     silenced: bool = False
     faded: bool = False
     """Silenced, and no longer heard."""
+    withdrawn: bool = False
+    """To be dropped as soon as it has faded."""
+    first_s: float | None = None
+    """When it was first heard."""
     told_end: bool = False
     dry_since_s: float | None = None
 
@@ -149,6 +163,13 @@ class Playback:
             if reply := self._replies.get(turn):
                 reply.silenced, reply.faded = True, False
 
+    def withdraw(self, turn: int) -> None:
+        """Not another block of the reply is heard, ever."""
+        with self._lock:
+            if reply := self._replies.get(turn):
+                reply.silenced, reply.faded, reply.withdrawn = True, False, True
+                self._wanted_gain = np.float32(1)
+
     def resume(self, turn: int) -> None:
         """Go on where the reply was silenced, as loudly as before."""
         with self._lock:
@@ -202,7 +223,7 @@ class Playback:
             for turn, reply in self._replies.items():
                 if reply.silenced and not reply.faded:
                     self._fade(block, reply)
-                    told.append(Silenced(turn, at_s + FADE_S))
+                    told.append(self._silenced(turn, reply, at_s + FADE_S))
                 elif reply.playable:
                     self._play(turn, reply, block, at_s, told)
             silent = not any(reply.playable for reply in self._replies.values())
@@ -210,9 +231,18 @@ class Playback:
             if self._gain != target or target != 1:
                 block *= self._gains(count, target)
             self._gain = target
+            gone = [turn for turn, reply in self._replies.items() if reply.withdrawn and reply.faded]
+            for turn in gone:
+                del self._replies[turn]
         for each in told:
             self._tell(each)
         return block
+
+    @staticmethod
+    def _silenced(turn: int, reply: _Reply, at_s: float) -> Silenced | Withdrawn:
+        if not reply.withdrawn:
+            return Silenced(turn, at_s)
+        return Withdrawn(turn, at_s, 0.0 if reply.first_s is None else at_s - reply.first_s)
 
     def _any_silenced(self) -> bool:
         return any(reply.silenced for reply in self._replies.values())
@@ -233,7 +263,7 @@ class Playback:
 
     def _play(self, turn: int, reply: _Reply, block: Samples, at_s: float, told: list[Told]) -> None:
         if not reply.started and reply.left:
-            reply.started = True
+            reply.started, reply.first_s = True, at_s
             told.append(FirstSound(turn, at_s))
         filled = 0
         while filled < len(block) and reply.pieces:

@@ -30,6 +30,7 @@ from ..session.assistant import Assistant
 from ..session.generation_thread import Camera
 from ..session.live_options import LiveOptions
 from ..session.live_session import LiveTalk
+from ..turns.detector import TurnDetector
 from ..turns.turn_events import TurnTimes
 from .questions import Question
 from .room import Room, RoomUtterance
@@ -53,8 +54,11 @@ class Variant:
     """Of the group that its turns make; those of speculation need none."""
 
 
-def variants(times: TurnTimes, *, paired: bool) -> list[Variant]:
-    """Speculation as in ``times``; ``paired``: on and off."""
+def variants(times: TurnTimes, *, paired: bool, eagerness: str | None = None) -> list[Variant]:
+    """Speculation as in ``times``; ``paired``: on and off; with ``eagerness``: its policy, and a fixed silence."""
+    if eagerness:
+        fixed = Variant(replace(times, policy=None), f"fixed {times.endpoint_ms} ms")
+        return [Variant(times, f"eagerness {eagerness}"), fixed]
     choices = (True, False) if paired else (times.speculate,)
     return [Variant(replace(times, speculate=on)) for on in choices]
 
@@ -78,7 +82,7 @@ class _Listener:
                 case TurnEnded():
                     self._ended = True
                 case TurnForgotten(_, _, why):
-                    self._ended = self._ended or why != "resumed"
+                    self._ended = self._ended or why not in ("resumed", "withdrawn")
                 case _:
                     return
             self._changed.notify_all()
@@ -111,6 +115,7 @@ class BenchRun:
         camera: sees what the questions are about.
         observers: see everything that happens.
         machine: samples the machine meanwhile.
+        turn_detector: says how likely a question is over, under variants with a policy.
         timeout_s: how long an answer may take.
     """
 
@@ -124,11 +129,12 @@ class BenchRun:
         camera: Camera | None = None,
         observers: Sequence[Observer] = (),
         machine: MachineSampler | None = None,
+        turn_detector: TurnDetector | None = None,
         timeout_s: float = 120.0,
     ) -> None:
         self._assistant, self._questions, self._options = assistant, questions, options
         self._history, self._camera, self._timeout_s = history, camera, timeout_s
-        self._observers, self._machine = observers, machine
+        self._observers, self._machine, self._turn_detector = observers, machine, turn_detector
         self._random = np.random.default_rng(0)
         self.left_out: dict[str, Counter[str]] = {}
         """Why → question → how often it gave no turn to count."""
@@ -158,6 +164,7 @@ class BenchRun:
                 room.speaker,
                 options=replace(self._options, times=variant.times),
                 camera=self._camera,
+                turn_detector=self._turn_detector,
                 observers=[reports, listener, *self._observers],
             ) as talk,
         ):

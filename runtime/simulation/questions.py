@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vita_edge.engines.errors import BadInput
 
-from ..audio_io.sound import Sound, read_sound
+from ..audio_io.sound import Sound
+from ..audio_io.sound_files import read_sound
 from ..turns.annotation import Annotation, read_annotation
 from ..turns.end_of_speech import UNSURE_DB, end_of_speech
 
@@ -34,7 +35,7 @@ class Question:
         """Its last sample of speech, from its beginning: as annotated, else as measured, else that of the recording."""
         if self.annotation.speech_end_s is not None:
             return self.annotation.speech_end_s
-        found = end_of_speech(self.sound.first_channel, self.sound.sample_rate_hz)
+        found = end_of_speech(self.sound.heard_channel, self.sound.sample_rate_hz)
         return found.at_s if found else self.sound.seconds
 
     @property
@@ -42,7 +43,7 @@ class Question:
         """Why the end of its speech may be marked wrongly; None when there is no reason."""
         if self.annotation.speech_end_s is not None:
             return None
-        found = end_of_speech(self.sound.first_channel, self.sound.sample_rate_hz)
+        found = end_of_speech(self.sound.heard_channel, self.sound.sample_rate_hz)
         if found is None:
             return "nothing stands out of its noise"
         if not found.sure:
@@ -80,7 +81,7 @@ def read_questions(paths: Sequence[Path]) -> tuple[list[Question], list[str]]:
 
 def _read(file: Path) -> Question:
     question = Question(file.name, read_sound(file), read_annotation(file))
-    if not question.sound.first_channel.any():
+    if not question.sound.heard_channel.any():
         raise BadInput(f"{file.name} is silent.", why="All its samples are 0.", fix="Record it again.")
     end_s = question.annotation.speech_end_s
     if end_s is not None and end_s > question.sound.seconds:

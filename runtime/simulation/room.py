@@ -103,7 +103,7 @@ class Room:
 
     def say(self, sound: Sound, at_s: float | None = None) -> RoomUtterance:
         """Let the microphone hear the first channel of ``sound``, at ``at_s`` or as soon as it can."""
-        samples = resample(sound.first_channel, sound.sample_rate_hz, MICROPHONE_RATE_HZ)
+        samples = resample(sound.heard_channel, sound.sample_rate_hz, MICROPHONE_RATE_HZ)
         with self._lock:
             start = self._ticks * BLOCK
             if at_s is not None:

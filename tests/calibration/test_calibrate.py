@@ -20,7 +20,7 @@ from vita_edge.calibration.calibrate import _without, calibrate
 from vita_edge.calibration.choices import Choices
 from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Feeds
-from vita_edge.calibration.report import CalibrationReport
+from vita_edge.calibration.report.calibration_report import CalibrationReport
 from vita_edge.cli import main
 from vita_edge.engines.bundle.atomic_folder import DISK_RESERVE_BYTES
 from vita_edge.engines.bundle.component_spec import COMPONENTS

@@ -31,7 +31,7 @@ BASELINE = Path(__file__).resolve().parents[1] / "data" / "behaviour" / "cases.j
 def question(tmp_path: Path, long_question: Path) -> Path:
     """A second of somebody speaking, and a second and a half of silence."""
     sound = read_sound(long_question)
-    speech = sound.first_channel[: sound.sample_rate_hz]
+    speech = sound.heard_channel[: sound.sample_rate_hz]
     silence = np.zeros(3 * sound.sample_rate_hz // 2, np.float32)
     write_wav(tmp_path / "short.wav", np.concatenate([speech, silence]), sound.sample_rate_hz)
     return tmp_path / "short.wav"

@@ -32,7 +32,7 @@ from vita_edge.engines.session import GraphSession, KvCache
 from vita_edge.engines.tensorrt.device_memory import Lane
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant
-from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.decoding.top_k_logits import TopKLogits, logits_of, row_of
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
@@ -296,7 +296,7 @@ def test_sessions_over_engines_pass_every_stage(
 def test_a_clip_in_pieces_over_an_engine_is_the_whole_clip(
     target: str, golden: Path, bundles: dict[str, Bundle]
 ) -> None:
-    clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
+    clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").heard_channel[:54400]
     front_end = AudioFrontEnd(bundles[target].model.audio)
     with HostBackend(bundles[target]) as backend, open_graph(bundles["onnxruntime"], "audio") as judge:
         session, want = backend.session("audio"), ClipEncoder(judge, front_end).finish(clip)

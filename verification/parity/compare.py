@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,11 @@ class Check:
     """Share of tokens or codes that are the recorded ones, along the recorded path; None for everything else."""
     first_difference: int | None = None
     """Where the first token or code differs."""
+
+    @property
+    def not_finite(self) -> bool:
+        """Whether something was NaN or infinite."""
+        return not math.isfinite(self.max_error)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from vita_edge.engines.backends import Backend
 from vita_edge.engines.bundle.component_spec import AUDIO, VISION
 from vita_edge.engines.bundle.facts import VisionFacts
 from vita_edge.engines.bundle.format import Bundle
-from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.encoders.streaming_audio_encoder import piece_feeds
 from vita_edge.runtime.encoders.video import live_positions, read_frames, sample_positions

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.bundle.component_spec import AUDIO, LLM, VISION
 from vita_edge.engines.bundle.format import Bundle
-from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.decoding.decode_loop import decode_tokens
 from vita_edge.runtime.decoding.language_model import LanguageModel
 from vita_edge.runtime.decoding.logits_processors import RepetitionPenalty

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from vita_edge.engines.bundle.format import Bundle
-from vita_edge.engines.errors import BadInput
+from vita_edge.engines.errors import BadInput, VitaEdgeError
 from vita_edge.runtime.session.assistant import Assistant
 
 from .compare import Check
@@ -16,6 +18,9 @@ from .language import language_checks
 from .speech import fixed_checks, speech_checks, talk_checks
 
 __all__ = ["verify"]
+
+NOT_A_NUMBER = re.compile(r"\b(nan|inf|not numbers)\b")
+"""In the words of samplers and of the codec."""
 
 
 def verify(
@@ -59,10 +64,20 @@ def _checks(
         yield from text_checks(folder, assistant.tokenizer)
         yield from audio_checks(folder, bundle, assistant.backend)
         yield from vision_checks(folder, bundle, assistant.backend)
-        yield from language_checks(folder, bundle, assistant)
-        yield from fixed_checks(folder, bundle, assistant.backend)
-        yield from speech_checks(folder, bundle, assistant)
-        yield from talk_checks(folder, bundle, assistant)
+        yield from _to_its_end("llm", language_checks(folder, bundle, assistant))
+        yield from _to_its_end("codec", fixed_checks(folder, bundle, assistant.backend))
+        yield from _to_its_end("speech", speech_checks(folder, bundle, assistant))
+        yield from _to_its_end("talk", talk_checks(folder, bundle, assistant))
+
+
+def _to_its_end(stage: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """A stage that meets NaN refuses to go on: that is a comparison that failed, and the others are still made."""
+    try:
+        yield from checks
+    except VitaEdgeError as error:
+        if not NOT_A_NUMBER.search(error.what):
+            raise
+        yield Check(stage, "numbers", False, math.nan, math.nan, detail=error.what)
 
 
 def _check_widths(bundle: Bundle, folder: GoldenFolder) -> None:

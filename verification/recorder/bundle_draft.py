@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant
+from vita_edge.runtime.decoding.language_model import LanguageModel
 from vita_edge.runtime.decoding.logits_processors import RepetitionPenalty
 from vita_edge.runtime.decoding.top_k_logits import row_of
 
@@ -13,24 +14,29 @@ __all__ = ["BundleDraft"]
 
 
 class BundleDraft:
-    """The greedy continuation of a prompt by the language model of an opened bundle."""
+    """The greedy continuation of prompts by the language model of an opened bundle; a KV cache for each prompt."""
 
     def __init__(self, assistant: Assistant) -> None:
         self._assistant = assistant
-        self._model = assistant.language_model()
-        self._penalty = assistant.bundle.model.llm.repetition_penalty
+        self._penalty = RepetitionPenalty(assistant.bundle.model.llm.repetition_penalty)
+        self._models: dict[str, LanguageModel] = {}
 
-    def __call__(self, rows: NDArray[np.float32], tokens: list[int], count: int) -> list[int]:
-        """At most ``count`` tokens behind the prompt ``rows`` float32 [n, hidden] and the ``tokens`` of its answer."""
-        self._model.rewind(0)
-        if tokens:
-            rows = np.concatenate([rows, self._assistant.embeddings.rows(tokens)])
+    def __call__(self, prompt: str, rows: NDArray[np.float32], tokens: list[int], count: int) -> list[int]:
+        """At most ``count`` tokens behind the prompt ``rows`` float32 [n, hidden] and the ``tokens`` of its answer.
+
+        ``prompt`` names it: what was read of it before is not read again.
+        """
+        model = self._models.get(prompt)
+        if model is None:
+            model = self._models[prompt] = self._assistant.language_model()
+            model.prefill(rows[:-1])
+        model.rewind(len(rows) - 1)
+        logits = model.prefill(np.concatenate([rows[-1:], self._assistant.embeddings.rows(tokens)]))
         chosen = list(tokens)
-        logits = self._model.prefill(rows)
-        while len(chosen) < len(tokens) + count:
+        while True:
             row = row_of(logits).copy()
-            RepetitionPenalty(self._penalty)(chosen, row)
+            self._penalty(chosen, row)
             chosen.append(int(row.argmax()))
-            if len(chosen) < len(tokens) + count:
-                logits = self._model.step(chosen[-1])
-        return chosen[len(tokens) :]
+            if len(chosen) == len(tokens) + count:
+                return chosen[len(tokens) :]
+            logits = model.step(chosen[-1])

@@ -12,6 +12,8 @@ from .language import Cache, LanguageModel
 
 __all__ = ["Decoded", "Draft", "decode"]
 
+FIRST_GUESSES = 16
+
 Draft = Callable[[int, list[int], int], list[int]]
 """``draft(prompt, tokens so far, count)``: at most ``count`` guesses of what comes next."""
 
@@ -48,7 +50,7 @@ def decode(
     while open_ones:
         for sequence in open_ones:
             so_far = answers[sequence.index].tokens
-            room = max_tokens - len(so_far) - 1
+            room = min(max_tokens - len(so_far) - 1, sequence.trust)
             sequence.guesses = draft(sequence.index, so_far, room)[:room] if room > 0 else []
         states = model.hidden([_fed(model, s) for s in open_ones], [s.cache for s in open_ones])
         for sequence, hidden in zip(open_ones, states):
@@ -64,6 +66,8 @@ class _Sequence:
     rows: Tensor
     """What the model has not read yet, without the guesses."""
     guesses: list[int] = field(default_factory=list)
+    trust: int = FIRST_GUESSES
+    """Guesses that are asked for: twice as many as were right, and one."""
     done: bool = False
 
 
@@ -90,6 +94,7 @@ def _accept(
             return
         if i >= len(sequence.guesses) or sequence.guesses[i] != token:
             break
+    sequence.trust = 2 * i + 1
     for layer in sequence.cache:
         layer.truncate(len(layer) - (len(hidden) - known - i))  # without the wrong guesses
     sequence.rows = model.embed([answer.tokens[-1]])

@@ -18,7 +18,7 @@ from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.printable import printable
 
 from .ask import engine_options
-from .chat import add_live_options, live_options
+from .chat import add_live_options, chosen_detector, live_options
 from .output.output_file import check_output
 from .output.show import print_json
 
@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     asked.add_argument("--turns", type=int, default=10, metavar="N", help="number of questions (default: %(default)s)")
     asked.add_argument("--history", action="store_true", help="ask all of them in one conversation")
+    asked.add_argument(
+        "--against-fixed",
+        action="store_true",
+        help="ask everything twice: with --eagerness, and with the fixed silence of --endpoint-ms",
+    )
     asked.add_argument("--paired", action="store_true", help="ask everything twice, with and without speculation")
     add_live_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS)
@@ -156,6 +161,12 @@ def _check(arguments: argparse.Namespace) -> None:
             why="One conversation cannot be held with speculation and without.",
             fix="Run it twice, and compare the results.",
         )
+    if arguments.against_fixed and (arguments.paired or arguments.history or not arguments.eagerness):
+        raise Misuse(
+            "--against-fixed compares --eagerness with a fixed silence.",
+            why="It needs --eagerness, and excludes --paired and --history.",
+            fix="For example: --eagerness medium --against-fixed.",
+        )
     if arguments.paired and arguments.no_speculation:
         raise Misuse(
             "--paired is with speculation and without.", why="--no-speculation is without.", fix="Leave one out."
@@ -195,7 +206,9 @@ def _run_bench(
 
     bundle, machine = assistant.bundle, machine_facts()
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    ways = variants(options.times, paired=arguments.paired)
+    ways = variants(
+        options.times, paired=arguments.paired, eagerness=arguments.eagerness if arguments.against_fixed else None
+    )
     turns: list[BenchTurn] = []
     stopped = 0
     with MachineSampler(sampled=trace.machine if trace else None) as sampler:
@@ -207,6 +220,7 @@ def _run_bench(
             camera=camera,
             observers=[trace] if trace else [],
             machine=sampler,
+            turn_detector=chosen_detector(arguments),
         )
         try:
             with _stopped_by_signals():

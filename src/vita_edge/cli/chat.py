@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from vita_edge.runtime.metrics.turn_report import TurnReport
     from vita_edge.runtime.session.live_options import LiveOptions
     from vita_edge.runtime.session.live_session import LiveTalk
+    from vita_edge.runtime.turns.detector import TurnDetector
 
-__all__ = ["add_arguments", "add_live_options", "live_options", "run"]
+__all__ = ["add_arguments", "add_live_options", "chosen_detector", "live_options", "run"]
 
 DRAW_S = 0.1
 
@@ -74,6 +75,19 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         help="silence after which a speculative response starts",
     )
     how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a turn")
+    how.add_argument(
+        "--eagerness",
+        choices=("low", "medium", "high"),
+        help="let a turn detector choose that silence. After a question that sounds complete, open, or incomplete: "
+        "low 320, 704 or 1,200 ms; medium 320, 640 or 1,200; high 224, 512 or 1,200",
+    )
+    how.add_argument(
+        "--turn-detector",
+        default="auto",
+        metavar="D",
+        help="smart-turn (of an installed pipecat-ai), prosody (the runtime's own), combined, auto (combined where "
+        "pipecat-ai is installed, else prosody), or the path of Smart Turn's model (default: %(default)s)",
+    )
     how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="speech over a reply that interrupts it")
     how.add_argument("--no-speculation", action="store_true", help="start responses at the endpoint only")
     how.add_argument("--frames", type=int, default=1, metavar="N", help="max camera frames per turn")
@@ -91,6 +105,7 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
     from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.turns.endpoint_policy import EAGERNESS, WITHDRAW_MS
     from vita_edge.runtime.turns.turn_events import TurnTimes
 
     return LiveOptions(
@@ -100,6 +115,8 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
             barge_in_ms=arguments.barge_in_ms,
             speculate=not arguments.no_speculation,
             full_duplex=not half_duplex,
+            policy=EAGERNESS[arguments.eagerness] if arguments.eagerness else None,
+            withdraw_ms=WITHDRAW_MS if arguments.eagerness else 0,
         ),
         order=arguments.order,
         frames=arguments.frames,
@@ -108,6 +125,19 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
         max_new_tokens=arguments.max_new_tokens,
         context_tokens=arguments.context,
     )
+
+
+def chosen_detector(arguments: argparse.Namespace) -> TurnDetector | None:
+    """The turn detector, where ``--eagerness`` asks for one; one that cannot be used is named, and done without."""
+    if not arguments.eagerness:
+        return None
+    from vita_edge.runtime.turns.choose_detector import turn_detector
+
+    try:
+        return turn_detector(arguments.turn_detector)
+    except VitaEdgeError as error:
+        print(f"warning: {error}\nA silence of {arguments.endpoint_ms} ms ends turns.", file=sys.stderr)
+        return None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -157,6 +187,7 @@ def run(arguments: argparse.Namespace) -> int:
             canceller=_canceller(arguments.echo),
             observers=[TurnReports(assistant.bundle.model.codec, take, machine), trace, view],
             push_to_talk=arguments.push_to_talk,
+            turn_detector=chosen_detector(arguments),
         )
         try:
             with view, talk:

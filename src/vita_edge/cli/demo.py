@@ -138,7 +138,7 @@ def _hold(asked: _Asked, stage: _Stage) -> tuple[Reply, dict[str, Any]]:
         print(f"\n{asked.shown()}reply        ", end="", flush=True)
     if stage.play and isinstance(asked.question, Path):
         sound = read_sound(asked.question)
-        stage.play(sound.first_channel, sound.sample_rate_hz)
+        stage.play(sound.heard_channel, sound.sample_rate_hz)
     reply = hold_turn(stage.talk, asked.turn(), quiet=arguments.json)
     if stage.play and len(reply.pcm):
         stage.play(reply.pcm.astype(np.float32) / np.float32(32768), reply.sample_rate_hz)

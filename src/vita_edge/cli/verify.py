@@ -12,14 +12,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.errors import BadInput, MissingPackage, Misuse
 
 from .ask import add_backend_options, backend_options
 from .output.show import optional_module, print_json, table
 
 if TYPE_CHECKING:
     from vita_edge.engines.bundle.format import Bundle
-    from vita_edge.verification.parity import Check
+    from vita_edge.verification.half_precision import HalfPrecision
+    from vita_edge.verification.parity import Check, GoldenFolder
 
 __all__ = ["add_arguments", "run"]
 
@@ -66,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="cpu",
         help="what runs the other bundle (default: %(default)s)",
     )
+    parser.add_argument(
+        "--half-precision", action="store_true", help="look at every tensor for what half precision cannot hold"
+    )
     parser.add_argument("--certificate", type=Path, metavar="NAME", help="write NAME.json and NAME.html")
     add_backend_options(parser)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default, max: usable cores)")
@@ -82,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
         golden = GoldenFolder(folder)
         options = backend_options(arguments)
         checks = list(_shown(verify(bundle, golden, threads=arguments.threads, **options)))
+        found = _half_precision(bundle, golden, checks, arguments)
+        checks += [each.check for each in found if arguments.half_precision or each.overflows]
     if all(check.skipped for check in checks):
         raise BadInput(
             "Nothing was compared.",
@@ -89,8 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
             fix="Give a folder of arrays that were recorded from its checkpoint.",
         )
     if arguments.certificate:
-        _certify(bundle, golden.source, checks, arguments, time.monotonic() - begun)
-    return _report(checks, arguments)
+        _certify(bundle, golden.source, checks, found, arguments, time.monotonic() - begun)
+    return _report(checks, found, arguments)
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
@@ -128,13 +134,37 @@ def _recorded(bundle: Bundle, arguments: argparse.Namespace) -> Iterator[Path]:
         yield folder
 
 
+def _half_precision(
+    bundle: Bundle, golden: GoldenFolder, checks: Sequence[Check], arguments: argparse.Namespace
+) -> list[HalfPrecision]:
+    """Every graph, tensor by tensor: when asked for, or to name the layer where something is no longer a number."""
+    lost = any(check.not_finite for check in checks)
+    if not (lost or arguments.half_precision):
+        return []
+    try:
+        module = optional_module("verification.half_precision", "calibration")
+    except MissingPackage:
+        if arguments.half_precision:
+            raise
+        print("install the extra calibration, and verify names the layer that overflows", file=sys.stderr)
+        return []
+    found = module.half_precision(bundle, golden, threads=arguments.threads, progress=_progress())
+    return list(found)
+
+
 def _certify(
-    bundle: Bundle, held_to: dict[str, Any], checks: Sequence[Check], arguments: argparse.Namespace, seconds: float
+    bundle: Bundle,
+    held_to: dict[str, Any],
+    checks: Sequence[Check],
+    found: Sequence[HalfPrecision],
+    arguments: argparse.Namespace,
+    seconds: float,
 ) -> None:
     from vita_edge.verification.certificate import certificate, write_certificate
 
     backend = str(backend_options(arguments).get("backend", "cpu"))
     facts = certificate(bundle, checks, held_to=held_to, backend=backend, seconds=seconds)
+    facts["half_precision"] = [each.to_json() for each in found]
     for file in write_certificate(facts, arguments.certificate):
         print(f"written: {file}", file=sys.stderr)
 
@@ -154,17 +184,22 @@ def _shown(checks: Iterable[Check]) -> Iterator[Check]:
     show("")
 
 
-def _report(checks: Sequence[Check], arguments: argparse.Namespace) -> int:
+def _report(checks: Sequence[Check], found: Sequence[HalfPrecision], arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from vita_edge.verification.parity.stages import finite, stage_rows
 
     failed = [check for check in checks if not check.passed]
     if arguments.json:
-        stages, each = map(finite, stage_rows(checks)), (finite(asdict(check)) for check in checks)
-        print_json({"passed": not failed, "stages": list(stages), "checks": list(each)})
+        facts: dict[str, Any] = {"passed": not failed, "stages": [finite(row) for row in stage_rows(checks)]}
+        facts["checks"] = [finite(asdict(check)) for check in checks]
+        if found:
+            facts["half_precision"] = [each.to_json() for each in found]
+        print_json(facts)
     else:
         _print(checks, failed)
+        for each in found:
+            print(f"half precision: {each.component}: {each.told}")
     return 1 if failed else 0
 
 

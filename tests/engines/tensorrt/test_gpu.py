@@ -22,7 +22,7 @@ from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.library import find_library
 from vita_edge.export.bundle import export_bundle
 from vita_edge.runtime import Assistant, SessionOptions, Turn
-from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.decoding.top_k_logits import TopKLogits, logits_of, row_of
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder
@@ -116,7 +116,7 @@ def test_prompts_over_little_and_much_of_a_cache_agree_with_the_processor(
 
 
 def test_a_clip_in_pieces_is_the_whole_clip(engines: Backend, bundle: Bundle, golden: Path) -> None:
-    clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
+    clip = read_sound(golden / "data" / "inputs" / "zh_ask.wav").heard_channel[:54400]
     front_end = AudioFrontEnd(bundle.model.audio)
     with engines.session("audio") as session, open_graph(bundle, "audio") as judge:
         want = ClipEncoder(judge, front_end).finish(clip)

@@ -17,8 +17,9 @@ from vita_edge.engines.errors import DeviceFailed
 from vita_edge.runtime.audio_io.device_protocols import AudioBlock, Microphone, Speaker
 from vita_edge.runtime.audio_io.echo_canceller import EchoCanceller
 from vita_edge.runtime.audio_io.portaudio import SoundDevice, choose, find_again, sound_devices
-from vita_edge.runtime.audio_io.sound import read_sound, resample
+from vita_edge.runtime.audio_io.sound import resample
 from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+from vita_edge.runtime.audio_io.sound_files import read_sound
 
 __all__ = ["pulse_room"]
 
@@ -203,7 +204,7 @@ class Clip:
 def test_the_echo_of_real_streams_is_cancelled(pulse_room: PulseRoom, golden: Path) -> None:
     """The times that PortAudio tells for both directions are good enough to find the reference of an echo."""
     speech = read_sound(golden / "data" / "inputs" / "en_look.wav")
-    source = Clip(resample(speech.first_channel, speech.sample_rate_hz, 24_000))
+    source = Clip(resample(speech.heard_channel, speech.sample_rate_hz, 24_000))
     canceller = EchoCanceller()
     echo, left = [], []
     with SoundMicrophone() as microphone, SoundSpeaker() as speaker, pulse_room.echo(-6):

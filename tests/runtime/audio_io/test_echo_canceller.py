@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vita_edge.runtime.audio_io.device_protocols import AudioBlock
 from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho, EchoCanceller, Headphones
-from vita_edge.runtime.audio_io.sound import Sound, read_sound, resample
+from vita_edge.runtime.audio_io.sound import Sound, resample
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.simulation.room import Room
 from vita_edge.runtime.turns.silero_vad import STEP, VoiceDetector
 
@@ -40,7 +41,7 @@ class Playlist:
 def far(golden: Path) -> NDArray[np.float32]:
     """float32 [n] at 24 kHz: eight seconds of speech, as the assistant's voice."""
     sounds = [read_sound(golden / "data" / "inputs" / f"{name}.wav") for name in ("en_look", "zh_ask")]
-    pieces = [resample(sound.first_channel, sound.sample_rate_hz, FAR_RATE) for sound in sounds]
+    pieces = [resample(sound.heard_channel, sound.sample_rate_hz, FAR_RATE) for sound in sounds]
     return np.resize(np.concatenate([0.5 * piece / np.abs(piece).max() for piece in pieces]), SECONDS * FAR_RATE)
 
 
@@ -92,7 +93,7 @@ def test_after_a_second_little_is_left_of_the_echo(
 @pytest.mark.parametrize("echo_db", [-6.0, -20.0])
 @pytest.mark.parametrize("word", ["yes", "no", "stop"])
 def test_a_word_spoken_into_its_speech_is_heard(far: NDArray[np.float32], echo_db: float, word: str) -> None:
-    word_samples = read_sound(DATA / f"{word}-en-us+f3.flac").first_channel
+    word_samples = read_sound(DATA / f"{word}-en-us+f3.flac").heard_channel
     at_s = 5.0
     heard = listen(EchoCanceller(), far, echo_db, said=(at_s, word_samples))
     during = heard[int(at_s * RATE) :][: word_samples.size]
@@ -103,7 +104,7 @@ def test_a_word_spoken_into_its_speech_is_heard(far: NDArray[np.float32], echo_d
 
 def test_speech_passes_unharmed_where_nothing_is_played(golden: Path) -> None:
     sound = read_sound(golden / "data" / "inputs" / "en_look.wav")
-    samples = resample(sound.first_channel, sound.sample_rate_hz, RATE)
+    samples = resample(sound.heard_channel, sound.sample_rate_hz, RATE)
     heard = listen(EchoCanceller(), np.zeros(0, np.float32), said=(1.0, samples))
     heard = heard[RATE:][: samples.size]
     assert level_db(heard) == pytest.approx(level_db(samples), abs=1.0)

@@ -12,7 +12,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from vita_edge.engines.errors import BadInput, OutputFailed
-from vita_edge.runtime.audio_io.sound import Sound, read_sound, resample, write_wav
+from vita_edge.runtime.audio_io.sound import Sound, resample, write_wav
+from vita_edge.runtime.audio_io.sound_files import read_sound
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden" / "tiny-a" / "data"
 RAMP = np.arange(-32768, 32768, 7, dtype=np.int16)
@@ -55,7 +56,7 @@ def test_every_depth_and_number_of_channels_is_read(subtype: str, channels: int)
     sound = read_sound(wav(samples, 48000, subtype))
     assert (sound.samples.shape, sound.sample_rate_hz) == ((channels, 800), 48000)
     np.testing.assert_allclose(sound.samples, samples.T, atol=1 / 128 if subtype == "PCM_U8" else 1 / 32768)
-    np.testing.assert_array_equal(sound.first_channel, sound.samples[0])
+    np.testing.assert_array_equal(sound.heard_channel, sound.samples[0])
     assert sound.seconds == pytest.approx(1 / 60)
 
 
@@ -155,11 +156,11 @@ def test_the_golden_clips_are_heard_as_the_reference_hears_them(clip: str) -> No
     sound = read_sound(GOLDEN / "inputs" / f"{clip}.wav")
     with np.load(GOLDEN / "audio.npz") as golden:
         expected = golden[f"{clip}.wave"]
-    heard = resample(sound.first_channel, sound.sample_rate_hz, 16000)
+    heard = resample(sound.heard_channel, sound.sample_rate_hz, 16000)
     assert heard.shape == expected.shape
     assert np.abs(heard - expected).max() <= (1e-5 if sound.sample_rate_hz != 16000 else 0) * np.abs(expected).max()
 
 
 def test_one_channel_needs_no_channel_axis() -> None:
     sound = Sound(np.zeros(8000, np.float32), 16000)
-    assert (sound.first_channel.shape, sound.seconds) == ((8000,), 0.5)
+    assert (sound.heard_channel.shape, sound.seconds) == ((8000,), 0.5)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from vita_edge.engines.bundle.facts import AudioFacts
 from vita_edge.engines.errors import BadInput
-from vita_edge.runtime.audio_io.sound import Sound, read_sound
+from vita_edge.runtime.audio_io.sound import Sound
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden" / "tiny-a" / "data"

@@ -19,7 +19,7 @@ from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice.presets import preset
 from vita_edge.export.practice.write_practice import write_checkpoint
 from vita_edge.export.weights.precision import TARGETS
-from vita_edge.runtime.audio_io.sound import read_sound
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.encoders.audio_frontend import AudioFrontEnd
 from vita_edge.runtime.encoders.streaming_audio_encoder import ClipEncoder, piece_feeds
 
@@ -41,7 +41,7 @@ def front_end(tiny_bundle: Bundle) -> AudioFrontEnd:
 @pytest.fixture(scope="module")
 def clip(golden: Path) -> Rows:
     """3.4 s of speech."""
-    return read_sound(golden / "data" / "inputs" / "zh_ask.wav").first_channel[:54400]
+    return read_sound(golden / "data" / "inputs" / "zh_ask.wav").heard_channel[:54400]
 
 
 def heard(encoder: ClipEncoder, clip: Rows, ends: Sequence[int]) -> tuple[Rows, list[int]]:

@@ -36,7 +36,7 @@ def clip(golden: Path) -> NDArray[np.float32]:
     """3.4 s of speech."""
     sound = read_sound(golden / "data" / "inputs" / "zh_ask.wav")
     assert sound.sample_rate_hz == 16000
-    return sound.first_channel
+    return sound.heard_channel
 
 
 @pytest.fixture(scope="module")

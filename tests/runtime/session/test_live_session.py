@@ -198,7 +198,7 @@ def test_a_cough_ducks_and_nothing_more(demo: Assistant, question: Sound, words:
         talk.say(question)
         talk.next(FirstSound)
         talk.live(0.5)
-        cough = Sound(question.first_channel[16000 : 16000 + 2400], 16000)
+        cough = Sound(question.heard_channel[16000 : 16000 + 2400], 16000)
         talk.say(cough, after_s=0.0)
         talk.next(TurnEnded)
     assert not talk.told(Interrupted)

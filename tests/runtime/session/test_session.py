@@ -60,7 +60,7 @@ def same(one: Reply, other: Reply) -> bool:
 def test_blocks_are_heard_as_the_whole_is(assistant: Assistant, clip: Sound) -> None:
     whole = assistant.session(LIVE).ask(Turn(sounds=[clip]))
     session = assistant.session(LIVE)
-    pcm = (clip.first_channel * 32768).round().clip(-32768, 32767).astype(np.int16)
+    pcm = (clip.heard_channel * 32768).round().clip(-32768, 32767).astype(np.int16)
     for start in range(0, len(pcm), 441):
         session.append_audio(pcm[start : start + 441], 16000)
     reply = session.create_response().result()
@@ -70,7 +70,7 @@ def test_blocks_are_heard_as_the_whole_is(assistant: Assistant, clip: Sound) -> 
 @pytest.mark.parametrize("rate_hz", [8000, 24000, 44100, 48000])
 def test_blocks_of_any_rate_are_heard_to_their_end(assistant: Assistant, clip: Sound, rate_hz: int) -> None:
     resampler = StreamResampler(16000, rate_hz)
-    samples = resampler.step(np.append(clip.first_channel, np.zeros(800, np.float32)))
+    samples = resampler.step(np.append(clip.heard_channel, np.zeros(800, np.float32)))
     session = assistant.session(LIVE)
     for start in range(0, len(samples), 300):
         session.append_audio(samples[start : start + 300].astype(np.float64), rate_hz)
@@ -90,9 +90,9 @@ def test_what_is_read_in_spare_time_changes_nothing_but_what_is_left(
         session.append_frame(picture)
     while early.prefill():
         pass
-    for start in range(0, clip.first_channel.size, 1600):
+    for start in range(0, clip.heard_channel.size, 1600):
         for session in (patient, early):
-            session.append_audio(clip.first_channel[start : start + 1600], 16000)
+            session.append_audio(clip.heard_channel[start : start + 1600], 16000)
         while early.prefill():
             pass
     wanted, reply = (session.create_response().result() for session in (patient, early))

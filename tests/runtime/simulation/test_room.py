@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from vita_edge.runtime.audio_io.device_protocols import BLOCK, BLOCK_S, AudioBlock, Microphone, Speaker
-from vita_edge.runtime.audio_io.sound import Sound, read_sound
+from vita_edge.runtime.audio_io.sound import Sound
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.simulation.room import Room
 
 RATE = 24_000

@@ -30,7 +30,7 @@ def placed(
 ) -> tuple[NDArray[np.float32], int]:
     """A clip at half of full scale, 0.3 s after the beginning, in noise of ``floor_db`` below its peak."""
     sound = read_sound(CLIPS / name)
-    rate, speech = sound.sample_rate_hz, sound.first_channel / np.abs(sound.first_channel).max() / 2
+    rate, speech = sound.sample_rate_hz, sound.heard_channel / np.abs(sound.heard_channel).max() / 2
     samples = np.concatenate([np.zeros(round(0.3 * rate)), speech, np.zeros(round(tail_s * rate))])
     if floor_db is not None:
         samples += 0.5 * 10 ** (floor_db / 20) * noise(kind, len(samples), seed=len(name))
@@ -51,7 +51,7 @@ def test_the_end_is_within_20_ms_of_the_label_whatever_the_noise(name: str, floo
 @pytest.mark.parametrize("name", LABELS)
 def test_a_recording_that_is_cut_at_the_end_of_speech_ends_there(name: str) -> None:
     sound = read_sound(CLIPS / name)
-    samples = sound.first_channel[: round(LABELS[name] * sound.sample_rate_hz)]
+    samples = sound.heard_channel[: round(LABELS[name] * sound.sample_rate_hz)]
     found = end_of_speech(samples, sound.sample_rate_hz)
     assert found is not None and found.at_s == pytest.approx(LABELS[name], abs=0.020)
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vita_edge.runtime.audio_io.sound import read_sound, resample
+from vita_edge.runtime.audio_io.sound import resample
+from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.turns.silero_vad import STEP, VoiceDetector
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -32,7 +33,7 @@ def noise(count: int, level: float, seed: int = 0) -> NDArray[np.float32]:
 def test_a_short_word_is_heard_at_once(word: str, within_ms: int, voice: str, shift: int) -> None:
     """``stop`` begins with 110 ms of a hiss and a closed mouth, in which no detector could know."""
     lead = 16 * STEP + shift
-    sound = read_sound(DATA / f"{word}-{voice}.flac").first_channel * 0.6
+    sound = read_sound(DATA / f"{word}-{voice}.flac").heard_channel * 0.6
     samples = np.concatenate([np.zeros(lead, np.float32), sound, np.zeros(RATE // 2, np.float32)])
     found = probabilities(samples + noise(samples.size, 0.001))
     first = next(i for i, p in enumerate(found) if p >= SPEECH)
@@ -44,7 +45,7 @@ def test_a_short_word_is_heard_at_once(word: str, within_ms: int, voice: str, sh
 @pytest.mark.parametrize("name", ["zh_ask", "en_look", "en_short"])
 def test_recorded_questions_are_speech(golden: Path, name: str) -> None:
     sound = read_sound(golden / "data" / "inputs" / f"{name}.wav")
-    found = probabilities(resample(sound.first_channel, sound.sample_rate_hz, RATE))
+    found = probabilities(resample(sound.heard_channel, sound.sample_rate_hz, RATE))
     assert np.mean(np.array(found) >= SPEECH) > 0.4
 
 
@@ -71,7 +72,7 @@ def test_steady_noise_is_not_speech(samples: NDArray[np.float32]) -> None:
 
 
 def test_a_reset_forgets_everything_and_detectors_share_nothing() -> None:
-    speech = read_sound(DATA / "yes-en-us.flac").first_channel
+    speech = read_sound(DATA / "yes-en-us.flac").heard_channel
     steps = [speech[i : i + STEP] for i in range(0, speech.size - STEP + 1, STEP)]
     one, other = VoiceDetector(), VoiceDetector()
     fresh = [one.step(step) for step in steps]

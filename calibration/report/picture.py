@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from .report import CalibrationReport
+from .calibration_report import CalibrationReport
 
 __all__ = ["picture_png"]
 

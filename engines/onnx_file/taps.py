@@ -14,6 +14,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
+from .protobuf import message_field, varint
+
 __all__ = ["tapped_model"]
 
 _INT64 = 7
@@ -21,23 +23,10 @@ _INT64 = 7
 
 def tapped_model(model: bytes, taps: Iterable[str], overrides: Mapping[str, int]) -> bytes:
     """``model`` with the inner tensors ``taps`` as outputs and each scalar int64 of ``overrides`` replaced."""
-    outputs = b"".join(_message(12, _message(1, name.encode())) for name in taps)
-    initializers = b"".join(_message(5, _scalar(name, value)) for name, value in overrides.items())
-    return model + _message(7, initializers + outputs)
+    outputs = b"".join(message_field(12, message_field(1, name.encode())) for name in taps)
+    initializers = b"".join(message_field(5, _scalar(name, value)) for name, value in overrides.items())
+    return model + message_field(7, initializers + outputs)
 
 
 def _scalar(name: str, value: int) -> bytes:
-    return b"\x10" + _varint(_INT64) + _message(8, name.encode()) + _message(9, struct.pack("<q", value))
-
-
-def _message(field: int, payload: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return b"\x10" + varint(_INT64) + message_field(8, name.encode()) + message_field(9, struct.pack("<q", value))
