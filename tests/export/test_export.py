@@ -67,7 +67,7 @@ def test_the_report_counts_what_was_written(checkpoint: Path, tmp_path: Path) ->
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
     checked = sum(tensor.size for tensor in Checkpoint.open(checkpoint).tensors().values())
     assert steps[-1][1] == steps[-1][2] == checked + sum(report.parameters.values()) + 605 * 128
-    assert {what for what, _, _ in steps} == {"embeddings", *COMPONENTS}
+    assert {what for what, _, _ in steps} == {"checking values", "embeddings", *COMPONENTS}
 
 
 COMPUTED_TABLES = ("rotary.cos", "rotary.sin", "frequency")
