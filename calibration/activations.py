@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tokenizers
 
+from vita_edge.engines.bundle.component_spec import AUDIO, LLM, SPEECH_PREFILL, VISION
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadCheckpoint
 from vita_edge.engines.tensors import Array
@@ -23,7 +24,7 @@ from .walk import Watcher, walk
 __all__ = ["LARGEST_HALF", "ActivationPeak", "activation_peaks", "check_activations", "probe_sample"]
 
 LARGEST_HALF = 65504.0
-PROBED = ("vision", "audio", "llm", "speech_prefill")
+PROBED = (VISION.name, AUDIO.name, LLM.name, SPEECH_PREFILL.name)
 """Components whose activations grow with depth; the others are small, and were never seen to."""
 PROBE_TOKENS = 96
 PROBE_FRAMES = 200
@@ -94,15 +95,15 @@ def check_activations(bundle: Bundle, *, threads: int = 0) -> None:
 def probe_sample(bundle: Bundle, component: str) -> Sample:
     """Something to run a component on where nothing was recorded: a text for the decoders, noise for the encoders."""
     random = np.random.default_rng(0)
-    if component == "vision":
+    if component == VISION.name:
         size = bundle.model.vision.tile_size
         return {"pixel_values": random.uniform(-2, 2.5, (1, 3, size, size)).astype(np.float32)}
-    if component == "audio":
+    if component == AUDIO.name:
         return {"fbank": random.normal(12, 3, (1, PROBE_FRAMES, bundle.model.audio.mel_bins)).astype(np.float32)}
     tokenizer = tokenizers.Tokenizer.from_str(bundle.tokenizer_file.read_text("utf-8"))
     ids = tokenizer.encode(bundle.prompts["command_line"]["lang"], add_special_tokens=False).ids
     rows = bundle.embedding_table().rows([bundle.model.tokens.im_start, *ids[: PROBE_TOKENS - 1]])
-    if component == "llm":
+    if component == LLM.name:
         return {"inputs_embeds": rows[None]}
     return {PREFIX: rows.reshape(1, -1, bundle.model.speech.width)}
 
