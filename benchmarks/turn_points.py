@@ -62,7 +62,7 @@ def points_of(folder: Path, smart_turn: SmartTurn | None) -> list[Point]:
 def points_in(path: Path, smart_turn: SmartTurn | None) -> Iterator[Point]:
     """The silences of one recording, in order."""
     sound = read_sound(path)
-    samples = resample(sound.first_channel, sound.sample_rate_hz, RATE_HZ)
+    samples = resample(sound.heard_channel, sound.sample_rate_hz, RATE_HZ)
     notes = read_annotation(path)
     folder_says = {"complete": True, "incomplete": False}.get(path.parent.name)
     complete = notes.complete if notes.complete is not None else folder_says is not False

@@ -36,7 +36,7 @@ def halves() -> Sound:
     """A question, half a second to think, and the question again."""
     question = read_sound(demo_folder() / "question.wav")
     rate = question.sample_rate_hz
-    speech = question.first_channel[: round(1.66 * rate)]
+    speech = question.heard_channel[: round(1.66 * rate)]
     return Sound(np.concatenate([speech, np.zeros(rate // 2, np.float32), speech]), rate)
 
 

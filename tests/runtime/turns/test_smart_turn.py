@@ -28,7 +28,7 @@ CLIPS = {"long": "flite-has-please.flac", "short": "flite-yes.flac"}
 def clip(name: str) -> NDArray[np.float32]:
     sound = read_sound(DATA / "labelled_speech" / CLIPS[name])
     assert sound.sample_rate_hz == 16_000
-    return sound.first_channel
+    return sound.heard_channel
 
 
 @pytest.mark.parametrize("name", CLIPS)
