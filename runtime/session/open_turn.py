@@ -14,6 +14,7 @@ from ..audio_io.sound import Sound
 from ..audio_io.stream_resampler import StreamResampler
 from ..decoding.segments import Rows
 from ..encoders.encoders import Encoders
+from ..encoders.picture_array import as_picture
 from ..encoders.vision_frontend import read_image
 from ..events.turn_clock import TurnClock
 from ..text.prompt import Style, UserTurn
@@ -255,6 +256,5 @@ def _timed(tiles: Generator[Rows, None, None], rows: list[Rows], clock: TurnCloc
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3]; gray and RGBA are converted, everything else is refused."""
-    right = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
-    return pixels if right and pixels.size else read_image(pixels)
+    """uint8 [H, W, 3]; what is plainly a picture is converted, everything else is refused."""
+    return as_picture(pixels) if isinstance(pixels, np.ndarray) else read_image(pixels)

@@ -41,7 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     devices.add_argument(
         "--output-device", metavar="D", help="speaker, by index or part of its name (default: the system's)"
     )
-    devices.add_argument("--camera", metavar="C", help="camera: index, file or stream address (default: none)")
+    devices.add_argument(
+        "--camera",
+        metavar="C",
+        help="camera: index, path, name, file, stream address or GStreamer pipeline (default: none)",
+    )
+    devices.add_argument(
+        "--camera-rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        default=0,
+        help="degrees by which the camera's picture is turned clockwise (default: 0)",
+    )
+    devices.add_argument("--camera-mirror", action="store_true", help="swap left and right of the camera's picture")
     devices.add_argument(
         "--echo",
         choices=("cancel", "half-duplex", "headphones"),
@@ -167,7 +179,7 @@ def run(arguments: argparse.Namespace) -> int:
         choose(arguments.input_device, "input")  # what is not there is told before anything large is opened
         choose(arguments.output_device, "output")
         microphone, speaker = SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device)
-        camera = stack.enter_context(_camera(arguments.camera)) if arguments.camera is not None else None
+        camera = stack.enter_context(_camera(arguments)) if arguments.camera is not None else None
         print("opening the bundle …", file=sys.stderr)
         assistant = stack.enter_context(
             Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments))
@@ -218,10 +230,10 @@ def _canceller(echo: str) -> CancelsEcho:
     return EchoCanceller() if echo == "cancel" else Headphones()
 
 
-def _camera(wanted: str) -> Camera:
+def _camera(arguments: argparse.Namespace) -> Camera:
     from vita_edge.runtime.encoders.camera import Camera
 
-    return Camera(wanted)
+    return Camera(arguments.camera, rotate=arguments.camera_rotate, mirror=arguments.camera_mirror)
 
 
 def _complain(error: VitaEdgeError) -> None:

@@ -184,6 +184,24 @@ def test_without_opencv_the_error_says_what_to_install(tmp_path: Path, monkeypat
         read_frames(tmp_path / "a.mp4")
 
 
+def test_frames_of_a_variable_rate_are_chosen_by_the_time_at_which_they_are_shown() -> None:
+    pytest.importorskip("cv2")
+    clip = Path(__file__).parents[2] / "data" / "variable_frame_rate.mp4"  # ten still seconds, then a second of 25
+    asked: list[float] = []
+
+    def choose(count: int, fps: float) -> list[int]:
+        asked.append(count / fps)
+        return sample_positions(count, fps)
+
+    frames, fps = read_frames(clip, choose)
+    everything, _ = read_frames(clip)
+    assert len(everything) == 44 and 3 < fps < 4
+    assert asked[-1] == pytest.approx(11.3, abs=0.2)
+    shown = [next(i for i, frame in enumerate(everything) if np.array_equal(frame, one)) for one in frames]
+    assert shown[:10] == list(range(10))  # one a second; they were 0, 3, 6, 9 and eleven of the last second
+    assert len(shown) <= 12
+
+
 def test_a_picture_that_is_listed_often_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     (tmp_path / "a.json").write_text(json.dumps({"fps": 1, "frames": ["a.png"] * 16}))
