@@ -20,6 +20,7 @@ from vita_edge.engines.errors import VitaEdgeError
 from ..decoding.sampling import Logits
 from ..encoders.camera import Frame
 from ..encoders.encoders import Encoders
+from ..encoders.scene_gate import SceneGate
 from ..events.reply_events import StateDecided, TextPiece
 from ..events.session_events import FrameSeen, HistoryShortened, StateTold, Trouble, TurnEnded, TurnForgotten
 from ..events.session_events import Written as WrittenText
@@ -80,6 +81,8 @@ class Mind:
         self._dialogue, self._encoders, self._mouth, self._playback = dialogue, encoders, mouth, playback
         self._pace, self._options, self._tell, self._cue = pace, options, tell, cue
         self._camera = camera
+        self._scene = SceneGate(options.same_scene)
+        self._seen: list[NDArray[np.float32]] = []
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._leaving = self._resting = False
         self._attempt: Attempt | None = None
@@ -274,10 +277,12 @@ class Mind:
         if monotonic() < self._next_frame_s or (frame := self._camera.newest()) is None:
             return False
         begin_s = monotonic()
-        with self._tell.span(None, "vision") as work:
-            tiles = self._encoders.watch([frame.pixels], "live")
-            work.count = 1
-        self._read(None, partial(self._dialogue.see, tiles))
+        if not self._scene.same(frame.pixels):
+            with self._tell.span(None, "vision") as work:
+                self._seen = self._encoders.watch([frame.pixels], "live")
+                work.count = 1
+            self._scene.encoded(frame.pixels)
+        self._read(None, partial(self._dialogue.see, self._seen))
         self._next_frame_s = max(begin_s + FRAME_S, 2 * monotonic() - begin_s)
         self._tell(FrameSeen(frame.at_s, frame.number))
         return True

@@ -21,6 +21,8 @@ class LiveOptions:
     """Of the prompt; ``demo`` is that of the reference's live demo."""
     frames: int = 1
     """Camera frames of a turn at most: one when the user begins to speak, then one a second."""
+    same_scene: float = 0.0
+    """Change of a part of the picture, 0 to 255, below which a frame is not encoded again; 0: every frame is."""
     stream_audio: bool = True
     """Read the user's sound while it still goes on, where the checkpoint's audio encoder allows it."""
     voice_first: bool = True
@@ -55,6 +57,8 @@ class LiveOptions:
         ):
             if value < least:
                 raise Misuse(f"{name} is {value}.", why=f"It must be {least} or more.", fix="Give a larger number.")
+        if not 0 <= self.same_scene <= 255:
+            raise Misuse(f"same_scene is {self.same_scene}.", why="It must be 0 to 255.", fix="Give 0, or 8 to 24.")
         if not 0 < self.voice_threshold < 1:
             raise Misuse(
                 f"voice_threshold is {self.voice_threshold}.", why="It is a probability.", fix="Give 0.3 to 0.8."

@@ -104,6 +104,14 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--no-speculation", action="store_true", help="start responses at the endpoint only")
     how.add_argument("--frames", type=int, default=1, metavar="N", help="max camera frames per turn")
     how.add_argument(
+        "--same-scene",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="do not encode a frame again in which no part changed by X of 255: an approximation "
+        "(default: 0, encode every frame)",
+    )
+    how.add_argument(
         "--order",
         choices=("chronological", "demo"),
         default="chronological",
@@ -132,6 +140,7 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
         ),
         order=arguments.order,
         frames=arguments.frames,
+        same_scene=arguments.same_scene,
         speech_top_k=1 if arguments.greedy else 2,
         seed=arguments.seed,
         max_new_tokens=arguments.max_new_tokens,
