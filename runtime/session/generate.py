@@ -212,7 +212,7 @@ class Generation:
         limit = model.facts.llm.prompt_limit_tokens
         if positions > limit:
             raise ContextOverflow(
-                f"The turn takes {positions:,} positions; a prompt may have {limit:,}.",
+                f"The turn takes {positions:,} tokens; a prompt may have {limit:,}.",
                 why="The model was trained for prompts of that length (the reference would cut off the end, unasked).",
                 fix="Shorten the text or the sound, or give fewer pictures.",
             )
