@@ -1,7 +1,7 @@
 """Run a bundle in half precision over a short probe, where nothing was recorded: does any layer leave its range?
 
 A checkpoint can be sound in float32 and bfloat16 and leave the range of float16 on the way: its engines would compile,
-and every reply would be no number. Looked at layer by layer, so that a model of any size needs little memory.
+and every reply would be NaN. Looked at layer by layer, so that a model of any size needs little memory.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def check_activations(bundle: Bundle, *, threads: int = 0) -> None:
             raise BadCheckpoint(
                 f"The activations of {name} leave half precision, first in {first.layer} ({first.operator}).",
                 why=f"Half precision ends at {LARGEST_HALF:g}; {first.not_finite} of its values are NaN or infinite, "
-                f"and so is a part of {len(beyond)} tensors: every reply would be no number.",
+                f"and so is a part of {len(beyond)} tensors: every reply would be NaN.",
                 fix=f"Export at --target {bundle.target} --precision fp32, record a few turns with that bundle "
                 "(vita-edge record), and calibrate it (vita-edge calibrate): weights take 8 or 4 bits, and "
                 "activations stay in float32.",

@@ -13,6 +13,8 @@ from time import monotonic
 
 import numpy as np
 
+from ..audio_io.echo_canceller import Headphones
+from ..encoders.camera import FrameSource
 from ..events.session_events import (
     Happening,
     Observer,
@@ -22,14 +24,13 @@ from ..events.session_events import (
     TurnEnded,
     TurnForgotten,
 )
+from ..live.live_options import LiveOptions
+from ..live.live_session import LiveSession
 from ..metrics.bench_result import BenchTurn
 from ..metrics.machine_load import MachineSampler
 from ..metrics.turn_metrics import TurnReports
 from ..metrics.turn_report import TurnReport
 from ..session.assistant import Assistant
-from ..session.generation_thread import Camera
-from ..session.live_options import LiveOptions
-from ..session.live_session import LiveTalk
 from ..turns.detector import TurnDetector
 from ..turns.turn_events import TurnTimes
 from .questions import Question
@@ -126,7 +127,7 @@ class BenchRun:
         *,
         options: LiveOptions,
         history: bool = False,
-        camera: Camera | None = None,
+        camera: FrameSource | None = None,
         observers: Sequence[Observer] = (),
         machine: MachineSampler | None = None,
         turn_detector: TurnDetector | None = None,
@@ -158,23 +159,24 @@ class BenchRun:
         room = Room(keep_s=self._timeout_s + 60.0)
         with (
             room,
-            LiveTalk(
+            LiveSession(
                 self._assistant,
                 room.microphone,
                 room.speaker,
                 options=replace(self._options, times=variant.times),
                 camera=self._camera,
+                canceller=Headphones(),
                 turn_detector=self._turn_detector,
                 observers=[reports, listener, *self._observers],
             ) as talk,
         ):
             for number in numbers:
                 question = self._questions[number % len(self._questions)]
-                position = talk.dialogue.timeline.position
+                position = talk.session.tokens
                 if report := self._ask(question, room, talk, listener):
                     yield BenchTurn(question.name, variant.times.speculate, position, report, variant.name)
 
-    def _ask(self, question: Question, room: Room, talk: LiveTalk, listener: _Listener) -> TurnReport | None:
+    def _ask(self, question: Question, room: Room, talk: LiveSession, listener: _Listener) -> TurnReport | None:
         listener.expect()
         at_s = monotonic() + SILENCE_S * (1 + float(self._random.random()))
         utterance = room.say(question.sound, at_s)

@@ -102,8 +102,12 @@ class StreamDecoder:
     def flush(self) -> str:
         """What is held back, as U+FFFD, at the end of a reply; afterwards the decoder is as new."""
         rest = self._utf8.decode(b"", final=True)
-        self._utf8.reset()
+        self.reset()
         return rest
+
+    def reset(self) -> None:
+        """As before the first id."""
+        self._utf8.reset()
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -24,10 +24,10 @@ from .output.show import print_json
 
 if TYPE_CHECKING:
     from vita_edge.runtime import Assistant
+    from vita_edge.runtime.encoders.camera import FrameSource
+    from vita_edge.runtime.live.live_options import LiveOptions
     from vita_edge.runtime.metrics.bench_result import BenchResult, BenchTurn
     from vita_edge.runtime.metrics.perfetto_trace import Trace
-    from vita_edge.runtime.session.generation_thread import Camera
-    from vita_edge.runtime.session.live_options import LiveOptions
     from vita_edge.runtime.simulation.questions import Question
 
 __all__ = ["add_arguments", "run"]
@@ -140,7 +140,7 @@ def _questions(arguments: argparse.Namespace) -> tuple[list[Question], list[str]
     return read_questions(arguments.questions or [demo_folder() / "question.wav"])
 
 
-def _camera(arguments: argparse.Namespace) -> Camera | None:
+def _camera(arguments: argparse.Namespace) -> FrameSource | None:
     """What the questions are about, if there is a picture of it."""
     from vita_edge.runtime import demo_folder, read_image
     from vita_edge.runtime.simulation.still_camera import StillCamera
@@ -193,7 +193,7 @@ def _run_bench(
     options: LiveOptions,
     arguments: argparse.Namespace,
     trace: Trace | None,
-    camera: Camera | None,
+    camera: FrameSource | None,
 ) -> tuple[BenchResult, int]:
     """The result of the turns that were finished, and the signal that stopped the run, or 0."""
     from datetime import datetime, timezone
