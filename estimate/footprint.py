@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from vita_edge.engines.bundle.format import Bundle, Component
+from vita_edge.runtime.session.opened_model import CACHE_VALUE_BYTES, session_cache_bytes
 
 __all__ = ["bytes_on_disk", "footprint", "resident_weights"]
 
-KV_BYTES = 4
-"""The caches are float32 on the CPU."""
 WIDENED = 2.3
 """Resident bytes for each byte of an fp16 component's file: its weights become float32 when it is opened. Measured on
 the practice model of size half, onnxruntime on x86-64: 2.2 to 2.6 a component, 2.3 together. In quantised components
@@ -34,11 +33,12 @@ def footprint(bundle: Bundle) -> dict[str, int]:
     """
     llm, speech = bundle.model.llm, bundle.model.speech
     weights = sum(map(resident_weights, bundle.components.values()))
-    per_token = 2 * llm.layers * llm.kv_heads * llm.head_dim * KV_BYTES
-    speech_per_position = 2 * speech.layers * speech.heads * speech.head_dim * KV_BYTES
+    per_token = 2 * llm.layers * llm.kv_heads * llm.head_dim * CACHE_VALUE_BYTES
+    speech_per_position = 2 * speech.layers * speech.heads * speech.head_dim * CACHE_VALUE_BYTES
     return {
         "weights": weights,
         "kv_cache_per_1000_tokens": 1000 * per_token,
         "kv_cache_whole_prompt": llm.prompt_limit_tokens * per_token,
         "speech_kv_cache": speech.context_tokens * speech_per_position,
+        "another_session": session_cache_bytes(bundle.model, llm.prompt_limit_tokens),
     }

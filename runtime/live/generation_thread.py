@@ -270,7 +270,9 @@ class GenerationThread:
         try:
             if self._speech_begin_s is not None:
                 return self._look() or self._listen(self._speech_begin_s)
-            return self._session.read_ahead(1, self._clock) or (not self._suspended and self._compact())
+            # the next turn is opened when nobody waits for the first audio of this one
+            opens = self._suspended or not self._answers
+            return (opens and self._session.read_ahead(1, self._clock)) or (not self._suspended and self._compact())
         except VitaEdgeError as error:
             self._speech_begin_s = None  # the response itself may still succeed, or say what is wrong
             self._emit(Trouble(monotonic(), error.what, error.why, error.fix))

@@ -77,7 +77,7 @@ def test_a_reply_that_is_cancelled_is_silent_and_the_history_keeps_what_was_hear
         assert talk.told(TurnEnded)[-1].finish_reason == "interrupted"
         assert talk.told(TalkStateChanged)[-1].state == "listening"
         assert talk.talk.session.turns == 1
-        assert not talk.talk._responses
+        assert not talk.talk._control.responses
         words[0] = "☞No."
         talk.say(stop)
         assert talk.next(TurnEnded).text == "No."
@@ -99,7 +99,7 @@ def test_a_response_that_is_cancelled_before_it_is_heard_leaves_no_trace(
         assert talk.told(TurnForgotten)[-1].why == "stopped"
         assert talk.room.first_sound_after(0.0) is None
         assert (talk.talk.session.tokens, talk.talk.session.turns) == (before, 0)
-        assert not talk.talk._responses
+        assert not talk.talk._control.responses
 
 
 def test_where_nothing_is_said_there_is_nothing_to_cancel(demo: Assistant, words: list[str], stop: Sound) -> None:
@@ -132,7 +132,7 @@ def test_the_next_visitor_meets_an_empty_history_and_other_instructions(
         talk.next(FirstSound)
         talk.talk.reset()  # in the middle of a reply
         talk.live(0.5)
-        assert talk.talk.session.turns == 0 and not talk.talk._responses
+        assert talk.talk.session.turns == 0 and not talk.talk._control.responses
 
 
 def test_two_hundred_failed_answers_leave_nothing_behind(
@@ -165,7 +165,9 @@ def test_two_hundred_failed_answers_leave_nothing_behind(
         finally:
             tracemalloc.stop()
         monkeypatch.undo()
-        assert not talk.talk._responses and not talk.talk._generation._answers and not talk.talk._speech._replies
+        assert (
+            not talk.talk._control.responses and not talk.talk._generation._answers and not talk.talk._speech._replies
+        )
         assert after - before < 300_000  # of 200 clips of 40,000 bytes each
         assert talk.talk.session.turns == 0
 
