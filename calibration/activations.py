@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import tokenizers
 
+from vita_edge.engines.bundle.component_spec import AUDIO, LLM, SPEECH_PREFILL, VISION
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadCheckpoint
 
@@ -18,7 +19,7 @@ from .half_range import LARGEST_HALF, tensor_ranges
 
 __all__ = ["check_activations", "probe_sample"]
 
-PROBED = ("vision", "audio", "llm", "speech_prefill")
+PROBED = (VISION.name, AUDIO.name, LLM.name, SPEECH_PREFILL.name)
 """Components whose activations grow with depth."""
 PROBE_TOKENS = 96
 PROBE_FRAMES = 200
@@ -49,14 +50,14 @@ def check_activations(bundle: Bundle, *, threads: int = 0) -> None:
 def probe_sample(bundle: Bundle, component: str) -> Sample:
     """Something to run a component on: a text for the decoders, noise for the encoders."""
     random = np.random.default_rng(0)
-    if component == "vision":
+    if component == VISION.name:
         size = bundle.model.vision.tile_size
         return {"pixel_values": random.uniform(-2, 2.5, (1, 3, size, size)).astype(np.float32)}
-    if component == "audio":
+    if component == AUDIO.name:
         return {"fbank": random.normal(12, 3, (1, PROBE_FRAMES, bundle.model.audio.mel_bins)).astype(np.float32)}
     tokenizer = tokenizers.Tokenizer.from_str(bundle.tokenizer_file.read_text("utf-8"))
     ids = tokenizer.encode(bundle.prompts["command_line"]["lang"], add_special_tokens=False).ids
     rows = bundle.embedding_table().rows([bundle.model.tokens.im_start, *ids[: PROBE_TOKENS - 1]])
-    if component == "llm":
+    if component == LLM.name:
         return {"inputs_embeds": rows[None]}
     return {PREFIX: rows.reshape(1, -1, bundle.model.speech.width)}
