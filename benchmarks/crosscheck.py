@@ -1,6 +1,7 @@
 """A check that nobody here wrote: the language model as optimum exports it to ONNX, against the reference and a bundle.
 
-    pip install 'optimum[onnxruntime]>=2.1,<2.2' 'torch>=2.6'     # in an environment of its own
+    make crosscheck                                               # on a tiny checkpoint
+    pip install 'vita-edge[crosscheck]'                           # in an environment of its own
     python benchmarks/crosscheck.py CHECKPOINT --work DIR
     python benchmarks/crosscheck.py CHECKPOINT --work DIR --bundle BUNDLE
     python benchmarks/crosscheck.py CHECKPOINT --work DIR --layers 4      # of a large one: 17 bytes a parameter
