@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check contract wheel-check crosscheck clean
+.PHONY: demo test check contract wheel-check audit crosscheck clean
 
 demo: $(VENV)/.demo  ## answer a recorded spoken question about a picture; writes reply.wav
 	$(BIN)/vita-edge demo -o reply.wav --force
@@ -21,6 +21,10 @@ check: $(VENV)/.check  ## lint, types, import contract
 wheel-check: $(VENV)/.test  ## a wheel built from this tree talks in an empty environment
 	scripts/wheel-check $(BIN)/python
 
+audit: $(VENV)/.test  ## no known hole is installed or allowed; asks pip-audit too where that can be had
+	$(BIN)/python -m pip install --quiet pip-audit || echo "pip-audit cannot be had"
+	$(BIN)/python scripts/audit-dependencies
+
 crosscheck: $(VENV)/.crosscheck  ## the language model against optimum's own export of it, in an environment of its own
 	$(VENV)/crosscheck/bin/python benchmarks/crosscheck.py tests/golden/tiny-a/checkpoint --work $(VENV)/crosscheck-work
 
@@ -33,12 +37,12 @@ $(VENV)/.crosscheck: $(VENV)/bin/python pyproject.toml
 $(VENV)/bin/python:
 	scripts/make-venv $(PYTHON) $(VENV)
 
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[export,video,live,bench,test]'
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,video,live,bench,test]'
 	$(BIN)/python -m pip install --quiet 'tensorrt-rtx>=1.7' || echo "tests of what TensorRT compiles are left out"
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0+cpu' || echo "tests against the PyTorch reference are left out"
 	@touch $@

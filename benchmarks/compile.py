@@ -24,15 +24,15 @@ from kernels import Refused, compile_graph
 
 from vita_edge.engines.bundle.component_spec import COMPONENTS
 from vita_edge.engines.bundle.format import Bundle
-from vita_edge.engines.onnxruntime.graph_inputs import graph_interface
-from vita_edge.engines.tensorrt.build.profiles import Limits, axis_lengths, fixed_lengths
+from vita_edge.engines.onnx_file.graph_inputs import graph_interface
+from vita_edge.engines.tensorrt.build.profiles import EngineLimits, axis_lengths, fixed_lengths
 
 
 def report(bundle_path: Path, name: str, device: str) -> dict[str, Any]:
     """One graph, compiled for one device."""
     bundle = Bundle.open(bundle_path)
     graph = bundle.components[name].graph
-    limits, inputs = Limits.of(bundle.model), graph_interface(graph).inputs
+    limits, inputs = EngineLimits.of(bundle.model), graph_interface(graph).inputs
     known = axis_lengths(name, bundle.model, limits)
     named = {axis for spec in inputs.values() for axis in spec.axes if isinstance(axis, str)}
     lengths = [{axis: span for axis, span in spans.items() if axis in named} for spans in known.values()]

@@ -22,12 +22,13 @@ from vita_edge.engines.reading.file_kind import FileKind
 from vita_edge.engines.reading.json_file import read_json
 
 from .choices import Choices
-from .component import asked_bits, calibrate_component
+from .component import calibrate_component
 from .component_graph import ComponentGraph
+from .decide import asked_bits
 from .feeds import PREFIX, Feeds, Sample, whole_feeds
 from .layers import find_groups
-from .picture import picture_png
-from .report import CalibrationReport, LayerReport, StageReport
+from .report.calibration_report import CalibrationReport, LayerReport, StageReport
+from .report.picture import picture_png
 from .walk import run_graph
 
 __all__ = ["Choices", "calibrate"]

@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from .choices import Choices
 from .component_graph import ComponentGraph
+from .decide import Decisions
 from .feeds import Sample, digest
 from .judge import Judge, head_step
-from .layers import MOVES, Group, Layer, find_groups, table_of
+from .layer_writer import LayerWriter
+from .layers import MOVES, Group, Layer, find_groups
 from .ranges import Observed, Range, own_range
-from .report import LayerReport, StageReport
-from .rewrite import Rewrite
-from .trial import Measured, best_trial, columns_of, layer_snr_db, with_rounded_outputs
+from .report.calibration_report import LayerReport, StageReport
+from .trial import Measured
 from .walk import stored_outputs, together, walk
-from .weight_scales import (
-    Blocked,
-    BlockGrid,
-    block_that_fits,
-    channel_int8,
-    dequantised,
-    gptq_blocks,
-    moments_factor,
-    round_blocks,
-)
 
-__all__ = ["ComponentCalibration", "asked_bits", "calibrate_component"]
-
-Floats = NDArray[np.float32]
+__all__ = ["ComponentCalibration", "calibrate_component"]
 
 GPTQ_ROWS = 8
 """Times as many rows as trials need."""
 ATTEMPTS = 4
 """At a component whose output is not good enough: each gives more bits to a quarter of the layers that are rounded."""
-
-
-def asked_bits(component: str, groups: Sequence[Group], choices: Choices) -> Iterator[tuple[Layer, int]]:
-    """Every layer, and the bits that its weight is to have if it bears them."""
-    last = groups[-1].layers[-1] if groups else None
-    for layer in (layer for group in groups for layer in group.layers):
-        if choices.weights_alone(component):
-            yield layer, choices.bits(component, first=layer.name.startswith("layers.0/"), head=layer is last)
-        else:
-            yield layer, 8
 
 
 class ComponentCalibration:
@@ -72,16 +47,15 @@ class ComponentCalibration:
     ) -> None:
         self._name, self._graph, self._feeds, self._choices = name, graph, feeds, choices
         self._min_db = min_db
-        self._packed = target == "onnxruntime"
-        self._alone = choices.weights_alone(name)
-        self._rewrite = Rewrite(graph, folder)
         self._groups = find_groups(graph)
-        self._bits = dict(asked_bits(name, self._groups, choices))
+        packed = target == "onnxruntime"
+        self._decisions = Decisions(name, graph, self._groups, choices, packed, min_db)
+        self._writer = LayerWriter(graph, folder, packed)
         results = [graph.nodes[la.node].output[0] for g in self._groups for la in g.layers if la.kind == "Conv"]
         self._outputs = {
             name: Observed(len(feeds), None)
             for name in results
-            if self._packed and not any(graph.nodes[i].op_type in MOVES for i in graph.consumers.get(name, ()))
+            if packed and not any(graph.nodes[i].op_type in MOVES for i in graph.consumers.get(name, ()))
         }
         """Of convolutions: the CPU computes one in integers where its output is rounded, too; a transposed one never.
         Not before what moves values: ONNX Runtime 1.32 carries the rounding on through that, and forgets that it is
@@ -104,7 +78,7 @@ class ComponentCalibration:
                     if name not in keepers:
                         watched.pop(name, None)
             progress(segment.stop, len(self._graph.nodes))
-        files = self._rewrite.save()
+        files = self._writer.save()
         rounded, judge = ComponentGraph(files[0]), Judge(exact)
         rounded.head_step = self._graph.head_step
         for _ in walk(rounded, self._feeds, {name: judge.watcher(name) for name in rounded.outputs}, threads=threads):
@@ -112,48 +86,28 @@ class ComponentCalibration:
         return self._stage_report(judge, digest(raw))
 
     def close(self) -> None:
-        self._rewrite.close()
+        self._writer.close()
 
     def _observed(self, group: Group) -> Observed:
         if group.layers[0].kind != "MatMul":
             return Observed(len(self._feeds), None)
-        more = GPTQ_ROWS if self._choices.weights == "gptq" and self._alone else 1
+        more = GPTQ_ROWS if self._choices.weights == "gptq" and self._decisions.weights_alone else 1
         return Observed(len(self._feeds), self._choices.rows * more)
 
     def _quantise(self, group: Group, seen: Observed) -> None:
         if not seen.measurable:  # nothing is known of what it will read
             for layer in group.layers:
                 self._report(layer, None, seen, None)
-            return
-        if self._alone:
-            factor = cache(lambda: moments_factor(seen.inputs()[0]))  # of what all of them read, if one asks for it
-            for layer in group.layers:
-                self._weight_alone(layer, seen, factor)
-            return
-        choices = self._choices
-        found = best_trial(self._graph, group, seen, choices.method, smoothing=choices.smoothing)
-        ends = [self._end(layer, seen) for layer in group.layers]
-        found = with_rounded_outputs(self._graph, group, seen, found, ends)
-        kept = [self._bears(level, 8) for level in found.snr_db]
-        if all(kept) and self._packed and (gather := table_of(self._graph, group)) is not None:
-            self._rewrite.table(gather, group.x, found.range, seen.dtype)
-        for k, layer in enumerate(group.layers):
-            if kept[k]:
-                self._rewrite.activation(layer, group.x, found.range, seen.dtype)
-                values, scales = self._channels(layer, found.factor, seen.dtype)
-                self._rewrite.channel_weight(layer, values, scales, seen.dtype)
-                if end := ends[k]:
-                    self._rewrite.integer_convolution(layer, found.range, end, scales)
-            elif any(kept) and found.factor is not None:  # what it reads is smoothed for the others
-                smoothed = layer.values(self._graph).astype(np.float32) * found.factor[:, None]
-                self._rewrite.values(layer.weight, smoothed.T if layer.turned else smoothed)
-            self._report(layer, "int8" if kept[k] else None, seen, found.snr_db[k], found, k)
-        if any(kept) and found.factor is not None and group.norm:
-            for name in group.norm.vectors:
-                self._rewrite.values(name, self._graph.array(name).astype(np.float32) / found.factor)
-
-    def _bears(self, snr_db: float, bits: int) -> bool:
-        return snr_db >= self._min_db and self._choices.keeps(snr_db, bits)
+        elif self._decisions.weights_alone:
+            for layer, choice in self._decisions.weights(group, seen):
+                self._writer.weight(layer, choice, seen.dtype)
+                self._report(layer, f"int{choice.bits} weight" if choice.bits else None, seen, choice.snr_db)
+        else:
+            rounded = self._decisions.group(group, seen, [self._end(layer, seen) for layer in group.layers])
+            self._writer.group(group, rounded, seen.dtype)
+            for k, layer in enumerate(group.layers):
+                snr_db = rounded.found.snr_db[k]
+                self._report(layer, "int8" if rounded.rounded[k] else None, seen, snr_db, rounded.found, k)
 
     def _output(self, layer: Layer) -> str:
         return str(self._graph.nodes[layer.node].output[0])
@@ -162,76 +116,6 @@ class ComponentCalibration:
         """The range that the output of a convolution is rounded in, where it is."""
         out = self._outputs.pop(self._output(layer), None)
         return own_range(out, self._choices.method) if out and out.measurable and seen.dtype == "float32" else None
-
-    def _channels(self, layer: Layer, factor: Floats | None, dtype: str) -> tuple[NDArray[np.int8], Floats]:
-        """The whole weight in int8 and its scales; in float32 only so many outputs at a time."""
-        parts = [
-            channel_int8(weight if factor is None else weight * factor[:, None], layer.axis, dtype)
-            for _, weight in columns_of(self._graph, layer)
-        ]
-        values, scales = zip(*parts)
-        return np.concatenate(values, axis=layer.axis), np.concatenate(scales)
-
-    def _weight_alone(self, layer: Layer, seen: Observed, factor: Callable[[], Floats]) -> None:
-        """In as few bits as it bears."""
-        bits = self._bits[layer]
-        width = layer.values(self._graph).shape[0]
-        block = block_that_fits(self._choices.block, width) if layer.kind == "MatMul" else None
-        while True:
-            if block is None or (bits == 8 and not self._packed):
-                bits, snr, write = 8, *self._in_channels(layer, seen)
-            else:
-                snr, write = self._in_blocks(layer, seen, factor, block, bits)
-            if self._bears(snr, bits):
-                write()
-                return self._report(layer, f"int{bits} weight", seen, snr)
-            if bits == 8:
-                return self._report(layer, None, seen, snr)
-            bits = 8
-
-    def _in_channels(self, layer: Layer, seen: Observed) -> tuple[float, Callable[[], None]]:
-        def rounded(part: slice, weight: Floats) -> Floats:
-            return dequantised(*channel_int8(weight, layer.axis, seen.dtype), layer.axis)
-
-        snr = layer_snr_db(self._graph, layer, seen.inputs(), rounded)
-
-        def write() -> None:
-            values, scales = self._channels(layer, None, seen.dtype)
-            if layer.kind == "MatMul" and not self._packed:
-                self._rewrite.rescaled_weight(layer, values, scales, seen.dtype)
-            else:
-                self._rewrite.channel_weight(layer, values, scales, seen.dtype)
-
-        return snr, write
-
-    def _in_blocks(
-        self, layer: Layer, seen: Observed, factor: Callable[[], Floats], block: int, bits: int
-    ) -> tuple[float, Callable[[], None]]:
-        symmetric = bits == 8 or not self._packed
-        grid = BlockGrid(block, bits, symmetric, "float32" if self._packed else seen.dtype)
-        parts: list[Blocked] = []
-
-        def rounded(part: slice, weight: Floats) -> Floats:
-            if bits == 4 and self._choices.weights == "gptq":
-                parts.append(gptq_blocks(weight, factor(), grid))
-            else:
-                parts.append(round_blocks(weight, grid, search=bits == 4 and self._choices.weights == "searched"))
-            return parts[-1].floats()
-
-        snr = layer_snr_db(self._graph, layer, seen.inputs(), rounded)
-
-        def write() -> None:
-            whole = Blocked(
-                grid,
-                *(np.concatenate([getattr(p, name) for p in parts], axis=1) for name in ("values", "scales", "zeros")),
-            )
-            parts.clear()
-            if self._packed:
-                self._rewrite.packed_weight(layer, whole)
-            else:
-                self._rewrite.block_weight(layer, whole, seen.dtype)
-
-        return snr, write
 
     def _report(
         self,
@@ -242,7 +126,7 @@ class ComponentCalibration:
         found: Measured | None = None,
         k: int = 0,
     ) -> None:
-        self._wider += stored_as is None or not stored_as.startswith(f"int{self._bits[layer]}")
+        self._wider += stored_as is None or not stored_as.startswith(f"int{self._decisions.asked(layer)}")
         self.layers.append(
             LayerReport(
                 component=self._name,

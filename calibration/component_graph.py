@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.external_data import check_external_data
-from vita_edge.engines.linked_weights import graph_and_folder
+from vita_edge.engines.onnx_file.external_data import check_external_data
+from vita_edge.engines.onnx_file.linked_weights import graph_and_folder
 from vita_edge.engines.tensors import TensorSpec
 
 __all__ = ["ComponentGraph", "GraphSegment"]

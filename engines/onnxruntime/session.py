@@ -12,15 +12,15 @@ import onnxruntime as ort
 
 from ..cache_layout import cache_layout_of
 from ..errors import BadBundle, InferenceFailed, VitaEdgeError
-from ..external_data import check_external_data
 from ..kv_length import PAST, present
-from ..linked_weights import graph_and_folder, has_links
+from ..onnx_file.external_data import check_external_data
+from ..onnx_file.linked_weights import graph_and_folder, has_links
+from ..onnx_file.taps import tapped_model
 from ..session import KvCache
 from ..tensors import Array, TensorSpec, check_feeds
 from .cached_run import CachedRun
 from .kv_cache import OnnxKvCache, axes_of, new_cache
 from .memory import Memory
-from .taps import tapped_model
 
 __all__ = ["OnnxSession"]
 

@@ -85,5 +85,5 @@ def release_tensors(generator: Generator) -> dict[str, dict[str, Tensor]]:
     quantizer = {"quantizer_modules.0.embedding.weight": generator.table.weight}
     width = GLOBAL_WIDTH // CONFIG.global_code_num
     for j in range(CONFIG.global_code_num):
-        quantizer[f"quantizer_modules_globaltokens.{j}.embedding.weight"] = torch.zeros(CODES, width)
+        quantizer[f"quantizer_modules_globaltokens.{j}.embedding.weight"] = torch.ones(CODES, width)
     return {"generator": tensors, "quantizer": quantizer}

@@ -27,9 +27,10 @@ def after_attention(
     """The rest of a layer: x + output projection of ``mixed``, then the gated MLP."""
     out = head_padded_columns(as_is(tensor[f"{prefix}self_attn.o_proj.weight"]), head_dim)
     x = g.op("Add", x, g.linear(mixed, out, None, "attn.out"))
-    y = g.rms_norm(x, as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), eps, "post_norm")
-    both = {f"mlp.{part}": as_is(tensor[f"{prefix}mlp.{part}_proj.weight"]) for part in ("gate", "up")}
-    gate, up = g.linears(y, both, "mlp.gate_up")
+    both = [as_is(tensor[f"{prefix}mlp.{part}_proj.weight"]) for part in ("gate", "up")]
+    gain, both = g.balanced(as_is(tensor[f"{prefix}post_attention_layernorm.weight"]), *both)
+    y = g.rms_norm(x, gain, eps, "post_norm")
+    gate, up = g.linears(y, dict(zip(("mlp.gate", "mlp.up"), both)), "mlp.gate_up")
     y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
     return g.op("Add", x, g.linear(y, as_is(tensor[f"{prefix}mlp.down_proj.weight"]), None, "mlp.down"))
 

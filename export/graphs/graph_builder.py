@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..lowerings.lowering import Lowering
 from ..lowerings.onnx_runtime import OnnxRuntime
+from ..weights.balance import balanced
 from ..weights.blob import Blob
 from ..weights.formats import Float16, Float32, LinearFormat, float_blob, half_blob
 from ..weights.half import held_by_half
@@ -216,6 +217,11 @@ class GraphBuilder:
         apart = self.reshape(product, [0, 0, count, sizes[0]])
         parts = self.op("Split", apart, self.constant([1] * count), axis=2, outputs=count)
         return [self.reshape(part, [0, 0, sizes[0]]) for part in parts]
+
+    def balanced(self, gain: Weight, *matrices: Weight) -> tuple[Weight, list[Weight]]:
+        """A norm's gain and the matrices behind it, as they are written: before 8 or 4 bits without outliers."""
+        narrow = self._linear.precision in ("int8", "int4")
+        return balanced(gain, *matrices) if narrow else (gain, list(matrices))
 
     def layer_norm(self, x: str, weight: Weight, bias: Weight, eps: float, name: str) -> str:
         """One operator: decomposed, its squares overflow half precision."""

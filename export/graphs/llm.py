@@ -64,8 +64,9 @@ def _layers(g: GraphBuilder, checkpoint: Checkpoint, *, first: LinearFormat, cac
     for i in range(config.layers):
         prefix = f"model.layers.{i}."
         with g.scope(f"layers.{i}"), g.stored_in(g.format if i else first):
-            y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), config.rms_norm_eps, "input_norm")
             weight, bias = (packed_heads(tensor, prefix, config.head_dim, part) for part in ("weight", "bias"))
+            gain, (weight,) = g.balanced(as_is(tensor[f"{prefix}input_layernorm.weight"]), weight)
+            y = g.rms_norm(x, gain, config.rms_norm_eps, "input_norm")
             y = g.linear(y, weight, bias, "attn.qkv")
             y = cache.attend(g, i, y)
             if cache_only and i == config.layers - 1:

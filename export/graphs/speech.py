@@ -66,8 +66,9 @@ def speech_decoder_graph(
     for i in range(config.layers):
         prefix = f"layers.{i}."
         with g.scope(f"layers.{i}"):
-            y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), EPS, "input_norm")
-            y = g.linear(y, packed_heads(tensor, prefix, config.head_dim), None, "attn.qkv")
+            qkv = packed_heads(tensor, prefix, config.head_dim)
+            gain, (qkv,) = g.balanced(as_is(tensor[f"{prefix}input_layernorm.weight"]), qkv)
+            y = g.linear(g.rms_norm(x, gain, EPS, "input_norm"), qkv, None, "attn.qkv")
             y = cache.attend(g, i, y)
             x = after_attention(g, tensor, prefix, x, y, config.head_dim, EPS)
     y = g.rms_norm(g.take(x, -1, FAR, 1), as_is(tensor["norm.weight"]), EPS, "norm")
@@ -87,8 +88,10 @@ def _prefix_layer(
     """One Llama layer in which every position sees every other; returns its output, rotated keys, and values."""
     config, tensor = checkpoint.config.speech, checkpoint.speech
     heads, padded = config.heads, padded_head_dim(config.head_dim)
-    y = g.rms_norm(x, as_is(tensor[f"{prefix}input_layernorm.weight"]), EPS, "input_norm")
-    qkv = g.linear(y, packed_heads(tensor, prefix, config.head_dim), None, "attn.qkv")
+    gain, (packed,) = g.balanced(
+        as_is(tensor[f"{prefix}input_layernorm.weight"]), packed_heads(tensor, prefix, config.head_dim)
+    )
+    qkv = g.linear(g.rms_norm(x, gain, EPS, "input_norm"), packed, None, "attn.qkv")
     q, k, v = g.op("Split", g.reshape(qkv, [0, 0, 3 * heads, padded]), axis=2, num_outputs=3, outputs=3)
     length = g.op("Shape", x, start=1, end=2)
     first = [g.op("Slice", name, g.constant([0]), length, g.constant([0])) for name in rotary]

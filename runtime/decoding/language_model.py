@@ -52,6 +52,8 @@ class LanguageModel:
         self.embeddings = embeddings
         self.cache = (prefill or session).new_cache(capacity)
         self._session, self._prefill = session, prefill
+        self.tokens_read = 0
+        """Positions that were read, not decoded."""
         self._row = np.zeros((1, 1, facts.hidden_size), np.float32)
 
     @property
@@ -131,6 +133,7 @@ class LanguageModel:
             if number:
                 yield
             result = session.infer({"inputs_embeds": np.ascontiguousarray(piece, np.float32)[None]}, self.cache)
+            self.tokens_read += len(piece)
         return result
 
 

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_edge.engines.errors import DeviceFailed, MissingPackage
+from vita_edge.engines.errors import BadInput, MissingPackage, Misuse
 from vita_edge.engines.install import install_fix
 
-__all__ = ["Camera", "Frame"]
+from .camera_sources import CameraSource, find_source, open_capture, refusal
+from .picture_array import as_picture
+
+__all__ = ["Camera", "Frame", "FrameSource"]
 
 STALE_S = 3.0
 """A camera that gives no frame for so long is lost, though it may only hang."""
-STREAM_TIMEOUT_MS = 3000
+TURNS = {0: 0, 90: 1, 180: 2, 270: 3}
+"""Quarter turns by degrees."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 LEAVING_S = 0.5
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,43 @@ class Frame:
     number: int
 
 
+class FrameSource(Protocol):
+    """Gives its newest frame, or none while it has none: a camera, a topic, whatever a program puts there."""
+
+    @property
+    def lost(self) -> bool:
+        """It is gone, and is waited for."""
+        ...
+
+    def newest(self) -> Frame | None: ...
+
+
 class Camera:
     """Reads on a thread of its own, so that no frame waits in a queue, and opens the camera again when it has gone."""
 
-    def __init__(self, source: int | str | Path, *, frames_per_s: float = 8.0) -> None:
+    def __init__(
+        self, source: int | str | Path, *, frames_per_s: float = 8.0, rotate: int = 0, mirror: bool = False
+    ) -> None:
         """
         Args:
-            source: an index, a file, or the URL of a stream. A file plays at its own rate, and begins again at its end.
+            source: an index, a path such as /dev/v4l/by-id/…, a name, a file, the URL of a stream, or a GStreamer
+                pipeline. A file plays at its own rate, and begins again at its end.
             frames_per_s: decoded at most; the others are passed over.
+            rotate: degrees by which a picture is turned clockwise: 0, 90, 180 or 270.
+            mirror: swap left and right, after it is turned.
+
+        Raises:
+            Misuse: ``rotate`` is another number.
         """
-        self._source = int(source) if isinstance(source, str) and source.isdecimal() else source
+        if rotate not in TURNS:
+            raise Misuse(
+                f"rotate is {rotate}.", why="A picture is turned by 0, 90, 180 or 270.", fix="Give one of these."
+            )
+        self._wanted = source
+        self._source: CameraSource | None = None
+        self._turns, self._mirror = TURNS[rotate], mirror
+        self.skipped = 0
+        """Frames that were no pictures."""
         self._apart_s = 1 / frames_per_s
         self._newest: Frame | None = None
         self._frames = 0
@@ -60,7 +93,7 @@ class Camera:
 
     @property
     def name(self) -> str:
-        return f"camera {self._source}" if isinstance(self._source, int) else str(self._source)
+        return self._source.name if self._source else str(self._wanted)
 
     @property
     def lost(self) -> bool:
@@ -78,15 +111,16 @@ class Camera:
             DeviceFailed: there is no such camera, file or stream, or it gives no picture.
             MissingPackage: OpenCV is not installed.
         """
+        self._source = source = find_source(self._wanted)
         cv2 = _opencv(self.name)
-        capture = self._capture(cv2)
+        capture = open_capture(cv2, source)
         if capture is None:
-            raise DeviceFailed(f"There is no picture from {self.name}.", why=self._why(), fix="Choose another camera.")
+            raise refusal(cv2, source)
         self._leaving = threading.Event()
         self._newest, self._frames = None, 0
         self._open, self._seen_s = True, time.monotonic()
         self._thread = threading.Thread(
-            target=self._watch, args=(cv2, capture, self._leaving), name=self.name, daemon=True
+            target=self._watch, args=(cv2, source, capture, self._leaving), name=self.name, daemon=True
         )
         self._thread.start()
         return self
@@ -98,60 +132,24 @@ class Camera:
         if self._thread:
             self._thread.join(LEAVING_S)  # a camera that hangs is left to itself
 
-    def _capture(self, cv2: Any) -> Any | None:
-        """An opened capture, or None."""
-        if isinstance(self._source, int):
-            if Path("/dev").exists() and not Path(f"/dev/video{self._source}").exists():
-                return None  # asked, OpenCV would write its complaints to the terminal
-            capture = cv2.VideoCapture(self._source)
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        elif self._is_stream:
-            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
-            timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
-            capture = cv2.VideoCapture(str(self._source), cv2.CAP_FFMPEG, timeouts)
-        elif self._is_file:
-            capture = cv2.VideoCapture(str(Path(self._source).resolve()))
-        else:
-            return None
-        if capture.isOpened():
-            return capture
-        capture.release()
-        return None
-
-    @property
-    def _is_stream(self) -> bool:
-        return isinstance(self._source, str) and "://" in self._source
-
-    @property
-    def _is_file(self) -> bool:
-        return not isinstance(self._source, int) and not self._is_stream and Path(self._source).is_file()
-
-    def _why(self) -> str:
-        if isinstance(self._source, int):
-            there = sorted(path.name for path in Path("/dev").glob("video[0-9]*"))
-            return f"There are {', '.join(there)}." if there else "There is no /dev/video*."
-        if self._is_stream:
-            return "Nobody answers there with a stream that OpenCV can read."
-        return "It is no video that OpenCV can read." if self._is_file else "There is no such file."
-
-    def _watch(self, cv2: Any, capture: Any | None, leaving: threading.Event) -> None:
+    def _watch(self, cv2: Any, source: CameraSource, capture: Any | None, leaving: threading.Event) -> None:
         wait_s = FIRST_WAIT_S
         while not leaving.is_set():
             given = 0
             if capture is not None:
-                given = self._read(cv2, capture, leaving)
+                given = self._read(cv2, source, capture, leaving)
                 capture.release()
             if given:
                 wait_s = FIRST_WAIT_S
-            if not (given and self._is_file):  # the end of a file is its beginning
+            if not (given and source.kind == "file"):  # the end of a file is its beginning
                 self._open, self._newest = False, None
                 leaving.wait(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-            capture = None if leaving.is_set() else self._capture(cv2)
+            capture = None if leaving.is_set() else open_capture(cv2, source)
 
-    def _read(self, cv2: Any, capture: Any, leaving: threading.Event) -> int:
+    def _read(self, cv2: Any, source: CameraSource, capture: Any, leaving: threading.Event) -> int:
         """Keep the newest frame until the capture ends; how many it gave."""
-        rate = float(capture.get(cv2.CAP_PROP_FPS)) if self._is_file else 0.0
+        rate = float(capture.get(cv2.CAP_PROP_FPS)) if source.kind == "file" else 0.0
         begin_s, decoded_s, count = time.monotonic(), -self._apart_s, 0
         while not leaving.is_set() and capture.grab():
             if 0 < rate < 1000 and leaving.wait(max(begin_s + count / rate - time.monotonic(), 0)):
@@ -161,13 +159,27 @@ class Camera:
                 found, picture = capture.retrieve()
                 if not found:
                     break
-                pixels: NDArray[np.uint8] = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-                pixels.flags.writeable = False
-                self._newest, decoded_s = Frame(pixels, now_s, self._frames), now_s
+                decoded_s = now_s
+                if (pixels := self._picture(picture)) is not None:
+                    self._newest = Frame(pixels, now_s, self._frames)
             self._seen_s, self._open = now_s, True
             self._frames += 1
             count += 1
         return count
+
+    def _picture(self, picture: Any) -> NDArray[np.uint8] | None:
+        """RGB, turned; None for what is no picture, which is passed over."""
+        try:
+            pixels = as_picture(picture, f"A frame of {self.name}")[..., ::-1]
+        except BadInput as error:
+            self.skipped += 1
+            if self.skipped == 1:
+                _log.warning("%s %s", error.what, error.why)
+            return None
+        pixels = np.rot90(pixels, -self._turns)
+        pixels = np.ascontiguousarray(pixels[:, ::-1] if self._mirror else pixels)
+        pixels.flags.writeable = False
+        return pixels
 
 
 def _opencv(camera: str) -> ModuleType:

@@ -13,6 +13,7 @@ from vita_edge.engines.session import GraphSession
 from ..audio_io.sound import Sound
 from ..text.prompt import Style
 from .audio_frontend import AudioFrontEnd
+from .picture_array import as_picture
 from .streaming_audio_encoder import ClipEncoder
 from .vision_frontend import VisionFrontEnd, command_line_facts
 
@@ -78,6 +79,7 @@ class Encoders:
     def watch_steps(self, frames: Iterable[NDArray[np.uint8]], style: Style) -> Generator[Rows, None, None]:
         """The same, one frame for each step."""
         front_end = self.vision_front_ends[style]
+        frames = [as_picture(frame, "The frame") for frame in frames]
         yield from self._encode(front_end.stretched(frames) if style == "live" else front_end.frame_tiles(frames))
 
     def encode_tiles(self, tiles: NDArray[np.uint8]) -> list[Rows]:

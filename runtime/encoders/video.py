@@ -16,6 +16,7 @@ from vita_edge.engines.reading.file_kind import FileKind, beside, is_file
 from vita_edge.engines.reading.json_file import read_json
 from vita_edge.engines.reading.table import as_table
 
+from .image_file import check_size
 from .vision_frontend import read_image
 
 __all__ = ["Choice", "live_positions", "read_frames", "sample_positions"]
@@ -24,6 +25,10 @@ Choice = Callable[[int, float], Sequence[int]]
 """From the number of frames and the frames a second to the positions that are wanted."""
 
 FRAMES = FileKind(BadInput, "the list of frames", fix='Write {"fps": 2.0, "frames": ["a.png", ...]}.')
+EVEN_FPS = 30.0
+"""Of the even clip that stands for one of a variable rate."""
+MAX_CLIP_PIXELS = 200_000_000
+"""Of all different frames that are read of a clip: sixteen of 4K are two thirds of it. A pixel takes three bytes."""
 MIN_FRAMES, MAX_FRAMES, LIVE_FRAMES = 4, 16, 4
 
 
@@ -63,7 +68,8 @@ def read_frames(path: str | Path, choose: Choice | None = None) -> tuple[list[ND
 
     A list is a JSON file ``{"fps": 2.0, "frames": ["a.png", ...]}`` with paths relative to it. A video is decoded from
     its start to the last frame that is wanted; where its header promises more frames than there are, they are counted
-    and ``choose`` is asked again.
+    and ``choose`` is asked again. Where the frames of a video are not evenly spaced, those are read that are
+    shown at the times that ``choose`` means.
 
     Args:
         path: the file.
@@ -95,8 +101,30 @@ def _read_list(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8
         raise BadInput(f"{path} lists no frames.", why="The list is empty.", fix="List at least one picture.")
     positions = choose(len(names), fps) if choose else range(len(names))
     files = {position: beside(path, names[position], FRAMES) for position in sorted(set(positions))}
-    pictures = {file: read_image(file) for file in set(files.values())}
+    room = _Room(path)
+    pictures = {file: room.take(read_image(file)) for file in dict.fromkeys(files.values())}
     return [pictures[files[position]] for position in positions], fps
+
+
+class _Room:
+    """The memory that the frames of one clip may take."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._pixels = path, 0
+
+    def take(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """
+        Raises:
+            BadInput: with this frame there are too many pixels.
+        """
+        self._pixels += frame.shape[0] * frame.shape[1]
+        if self._pixels > MAX_CLIP_PIXELS:
+            raise BadInput(
+                f"The frames of {self._path} take too much memory.",
+                why=f"They have more than {MAX_CLIP_PIXELS // 1_000_000} million pixels in all.",
+                fix="Scale the clip down, or choose fewer frames; a tile of it has 448 x 448.",
+            )
+        return frame
 
 
 def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8]], float]:
@@ -110,11 +138,16 @@ def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint
     capture.release()
 
     positions = choose(promised, fps) if choose and promised > 0 else ()
-    frames, count = _decode(cv2, path, positions)
+    frames, times_s = _decode(cv2, path, positions)
+    count = len(times_s)
     if not count:
         fix = "Convert it, for example to MP4 with H.264."
         raise BadInput(f"Cannot read the video {path}.", why="OpenCV finds no frames in it.", fix=fix)
-    if not positions or not frames.keys() >= set(positions):
+    if choose and not _is_steady(times_s, fps):
+        times_s = times_s if not positions else _decode(cv2, path, ())[1]
+        positions, fps = _by_time(choose, times_s)
+        frames, _ = _decode(cv2, path, positions)
+    elif not positions or not frames.keys() >= set(positions):
         # all are wanted, or the header lied; only now the number of frames is known
         positions = choose(count, fps) if choose else range(count)
         frames, _ = _decode(cv2, path, positions)
@@ -127,20 +160,52 @@ def _read_video(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint
     return [frames[position] for position in positions], fps
 
 
-def _decode(cv2: Any, path: Path, positions: Sequence[int]) -> tuple[dict[int, NDArray[np.uint8]], int]:
-    """The frames at ``positions``, and how many there were up to the last of them (in all, if none is wanted)."""
+def _is_steady(times_s: Sequence[float], fps: float) -> bool:
+    """Whether frame i is shown at i / fps, within a frame; also where nothing is known of it."""
+    if not (math.isfinite(fps) and fps > 0) or len(times_s) < 2 or not times_s[-1] > times_s[0]:
+        return True
+    return max(abs(time_s - times_s[0] - i / fps) for i, time_s in enumerate(times_s)) <= max(1 / fps, 0.05)
+
+
+def _by_time(choose: Choice, times_s: Sequence[float]) -> tuple[list[int], float]:
+    """What ``choose`` picks of an evenly spaced clip of the same length, as the frames that are shown then.
+
+    Returns:
+        positions, and the mean frames a second.
+    """
+    shown = np.maximum.accumulate(np.asarray(times_s)) - times_s[0]
+    wanted_s = np.asarray(choose(int(shown[-1] * EVEN_FPS) + 1, EVEN_FPS)) / EVEN_FPS
+    positions = np.searchsorted(shown, wanted_s + 1e-3, side="right") - 1
+    return [int(position) for position in positions], (len(times_s) - 1) / float(shown[-1])
+
+
+def _decode(cv2: Any, path: Path, positions: Sequence[int]) -> tuple[dict[int, NDArray[np.uint8]], list[float]]:
+    """The frames at ``positions``, and when each was shown up to the last of them (of all, if none is wanted)."""
     wanted, last = set(positions), max(positions, default=math.inf)
     frames: dict[int, NDArray[np.uint8]] = {}
-    count = 0
+    times_s: list[float] = []
+    room = _Room(path)
     capture = cv2.VideoCapture(str(path.resolve()))
     try:
-        while count <= last and capture.grab():
-            if count in wanted:
+        _check_frame_size(cv2, capture, path)
+        while len(times_s) <= last and capture.grab():
+            if len(times_s) in wanted:
                 found, frame = capture.retrieve()
                 if not found:
                     break
-                frames[count] = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            count += 1
+                frames[len(times_s)] = room.take(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+            times_s.append(float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000)
     finally:
         capture.release()
-    return frames, count
+    return frames, times_s
+
+
+def _check_frame_size(cv2: Any, capture: Any, path: Path) -> None:
+    """Look at what the header says before a frame is decoded."""
+    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width <= 0 or height <= 0:  # not said: the frames are looked at as they come
+        return
+    try:
+        check_size(width, height)
+    except BadInput as error:
+        raise BadInput(f"The frames of {path} cannot be used.", why=error.why, fix=error.fix) from error

@@ -20,6 +20,7 @@ from vita_edge.engines.bundle.facts import VisionFacts
 from vita_edge.engines.errors import BadInput, Misuse
 
 from .image_file import FORMATS, MAX_RATIO, check_size, decode_image, read_image_bytes
+from .pixel_modes import as_rgb
 
 __all__ = ["ImageSource", "VisionFrontEnd", "command_line_facts", "read_image"]
 
@@ -39,7 +40,7 @@ def command_line_facts(facts: VisionFacts) -> VisionFacts:
 def read_image(source: ImageSource) -> Pixels:
     """Read a picture of any size and mode as uint8 [H, W, 3] RGB, turned upright as its EXIF data says.
 
-    Transparency is dropped, of 16 bits the upper 8 are kept.
+    Transparent pixels lie over white, of 16 bits the upper 8 are kept; 32 bits are read by their range.
 
     Raises:
         BadInput: there is no such file, it is in no format that is read here, it is damaged, too large, or too long and
@@ -58,7 +59,7 @@ def read_image(source: ImageSource) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata
-            return np.asarray(_rgb(_upright(source)))
+            return np.asarray(as_rgb(_upright(source)))
     except BadInput as error:
         raise BadInput(error.what.replace("The picture", name, 1), why=error.why, fix=error.fix) from error
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
@@ -178,10 +179,3 @@ def _upright(source: bytes | Image.Image | Pixels) -> Image.Image:
     image = Image.fromarray(source) if isinstance(source, np.ndarray) else source
     check_size(*image.size)
     return ImageOps.exif_transpose(image)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):  # 16 bits a pixel; Pillow's own conversion would clip
-        upper = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        image = Image.fromarray(upper)
-    return image.convert("RGB")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .reply_events import State
+from .reply_events import FinishReason, State
 
 __all__ = [
     "BufferChosen",
@@ -27,6 +27,7 @@ __all__ = [
     "Level",
     "Observer",
     "RanDry",
+    "ResponseWithdrawn",
     "Span",
     "Stage",
     "StateTold",
@@ -105,7 +106,17 @@ class TurnForgotten:
 
     turn: int
     at_s: float
-    why: Literal["resumed", "noise", "failed", "stopped"]
+    why: Literal["resumed", "withdrawn", "noise", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class ResponseWithdrawn:
+    """A reply had only begun to be heard when the user went on with the question; it faded, and leaves no trace."""
+
+    turn: int
+    at_s: float
+    audible_s: float
+    """How long it was heard."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +219,13 @@ class TurnEnded:
     state: State
     text: str
     """All that was decoded, heard or not."""
-    finished: bool
-    """False when it was cut off, by the limit of new tokens or by the user."""
+    finish_reason: FinishReason
+    """stop, length or interrupted."""
+
+    @property
+    def finished(self) -> bool:
+        """False when it was cut off, by the limit of new tokens or by the user."""
+        return self.finish_reason == "stop"
 
 
 @dataclass(frozen=True)
@@ -251,6 +267,7 @@ Happening: TypeAlias = (
     | TurnBegan
     | EndpointReached
     | TurnForgotten
+    | ResponseWithdrawn
     | StateTold
     | Span
     | Written

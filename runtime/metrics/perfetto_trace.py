@@ -28,6 +28,7 @@ from ..events.session_events import (
     Interrupted,
     Level,
     RanDry,
+    ResponseWithdrawn,
     Span,
     Stage,
     StateTold,
@@ -118,8 +119,10 @@ class _Drawing:
                 self._turns[happening.turn] = happening
             case TurnForgotten(turn, at_s, why):
                 yield from self._end_turn(turn, at_s, why)
-            case TurnEnded(turn, at_s, state, text, finished):
-                yield from self._end_turn(turn, at_s, "answered", state=state, text=text, finished=finished)
+            case TurnEnded(turn, at_s, state, text, reason):
+                yield from self._end_turn(
+                    turn, at_s, "answered", state=state, text=text, finished=happening.finished, finish_reason=reason
+                )
             case FirstSound(turn, at_s):
                 self._first_sound_s[turn] = at_s
             case ClauseHeard(turn, at_s, text):
@@ -144,6 +147,8 @@ class _Drawing:
                 yield self._instant("memory", "history shortened", at_s, turns_left=turns_left, **facts)
             case Trouble(at_s, what, why, fix):
                 yield self._instant("turns", f"failed: {what}", at_s, why=why, fix=fix)
+            case ResponseWithdrawn(turn, at_s, audible_s):
+                yield self._instant("speaker", "withdrawn", at_s, turn=turn, audible_s=audible_s)
             case BufferChosen() | Level() | Written():
                 pass
 
@@ -169,7 +174,7 @@ class _Drawing:
         same = {"cat": "turn", "id": turn, "pid": 1, "tid": TRACKS.index("turns") + 1, "name": f"turn {turn}: {how}"}
         yield {"ph": "b", "ts": self._us(began.at_s), "args": {"speculative": began.speculative, **facts}, **same}
         yield {"ph": "e", "ts": self._us(at_s), **same}
-        if how != "resumed":  # that speech is the beginning of what the next attempt heard
+        if how not in ("resumed", "withdrawn"):  # that speech is the beginning of what the next attempt heard
             yield self._slice("you", "speech", began.speech_begin_s, began.speech_end_s, turn=turn)
         sound_s = self._first_sound_s.pop(turn, None)
         if sound_s is not None:

@@ -22,6 +22,7 @@ from ..events.session_events import (
     Happening,
     Interrupted,
     RanDry,
+    ResponseWithdrawn,
     Span,
     Stage,
     TurnBegan,
@@ -87,7 +88,7 @@ class TurnReports:
         self._loose: deque[Span] = deque(maxlen=LOOSE_SPANS)
         self._forgotten: Counter[str] = Counter()
         self._forgotten_turns: set[int] = set()
-        self._wasted_s = 0.0
+        self._wasted_s = self._withdrawn_s = 0.0
 
     def __call__(self, happening: Happening) -> None:
         match happening:
@@ -97,6 +98,8 @@ class TurnReports:
                 self._loose.clear()
             case Span():
                 self._work(happening)
+            case ResponseWithdrawn():
+                self._withdrawn_s += happening.audible_s
             case TurnForgotten():
                 self._forget(happening)
             case TurnEnded():
@@ -171,6 +174,7 @@ class TurnReports:
             buffer_s=turn.buffer_s if math.isfinite(turn.buffer_s) else None,
             forgotten=dict(self._forgotten),
             wasted_ms=_ms(self._wasted_s),
+            withdrawn_ms=_ms(self._withdrawn_s),
             interruption=Interruption(_ms(cut.silent_s - cut.at_s), cut.tokens_heard, cut.tokens_written)
             if cut
             else None,
@@ -178,7 +182,7 @@ class TurnReports:
         )
         self._forgotten.clear()
         self._forgotten_turns = {number for number in self._forgotten_turns if number > began.turn}
-        self._wasted_s = 0.0
+        self._wasted_s = self._withdrawn_s = 0.0
         return report
 
 

@@ -93,6 +93,8 @@ class TurnReport:
     wasted_ms: float
     """Work of those attempts."""
     interruption: Interruption | None
+    withdrawn_ms: float = 0.0
+    """How long replies were heard that were withdrawn since the turn before; ``forgotten`` says how many."""
     load: MachineLoad | None = None
     """What else the machine did from the user's first sample to the end of the reply; None unless it was sampled."""
 

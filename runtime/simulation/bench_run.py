@@ -13,6 +13,8 @@ from time import monotonic
 
 import numpy as np
 
+from ..audio_io.echo_canceller import Headphones
+from ..encoders.camera import FrameSource
 from ..events.session_events import (
     Happening,
     Observer,
@@ -22,14 +24,14 @@ from ..events.session_events import (
     TurnEnded,
     TurnForgotten,
 )
+from ..live.live_options import LiveOptions
+from ..live.live_session import LiveSession
 from ..metrics.bench_result import BenchTurn
 from ..metrics.machine_load import MachineSampler
 from ..metrics.turn_metrics import TurnReports
 from ..metrics.turn_report import TurnReport
 from ..session.assistant import Assistant
-from ..session.generation_thread import Camera
-from ..session.live_options import LiveOptions
-from ..session.live_session import LiveTalk
+from ..turns.detector import TurnDetector
 from ..turns.turn_events import TurnTimes
 from .questions import Question
 from .room import Room, RoomUtterance
@@ -53,8 +55,11 @@ class Variant:
     """Of the group that its turns make; those of speculation need none."""
 
 
-def variants(times: TurnTimes, *, paired: bool) -> list[Variant]:
-    """Speculation as in ``times``; ``paired``: on and off."""
+def variants(times: TurnTimes, *, paired: bool, eagerness: str | None = None) -> list[Variant]:
+    """Speculation as in ``times``; ``paired``: on and off; with ``eagerness``: its policy, and a fixed silence."""
+    if eagerness:
+        fixed = Variant(replace(times, policy=None), f"fixed {times.endpoint_ms} ms")
+        return [Variant(times, f"eagerness {eagerness}"), fixed]
     choices = (True, False) if paired else (times.speculate,)
     return [Variant(replace(times, speculate=on)) for on in choices]
 
@@ -78,7 +83,7 @@ class _Listener:
                 case TurnEnded():
                     self._ended = True
                 case TurnForgotten(_, _, why):
-                    self._ended = self._ended or why != "resumed"
+                    self._ended = self._ended or why not in ("resumed", "withdrawn")
                 case _:
                     return
             self._changed.notify_all()
@@ -111,6 +116,7 @@ class BenchRun:
         camera: sees what the questions are about.
         observers: see everything that happens.
         machine: samples the machine meanwhile.
+        turn_detector: says how likely a question is over, under variants with a policy.
         timeout_s: how long an answer may take.
     """
 
@@ -121,14 +127,15 @@ class BenchRun:
         *,
         options: LiveOptions,
         history: bool = False,
-        camera: Camera | None = None,
+        camera: FrameSource | None = None,
         observers: Sequence[Observer] = (),
         machine: MachineSampler | None = None,
+        turn_detector: TurnDetector | None = None,
         timeout_s: float = 120.0,
     ) -> None:
         self._assistant, self._questions, self._options = assistant, questions, options
         self._history, self._camera, self._timeout_s = history, camera, timeout_s
-        self._observers, self._machine = observers, machine
+        self._observers, self._machine, self._turn_detector = observers, machine, turn_detector
         self._random = np.random.default_rng(0)
         self.left_out: dict[str, Counter[str]] = {}
         """Why → question → how often it gave no turn to count."""
@@ -152,22 +159,24 @@ class BenchRun:
         room = Room(keep_s=self._timeout_s + 60.0)
         with (
             room,
-            LiveTalk(
+            LiveSession(
                 self._assistant,
                 room.microphone,
                 room.speaker,
                 options=replace(self._options, times=variant.times),
                 camera=self._camera,
+                canceller=Headphones(),
+                turn_detector=self._turn_detector,
                 observers=[reports, listener, *self._observers],
             ) as talk,
         ):
             for number in numbers:
                 question = self._questions[number % len(self._questions)]
-                position = talk.dialogue.timeline.position
+                position = talk.session.tokens
                 if report := self._ask(question, room, talk, listener):
                     yield BenchTurn(question.name, variant.times.speculate, position, report, variant.name)
 
-    def _ask(self, question: Question, room: Room, talk: LiveTalk, listener: _Listener) -> TurnReport | None:
+    def _ask(self, question: Question, room: Room, talk: LiveSession, listener: _Listener) -> TurnReport | None:
         listener.expect()
         at_s = monotonic() + SILENCE_S * (1 + float(self._random.random()))
         utterance = room.say(question.sound, at_s)

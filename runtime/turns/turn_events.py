@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .endpoint_policy import EndpointPolicy
+
 __all__ = [
     "Action",
     "AddresseeDecided",
     "CancelPrefill",
     "CancelResponse",
     "CommitTurn",
+    "CompletenessEstimated",
     "DropInterrupted",
     "Duck",
     "EndTurn",
@@ -25,9 +28,11 @@ __all__ = [
     "SpeechFrame",
     "StartPrefill",
     "StartResponse",
+    "Stop",
     "TurnEvent",
     "TurnTimes",
     "Unduck",
+    "WithdrawResponse",
 ]
 
 
@@ -53,6 +58,16 @@ class TurnTimes:
     """Answers begun in vain for one question, after which the endpoint is waited for."""
     full_duplex: bool = True
     """Voice is heard while the reply is (False: half-duplex, for rooms where the echo cannot be cancelled)."""
+    withdraw_ms: int = 0
+    """A user who goes on within this time of the first sound had not finished: the reply is withdrawn. 0: never."""
+    policy: EndpointPolicy | None = None
+    """The silence that ends a turn once a detector has said how likely it is complete; None: always ``endpoint_ms``."""
+
+    def silence_ms(self, complete: float | None) -> float:
+        """The silence that ends a turn; ``complete`` is None until a detector has said something of it."""
+        if complete is None or self.policy is None:
+            return self.endpoint_ms
+        return self.policy.silence_ms(complete)
 
 
 # --- cues: what is told to the machine
@@ -75,6 +90,14 @@ class SilenceFrame:
 
 
 @dataclass(frozen=True)
+class CompletenessEstimated:
+    """A turn detector has said how likely the turn is complete, in the silence since ``voice_end_s``."""
+
+    voice_end_s: float
+    probability: float
+
+
+@dataclass(frozen=True)
 class Press:
     """The button that is held to talk went down."""
 
@@ -84,6 +107,13 @@ class Press:
 @dataclass(frozen=True)
 class Release:
     """It was let go."""
+
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Whoever runs the session stops the response."""
 
     at_s: float
 
@@ -118,7 +148,16 @@ class ResponseFailed:
 
 
 TurnEvent: TypeAlias = (
-    SpeechFrame | SilenceFrame | Press | Release | AddresseeDecided | PlaybackStarted | PlaybackDone | ResponseFailed
+    CompletenessEstimated
+    | SpeechFrame
+    | SilenceFrame
+    | Press
+    | Release
+    | Stop
+    | AddresseeDecided
+    | PlaybackStarted
+    | PlaybackDone
+    | ResponseFailed
 )
 
 
@@ -152,7 +191,14 @@ class CancelResponse:
     """Give an answer up, as if it had never been begun."""
 
     turn: int
-    why: Literal["resumed", "noise"]
+    why: Literal["resumed", "noise", "stopped"]
+
+
+@dataclass(frozen=True)
+class WithdrawResponse:
+    """The reply had only begun to be heard when the user went on: it fades, and leaves no trace."""
+
+    turn: int
 
 
 @dataclass(frozen=True)
@@ -210,4 +256,5 @@ Action: TypeAlias = (
     | Interrupt
     | Resume
     | DropInterrupted
+    | WithdrawResponse
 )

@@ -13,6 +13,7 @@ from .turn_events import (
     CancelPrefill,
     CancelResponse,
     CommitTurn,
+    CompletenessEstimated,
     DropInterrupted,
     Duck,
     EndTurn,
@@ -27,9 +28,11 @@ from .turn_events import (
     SpeechFrame,
     StartPrefill,
     StartResponse,
+    Stop,
     TurnEvent,
     TurnTimes,
     Unduck,
+    WithdrawResponse,
 )
 
 __all__ = ["TABLE", "Condition", "Deed", "Row", "Situation"]
@@ -46,6 +49,14 @@ class Situation:
     """A reply that was silenced and may go on, should the interruption be noise."""
     judged: bool | None = None
     """Whether the model took what it heard for meant for it; None before it has said so."""
+    complete: float | None = None
+    """How likely the turn is complete, by a turn detector; None before it has spoken of this silence."""
+    now_s: float = 0.0
+    """The end of the last frame."""
+    asked_begin_s: float = 0.0
+    """Where the speech begins that is being answered."""
+    sounding_s: float = 0.0
+    """When the reply began to be heard."""
     speech_begin_s: float = 0.0
     voice_end_s: float = 0.0
     """The last voice there was."""
@@ -67,7 +78,7 @@ def _end_s(cue: TurnEvent) -> float:
     return cue.at_s
 
 
-def _silent_for(s: Situation, cue: TurnEvent, ms: int) -> bool:
+def _silent_for(s: Situation, cue: TurnEvent, ms: float) -> bool:
     return _end_s(cue) - s.voice_end_s >= ms / 1000 - 1e-9
 
 
@@ -108,7 +119,7 @@ def tapped(s: Situation, cue: TurnEvent) -> bool:
 
 def over(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent until the endpoint"""
-    return _silent_for(s, cue, s.times.endpoint_ms)
+    return _silent_for(s, cue, s.times.silence_ms(s.complete))
 
 
 def over_noise(s: Situation, cue: TurnEvent) -> bool:
@@ -119,6 +130,11 @@ def over_noise(s: Situation, cue: TurnEvent) -> bool:
 def over_noise_in_a_reply(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent until the endpoint, the model took it for noise, and a reply is suspended"""
     return over_noise(s, cue) and s.suspended is not None
+
+
+def of_this_silence(s: Situation, cue: TurnEvent) -> bool:
+    """it is about the silence that goes on"""
+    return isinstance(cue, CompletenessEstimated) and cue.voice_end_s == s.voice_end_s
 
 
 def in_a_reply(s: Situation, cue: TurnEvent) -> bool:
@@ -135,6 +151,13 @@ def insisting(s: Situation, cue: TurnEvent) -> bool:
 def insisting_in_a_reply(s: Situation, cue: TurnEvent) -> bool:
     """the voice has lasted long enough to interrupt, and a reply is suspended"""
     return insisting(s, cue) and s.suspended is not None
+
+
+def insisting_at_once(s: Situation, cue: TurnEvent) -> bool:
+    """the voice has lasted long enough to interrupt, and the reply has been heard for a moment only"""
+    assert isinstance(cue, SpeechFrame)
+    heard_ms = 1000 * (cue.end_s - s.sounding_s)
+    return s.times.withdraw_ms > 0 and insisting(s, cue) and heard_ms <= s.times.withdraw_ms + s.times.barge_in_ms
 
 
 def calm(s: Situation, cue: TurnEvent) -> bool:
@@ -169,7 +192,7 @@ def count_voice(s: Situation, cue: TurnEvent) -> None:
     """the voice goes on"""
     assert isinstance(cue, SpeechFrame)
     s.voiced_s += cue.end_s - cue.begin_s
-    s.voice_end_s = cue.end_s
+    s.voice_end_s, s.complete = cue.end_s, None
 
 
 def drop_burst(s: Situation, cue: TurnEvent) -> None:
@@ -190,6 +213,7 @@ def prepare(s: Situation, cue: TurnEvent) -> None:
 
 def _begin(s: Situation, cue: TurnEvent, speculative: bool) -> None:
     s.turn, s.next_turn, s.judged = s.next_turn, s.next_turn + 1, None
+    s.asked_begin_s = s.speech_begin_s
     s.attempts += speculative
     s.actions.append(StartResponse(s.turn, s.speech_begin_s, s.voice_end_s, speculative))
 
@@ -225,6 +249,12 @@ def note_judgement(s: Situation, cue: TurnEvent) -> None:
     s.judged = cue.addressed
 
 
+def note_completeness(s: Situation, cue: TurnEvent) -> None:
+    """remember how likely the turn is complete"""
+    assert isinstance(cue, CompletenessEstimated)
+    s.complete = cue.probability
+
+
 def abandon(s: Situation, cue: TurnEvent) -> None:
     """DropInterrupted, if a reply is suspended"""
     if s.suspended is not None:
@@ -232,7 +262,7 @@ def abandon(s: Situation, cue: TurnEvent) -> None:
         s.suspended = None
 
 
-def _forget(s: Situation, why: Literal["resumed", "noise"]) -> None:
+def _forget(s: Situation, why: Literal["resumed", "noise", "stopped"]) -> None:
     if s.turn is not None:
         s.actions.append(CancelResponse(s.turn, why))
     s.turn = None
@@ -249,6 +279,24 @@ def forget_noise(s: Situation, cue: TurnEvent) -> None:
     s.voiced_s = 0.0
 
 
+def forget_stopped(s: Situation, cue: TurnEvent) -> None:
+    """CancelResponse: it was stopped"""
+    _forget(s, "stopped")
+    s.voiced_s = 0.0
+
+
+def drop_reply(s: Situation, cue: TurnEvent) -> None:
+    """Interrupt; DropInterrupted"""
+    assert s.turn is not None
+    s.actions += [Interrupt(s.turn), DropInterrupted(s.turn)]
+    s.turn = None
+
+
+def answering(s: Situation, cue: TurnEvent) -> bool:
+    """a response is being made"""
+    return s.turn is not None
+
+
 def duck(s: Situation, cue: TurnEvent) -> None:
     """Duck"""
     s.actions.append(Duck())
@@ -257,6 +305,18 @@ def duck(s: Situation, cue: TurnEvent) -> None:
 def unduck(s: Situation, cue: TurnEvent) -> None:
     """Unduck"""
     s.actions.append(Unduck())
+
+
+def note_sounding(s: Situation, cue: TurnEvent) -> None:
+    """remember when it began to be heard"""
+    s.sounding_s = s.now_s
+
+
+def withdraw(s: Situation, cue: TurnEvent) -> None:
+    """Withdraw the reply: the user goes on with the question"""
+    assert s.turn is not None
+    s.actions.append(WithdrawResponse(s.turn))
+    s.turn, s.attempts, s.speech_begin_s = None, 0, s.asked_begin_s
 
 
 def interrupt(s: Situation, cue: TurnEvent) -> None:
@@ -313,6 +373,10 @@ TABLE: tuple[Row, ...] = (
     Row(("pausing",), SilenceFrame, over_noise_in_a_reply, (forget_noise, resume), "speaking"),
     Row(("pausing",), SilenceFrame, over_noise, (forget_noise,), "listening"),
     Row(("pausing",), SilenceFrame, over, (begin, confirm), "thinking"),
+    # a turn detector has heard how the user stopped
+    Row(("hearing",), CompletenessEstimated, of_this_silence, (note_completeness,), "hearing"),
+    Row(("interrupted",), CompletenessEstimated, of_this_silence, (note_completeness,), "interrupted"),
+    Row(("pausing",), CompletenessEstimated, of_this_silence, (note_completeness,), "pausing"),
     # the user has finished, and nothing is heard yet
     Row(("thinking",), SpeechFrame, insisting_in_a_reply, (forget_resumed, count_voice), "interrupted"),
     Row(("thinking",), SpeechFrame, insisting, (forget_resumed, count_voice), "hearing"),
@@ -321,13 +385,14 @@ TABLE: tuple[Row, ...] = (
     Row(("thinking",), AddresseeDecided, noise_in_a_reply, (forget_noise, resume), "speaking"),
     Row(("thinking",), AddresseeDecided, noise, (forget_noise,), "listening"),
     Row(("thinking",), AddresseeDecided, always, (abandon,), "thinking"),
-    Row(("thinking",), PlaybackStarted, voice_about, (abandon, duck), "ducking"),
-    Row(("thinking",), PlaybackStarted, always, (abandon,), "speaking"),
+    Row(("thinking",), PlaybackStarted, voice_about, (abandon, note_sounding, duck), "ducking"),
+    Row(("thinking",), PlaybackStarted, always, (abandon, note_sounding), "speaking"),
     Row(("thinking",), PlaybackDone, always, (abandon, close), "listening"),
     # the reply is heard
     Row(("speaking",), SpeechFrame, heard, (open_speech, duck), "ducking"),
     Row(("speaking",), PlaybackDone, always, (close,), "listening"),
     # the reply is heard more quietly: is it an interruption?
+    Row(("ducking",), SpeechFrame, insisting_at_once, (count_voice, withdraw), "hearing"),
     Row(("ducking",), SpeechFrame, insisting, (count_voice, interrupt), "interrupted"),
     Row(("ducking",), SpeechFrame, always, (count_voice,), "ducking"),
     Row(("ducking",), SilenceFrame, calm, (drop_burst, unduck), "speaking"),
@@ -343,4 +408,8 @@ TABLE: tuple[Row, ...] = (
     Row(("hearing",), Release, tapped, (dismiss,), "listening"),
     Row(("interrupted",), Release, tapped, (abandon, dismiss), "listening"),
     Row(("hearing", "interrupted"), Release, always, (end_speech, begin, confirm), "thinking"),
+    # the session is to be silent
+    Row(("pausing", "thinking"), Stop, answering, (forget_stopped, abandon), "listening"),
+    Row(("speaking", "ducking"), Stop, always, (drop_reply, unduck), "listening"),
+    Row(("interrupted",), Stop, always, (abandon,), "hearing"),
 )

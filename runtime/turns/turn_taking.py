@@ -7,7 +7,17 @@ that fits no row changes nothing.
 from __future__ import annotations
 
 from ..events.session_events import TalkState
-from .turn_events import Action, AddresseeDecided, PlaybackDone, PlaybackStarted, ResponseFailed, TurnEvent, TurnTimes
+from .turn_events import (
+    Action,
+    AddresseeDecided,
+    PlaybackDone,
+    PlaybackStarted,
+    ResponseFailed,
+    SilenceFrame,
+    SpeechFrame,
+    TurnEvent,
+    TurnTimes,
+)
 from .turn_table import TABLE, Situation
 
 __all__ = ["TurnTaking"]
@@ -38,6 +48,8 @@ class TurnTaking:
             and cue.turn != situation.turn
         ):
             return []  # what an attempt tells that was given up long ago
+        if isinstance(cue, (SpeechFrame, SilenceFrame)):
+            situation.now_s = cue.end_s
         for row in TABLE:
             if self.state in row.states and isinstance(cue, row.cue) and row.when(situation, cue):
                 for deed in row.does:

@@ -20,7 +20,7 @@ from vita_edge.calibration.calibrate import _without, calibrate
 from vita_edge.calibration.choices import Choices
 from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Feeds
-from vita_edge.calibration.report import CalibrationReport
+from vita_edge.calibration.report.calibration_report import CalibrationReport
 from vita_edge.cli import main
 from vita_edge.engines.bundle.atomic_folder import DISK_RESERVE_BYTES
 from vita_edge.engines.bundle.component_spec import COMPONENTS
@@ -333,13 +333,13 @@ def test_what_is_not_reached_is_said(
 
 
 def test_damaged_feeds_are_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="is no recording"):
+    with pytest.raises(BadInput, match="Cannot read the recording"):
         Feeds.open(tmp_path)
     broken = tmp_path / "feeds"
     shutil.copytree(feeds, broken)
     for file in (broken / "codec").iterdir():
         file.write_bytes(b"PK")
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="Cannot read the recording"):
         calibrate(tiny_bundle.path, broken, tmp_path / "out", QUICK, components=["codec"])
     assert not (tmp_path / "out").exists()
 

@@ -19,9 +19,9 @@ from vita_edge.calibration.component import ComponentCalibration, calibrate_comp
 from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Sample, whole_feeds
 from vita_edge.calibration.judge import head_step, judged
-from vita_edge.calibration.picture import picture_png
 from vita_edge.calibration.ranges import Observed, candidates
-from vita_edge.calibration.report import CalibrationReport, LayerReport, StageReport
+from vita_edge.calibration.report.calibration_report import CalibrationReport, LayerReport, StageReport
+from vita_edge.calibration.report.picture import picture_png
 from vita_edge.calibration.walk import run_graph
 from vita_edge.calibration.weight_scales import (
     Blocked,
@@ -532,7 +532,7 @@ def test_layers_that_read_one_tensor_share_its_moments(tmp_path: Path, monkeypat
         computed.append(len(inputs))
         return moments_factor(inputs)
 
-    monkeypatch.setattr("vita_edge.calibration.component.moments_factor", counted)
+    monkeypatch.setattr("vita_edge.calibration.decide.moments_factor", counted)
     monkeypatch.setattr("vita_edge.calibration.trial.COLUMNS", 16)  # a wide matrix is rounded in parts
     choices = Choices(precision="int4", weights="gptq", block=32, keep_below_db=0)
     _, one, _ = calibrated(graph_file(tmp_path, nodes, weights, 64), [{"x": normal(1, 80, 64)}], choices, name="llm")

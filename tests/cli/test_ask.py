@@ -264,7 +264,7 @@ def test_every_turn_is_printed_on_a_line_of_its_own(ask: Ask, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("", "nothing to ask"),
+        ("", "is empty"),
         ("[]", "nothing to ask"),
         ("{", "Expecting"),
         ("[1]", "not an object"),
@@ -279,14 +279,14 @@ def test_every_turn_is_printed_on_a_line_of_its_own(ask: Ask, tmp_path: Path) ->
 )
 def test_turns_that_cannot_be_understood_are_explained(ask: Ask, tmp_path: Path, content: str, why: str) -> None:
     result = ask("--turns", turns(tmp_path, content), *QUIET)
-    result.assert_explains("turn" if "Turn" not in result.err else "Turn")
+    result.assert_explains("Cannot read the turns")
     assert why in result.err
     assert 'Write a JSON list such as [{"text": "Hello"}' in result.err
 
 
 def test_turns_that_are_not_there_or_not_text_are_explained(ask: Ask, tmp_path: Path) -> None:
-    ask("--turns", tmp_path / "none.json").assert_explains("cannot be read")
-    ask("--turns", tmp_path).assert_explains("cannot be read")
+    ask("--turns", tmp_path / "none.json").assert_explains("Cannot read the turns")
+    ask("--turns", tmp_path).assert_explains("Cannot read the turns")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     ask("--turns", tmp_path / "binary").assert_explains("are not text")
 

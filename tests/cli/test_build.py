@@ -31,7 +31,7 @@ from vita_edge.engines.tensorrt.build.build_jobs import build_jobs
 from vita_edge.engines.tensorrt.build.build_one import Job, _configure
 from vita_edge.engines.tensorrt.build.build_target import find_place
 from vita_edge.engines.tensorrt.build.child import run_job
-from vita_edge.engines.tensorrt.build.profiles import Limits, Profile, ProfileRange
+from vita_edge.engines.tensorrt.build.profiles import EngineLimits, Profile, ProfileRange
 from vita_edge.engines.tensorrt.build.safe_child import module_command
 from vita_edge.engines.tensorrt.device import find_device
 from vita_edge.engines.tensorrt.engine_cache import EngineCache
@@ -413,7 +413,7 @@ def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_opera
     from vita_edge.engines.tensorrt.device import Gpu
 
     orin = Gpu("Orin", "sm87", "12.6", 8 << 30, shared_memory=True)
-    limits = Limits.of(bundle.model)
+    limits = EngineLimits.of(bundle.model)
     with pytest.raises(Misuse) as caught:
         build_jobs(bundle, BuildTarget(Library(None, FULL, "10.3.0"), "sm87", orin), limits)
     assert "--target tensorrt-10.3" in caught.value.fix
@@ -437,7 +437,7 @@ def test_an_engine_for_this_gpu_is_opened_by_its_library(bundle: Bundle, tmp_pat
     from vita_edge.engines.tensorrt.build.refit import put_weights_in
 
     place = find_place()
-    wanted = build_jobs(bundle, place, Limits.of(bundle.model), components=["vision"], stripped=stripped)
+    wanted = build_jobs(bundle, place, EngineLimits.of(bundle.model), components=["vision"], stripped=stripped)
     (outcome,) = build_engines(wanted, place, EngineCache(tmp_path))
     assert outcome.engine_file, outcome.error
     engine_file = open_engine(bundle, "vision", cache=tmp_path)
@@ -455,7 +455,7 @@ def test_timings_are_kept_for_the_next_build(bundle: Bundle, tmp_path: Path) -> 
     place = find_place()
     if not place.library.keeps_timings:
         pytest.skip("this library keeps none")
-    wanted = build_jobs(bundle, place, Limits.of(bundle.model), components=["vision"])
+    wanted = build_jobs(bundle, place, EngineLimits.of(bundle.model), components=["vision"])
     (first,) = build_engines(wanted, place, EngineCache(tmp_path))
     timings = EngineCache(tmp_path).timings(place.library, place.device)
     assert timings is not None and timings.stat().st_size > 0

@@ -180,6 +180,7 @@ def test_json_of_every_command_is_one_object_and_nothing_else(
         ("inspect", bundle, "--check"): {"checksums"},
         ("estimate", bundle): {"model", "bundle", "context_tokens", "turn", "estimates", "yardsticks"},
         ("ask", bundle, "--text", "a", "--max-new-tokens", 3): {"state", "text", "token_ids", "audio", "latency_ms"},
+        ("clean", tmp_path): {"leftovers"},
         ("demo", "-o", tmp_path / "r.wav", "--max-new-tokens", 3): {"audio", "turns"},
     }
     for arguments, expected in keys.items():

@@ -259,7 +259,7 @@ def test_a_bundle_whose_work_is_damaged_is_refused(capsys: pytest.CaptureFixture
     manifest["work"]["hidden_size"] = "wide"
     file.unlink()
     file.write_text(json.dumps(manifest))
-    run(capsys, "estimate", bundle_copy).assert_explains("cannot be understood")
+    run(capsys, "estimate", bundle_copy).assert_explains("manifest")
 
 
 def test_this_machine_is_measured_into_a_file_that_keeps_what_it_had(

@@ -179,7 +179,7 @@ def test_a_long_caption_shows_its_newest_lines() -> None:
 
 def test_what_was_said_is_broken_between_words_and_kept_whole() -> None:
     text = "今天天气很好，" * 6 + " and a few words after it"
-    _, all_written = shown([TurnEnded(1, 1.0, "text", text, True)], 40)
+    _, all_written = shown([TurnEnded(1, 1.0, "text", text, "stop")], 40)
     lines = [line.strip("\r") for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", all_written).splitlines()]
     first = next(i for i, line in enumerate(lines) if line.startswith("vita"))
     said = [line[6:] for line in lines[first : first + 4]]

@@ -22,7 +22,7 @@ from vita_edge.engines.bundle.component_spec import (
 from vita_edge.engines.bundle.facts import ModelFacts
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.bundle.work import Parts
-from vita_edge.engines.tensorrt.build.profiles import Limits, axis_lengths, fixed_lengths
+from vita_edge.engines.tensorrt.build.profiles import EngineLimits, axis_lengths, fixed_lengths
 
 PRODUCT = ("engines", "runtime", "export", "calibration", "estimate", "verification", "src/vita_edge/cli")
 
@@ -67,8 +67,8 @@ def test_profiles_know_the_axes_of_every_component_and_fix_those_of_caches(tiny_
     facts: ModelFacts = tiny_bundle.model
     for name in COMPONENTS:
         spec: ComponentSpec = COMPONENT_SPECS[name]
-        assert bool(fixed_lengths(name, facts, Limits.of(facts))) == spec.cached
-        for lengths in axis_lengths(name, facts, Limits.of(facts)).values():
+        assert bool(fixed_lengths(name, facts, EngineLimits.of(facts))) == spec.cached
+        for lengths in axis_lengths(name, facts, EngineLimits.of(facts)).values():
             variable = {axis for row in spec.inputs for axis in row.axes if isinstance(axis, str)}
             assert variable & set(lengths)
 

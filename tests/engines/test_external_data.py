@@ -11,7 +11,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.external_data import check_external_data, external_locations
+from vita_edge.engines.onnx_file.external_data import check_external_data, external_locations
 from vita_edge.engines.onnxruntime.cpu import OnnxCpuSession
 
 OUTSIDE = (

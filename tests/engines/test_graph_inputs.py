@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.onnxruntime.graph_inputs import fixed_axes, graph_interface
+from vita_edge.engines.onnx_file.graph_inputs import fixed_axes, graph_interface
 
 
 def model() -> onnx.ModelProto:

@@ -12,7 +12,7 @@ from support.command import run
 from support.open_graph import open_graph
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadBundle
-from vita_edge.engines.linked_weights import graph_and_folder, has_links
+from vita_edge.engines.onnx_file.linked_weights import graph_and_folder, has_links
 
 
 def hub_cache(source: Path, hub: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import zipfile
@@ -63,12 +64,8 @@ def _changed(random: Random, data: Any) -> Any:
         del holder[key]
     elif what < 0.85:
         other_holder, other = random.choice(places)
-        try:
-            holder[key] = other_holder[other]
-        except (KeyError, IndexError, TypeError):
-            holder[key] = None
-        if _deeper(data, 30):  # it holds itself
-            holder[key] = None
+        if other in other_holder if isinstance(other_holder, dict) else other < len(other_holder):
+            holder[key] = copy.deepcopy(other_holder[other])
     elif isinstance(holder, dict):
         holder[random.choice(("x", "", "type", "rope_type", "file", "\u0000", "bytes"))] = random.choice(ODD)
     else:
@@ -85,14 +82,6 @@ def _places(data: Any) -> list[tuple[Any, Any]]:
             found.append((holder, key))
             waiting.append(holder[key])
     return found
-
-
-def _deeper(data: Any, levels: int) -> bool:
-    level = [data]
-    for _ in range(levels):
-        level = [v for holder in level for v in (holder.values() if isinstance(holder, dict) else holder)]
-        level = [v for v in level if isinstance(v, (dict, list))][:2000]
-    return bool(level)
 
 
 def mutated_bytes(random: Random, content: bytes, header: int = 0) -> bytes:

@@ -149,7 +149,7 @@ def test_inputs_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         prepare_inputs(own, tmp_path / "copy")
     (own / "short.wav").unlink()
     (own / "list.json").write_text('{"fps": 2}')
-    with pytest.raises(BadInput, match=r"list\.json is not a list of frames"):
+    with pytest.raises(BadInput, match=r"list\.json has no frames"):
         prepare_inputs(own, tmp_path / "copy")
     (own / "list.json").write_text('{"fps": 2, "frames": ["gone.png"]}')
     with pytest.raises(BadInput, match=r"gone\.png"):

@@ -6,13 +6,16 @@ import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import soundfile
 from PIL import Image
 
 from vita_edge.engines.errors import BadInput
+from vita_edge.engines.reading.file_kind import beside
+from vita_edge.engines.reading.json_file import read_json
+from vita_edge.engines.reading.table import as_table
 from vita_edge.runtime import read_image, read_sound
+from vita_edge.runtime.encoders.video import FRAMES
 
 from .plan import Conversation, Plan
 
@@ -136,13 +139,8 @@ def _copy_picture(file: Path, target: Path, name: str) -> None:
 
 def _copy_clip(file: Path, target: Path, name: str) -> None:
     """The list, with its frames beside it."""
-    try:
-        clip: Any = json.loads(file.read_text("utf-8"))
-        frames, fps = [file.parent / str(frame) for frame in clip["frames"]], float(clip["fps"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{file} is not a list of frames.", why=f"{error}.", fix='It holds {"fps": 2, "frames": ["0.png", …]}.'
-        ) from error
+    clip = as_table(file, read_json(file, FRAMES), FRAMES)
+    frames, fps = [beside(file, frame, FRAMES) for frame in clip.texts("frames")], clip.number("fps")
     folder = target / f"{name}-frames"
     folder.mkdir(exist_ok=True)
     names = [f"{name}-frames/{i:04}.png" for i in range(len(frames))]

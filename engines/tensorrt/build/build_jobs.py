@@ -9,12 +9,12 @@ from pathlib import Path
 from vita_edge.engines.errors import Misuse
 
 from ...bundle.format import Bundle
-from ...onnxruntime.graph_inputs import GraphInterface, graph_interface
+from ...onnx_file.graph_inputs import GraphInterface, graph_interface
 from ..engine_key import EngineKey
 from ..library import Library
 from .build_cost import Size
 from .build_target import BuildTarget
-from .profiles import Limits, component_profiles, fixed_lengths
+from .profiles import EngineLimits, component_profiles, fixed_lengths
 
 __all__ = ["BuildJob", "build_jobs", "check_bundle"]
 
@@ -33,7 +33,7 @@ class BuildJob:
 def build_jobs(
     bundle: Bundle,
     place: BuildTarget,
-    limits: Limits,
+    limits: EngineLimits,
     *,
     components: Iterable[str] = (),
     stripped: bool = False,
@@ -98,7 +98,7 @@ def _check_library(bundle: Bundle, library: Library) -> None:
         )
 
 
-def _wanted(bundle: Bundle, place: BuildTarget, limits: Limits, name: str, stripped: bool) -> BuildJob:
+def _wanted(bundle: Bundle, place: BuildTarget, limits: EngineLimits, name: str, stripped: bool) -> BuildJob:
     part = bundle.components[name]
     interface = graph_interface(part.graph)
     fixed = fixed_lengths(name, bundle.model, limits)

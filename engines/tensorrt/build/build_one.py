@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from vita_edge.engines.errors import BadBundle, EngineUnavailable, OutputFailed, VitaEdgeError
-from vita_edge.engines.external_data import check_external_data
 from vita_edge.engines.memory import peak_memory
+from vita_edge.engines.onnx_file.external_data import check_external_data
 
 from ...bundle.atomic_file import write_whole
-from ...onnxruntime.graph_inputs import fixed_axes
+from ...onnx_file.graph_inputs import fixed_axes
 from ..library import Library, find_library
 from .callbacks import Tell, build_into, new_logger, new_monitor
 from .engine_writer import EngineFileWriter

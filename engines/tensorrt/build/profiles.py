@@ -23,7 +23,7 @@ from ...cache_layout import SEEN_STEP
 
 __all__ = [
     "CAPACITY",
-    "Limits",
+    "EngineLimits",
     "Profile",
     "ProfileRange",
     "axis_lengths",
@@ -91,7 +91,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Limits:
+class EngineLimits:
     """How far an engine has to reach; see :meth:`of`."""
 
     max_context: int
@@ -116,7 +116,7 @@ class Limits:
         audio_s: int = 60,
         sentence_tokens: int | None = None,
         codes: int = 128,
-    ) -> Limits:
+    ) -> EngineLimits:
         """The limits of a talk with this model, where the user has not said otherwise.
 
         Args:
@@ -165,7 +165,7 @@ def speech_capacity(vectors_per_token: int, context_tokens: int, sentence_tokens
     return min(-(-needed // 256) * 256, context_tokens)
 
 
-def fixed_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str, int]:
+def fixed_lengths(component: str, facts: ModelFacts, limits: EngineLimits) -> dict[str, int]:
     """Axes of the graph that are given one length before TensorRT reads it."""
     return {
         LLM.name: {CAPACITY: limits.max_context},
@@ -174,7 +174,7 @@ def fixed_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str
 
 
 def component_profiles(
-    component: str, inputs: Mapping[str, TensorSpec], facts: ModelFacts, limits: Limits
+    component: str, inputs: Mapping[str, TensorSpec], facts: ModelFacts, limits: EngineLimits
 ) -> tuple[Profile, ...]:
     """The profiles of a component, in TensorRT's order; none for a graph without named axes.
 
@@ -217,7 +217,7 @@ _Lengths = Mapping[str, tuple[int, int, int]]
 """Named axis → smallest, usual, largest length."""
 
 
-def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str, _Lengths]:
+def axis_lengths(component: str, facts: ModelFacts, limits: EngineLimits) -> dict[str, _Lengths]:
     """Profile → smallest, usual and largest length of every axis that the component may have, whatever the target."""
     speech = facts.speech
     if component == LLM.name:
@@ -253,7 +253,7 @@ def axis_lengths(component: str, facts: ModelFacts, limits: Limits) -> dict[str,
     )
 
 
-def _audio_lengths(facts: ModelFacts, limits: Limits) -> dict[str, _Lengths]:
+def _audio_lengths(facts: ModelFacts, limits: EngineLimits) -> dict[str, _Lengths]:
     """A whole clip has no past; a piece sees as many steps of it as the attention reaches back."""
     audio = facts.audio
     frames = max(int(limits.audio_s * 1000 / audio.frame_shift_ms), MIN_FRAMES)

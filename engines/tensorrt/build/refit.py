@@ -11,7 +11,7 @@ from typing import Any
 from vita_edge.engines.errors import EngineUnavailable
 
 from ...bundle.format import Bundle
-from ...onnxruntime.graph_inputs import fixed_axes
+from ...onnx_file.graph_inputs import fixed_axes
 from ..engine_file import EngineFile
 from ..library import Library
 

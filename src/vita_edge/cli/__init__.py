@@ -33,6 +33,7 @@ COMMANDS = {
     "inspect": "show what a bundle contains and how much memory it takes",
     "estimate": "predict whether a model fits a board, and how fast it runs",
     "bench": "measure latency: recorded questions in real time, three clocks",
+    "clean": "remove what killed commands left half-written, and restore what they moved aside",
     "practice": "write a checkpoint of random weights in the layout of the release",
 }
 """A module of this folder for each, with ``add_arguments`` and ``run``."""

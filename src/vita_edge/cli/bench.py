@@ -18,16 +18,16 @@ from vita_edge.engines.errors import BadInput, Misuse
 from vita_edge.engines.printable import printable
 
 from .ask import engine_options
-from .chat import add_live_options, live_options
+from .chat import add_live_options, chosen_detector, live_options
 from .output.output_file import check_output
 from .output.show import print_json
 
 if TYPE_CHECKING:
     from vita_edge.runtime import Assistant
+    from vita_edge.runtime.encoders.camera import FrameSource
+    from vita_edge.runtime.live.live_options import LiveOptions
     from vita_edge.runtime.metrics.bench_result import BenchResult, BenchTurn
     from vita_edge.runtime.metrics.perfetto_trace import Trace
-    from vita_edge.runtime.session.generation_thread import Camera
-    from vita_edge.runtime.session.live_options import LiveOptions
     from vita_edge.runtime.simulation.questions import Question
 
 __all__ = ["add_arguments", "run"]
@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     asked.add_argument("--turns", type=int, default=10, metavar="N", help="number of questions (default: %(default)s)")
     asked.add_argument("--history", action="store_true", help="ask all of them in one conversation")
+    asked.add_argument(
+        "--against-fixed",
+        action="store_true",
+        help="ask everything twice: with --eagerness, and with the fixed silence of --endpoint-ms",
+    )
     asked.add_argument("--paired", action="store_true", help="ask everything twice, with and without speculation")
     add_live_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS)
@@ -135,7 +140,7 @@ def _questions(arguments: argparse.Namespace) -> tuple[list[Question], list[str]
     return read_questions(arguments.questions or [demo_folder() / "question.wav"])
 
 
-def _camera(arguments: argparse.Namespace) -> Camera | None:
+def _camera(arguments: argparse.Namespace) -> FrameSource | None:
     """What the questions are about, if there is a picture of it."""
     from vita_edge.runtime import demo_folder, read_image
     from vita_edge.runtime.simulation.still_camera import StillCamera
@@ -155,6 +160,12 @@ def _check(arguments: argparse.Namespace) -> None:
             "--paired and --history exclude each other.",
             why="One conversation cannot be held with speculation and without.",
             fix="Run it twice, and compare the results.",
+        )
+    if arguments.against_fixed and (arguments.paired or arguments.history or not arguments.eagerness):
+        raise Misuse(
+            "--against-fixed compares --eagerness with a fixed silence.",
+            why="It needs --eagerness, and excludes --paired and --history.",
+            fix="For example: --eagerness medium --against-fixed.",
         )
     if arguments.paired and arguments.no_speculation:
         raise Misuse(
@@ -182,7 +193,7 @@ def _run_bench(
     options: LiveOptions,
     arguments: argparse.Namespace,
     trace: Trace | None,
-    camera: Camera | None,
+    camera: FrameSource | None,
 ) -> tuple[BenchResult, int]:
     """The result of the turns that were finished, and the signal that stopped the run, or 0."""
     from datetime import datetime, timezone
@@ -195,7 +206,9 @@ def _run_bench(
 
     bundle, machine = assistant.bundle, machine_facts()
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    ways = variants(options.times, paired=arguments.paired)
+    ways = variants(
+        options.times, paired=arguments.paired, eagerness=arguments.eagerness if arguments.against_fixed else None
+    )
     turns: list[BenchTurn] = []
     stopped = 0
     with MachineSampler(sampled=trace.machine if trace else None) as sampler:
@@ -207,6 +220,7 @@ def _run_bench(
             camera=camera,
             observers=[trace] if trace else [],
             machine=sampler,
+            turn_detector=chosen_detector(arguments),
         )
         try:
             with _stopped_by_signals():

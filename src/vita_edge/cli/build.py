@@ -68,12 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.engines.tensorrt.build.build import build_engines
     from vita_edge.engines.tensorrt.build.build_jobs import build_jobs, check_bundle
     from vita_edge.engines.tensorrt.build.build_target import find_place
-    from vita_edge.engines.tensorrt.build.profiles import Limits
+    from vita_edge.engines.tensorrt.build.profiles import EngineLimits
     from vita_edge.engines.tensorrt.engine_cache import EngineCache
 
     bundle = Bundle.open(arguments.bundle)
     check_bundle(bundle, arguments.precision)
-    limits = Limits.of(
+    limits = EngineLimits.of(
         bundle.model,
         max_context=arguments.context,
         audio_s=arguments.audio_seconds,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .output.show import mib, optional_module, print_json, progress_bar, table
 
 if TYPE_CHECKING:
-    from vita_edge.calibration.report import CalibrationReport
+    from vita_edge.calibration.report.calibration_report import CalibrationReport
 
 __all__ = ["add_arguments", "run"]
 

@@ -22,11 +22,12 @@ from .output.show import print_json
 if TYPE_CHECKING:
     from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho
     from vita_edge.runtime.encoders.camera import Camera
+    from vita_edge.runtime.live.live_options import LiveOptions
+    from vita_edge.runtime.live.live_session import LiveSession
     from vita_edge.runtime.metrics.turn_report import TurnReport
-    from vita_edge.runtime.session.live_options import LiveOptions
-    from vita_edge.runtime.session.live_session import LiveTalk
+    from vita_edge.runtime.turns.detector import TurnDetector
 
-__all__ = ["add_arguments", "add_live_options", "live_options", "run"]
+__all__ = ["add_arguments", "add_live_options", "chosen_detector", "live_options", "run"]
 
 DRAW_S = 0.1
 
@@ -40,7 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     devices.add_argument(
         "--output-device", metavar="D", help="speaker, by index or part of its name (default: the system's)"
     )
-    devices.add_argument("--camera", metavar="C", help="camera: index, file or stream address (default: none)")
+    devices.add_argument(
+        "--camera",
+        metavar="C",
+        help="camera: index, path, name, file, stream address or GStreamer pipeline (default: none)",
+    )
+    devices.add_argument(
+        "--camera-rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        default=0,
+        help="degrees by which the camera's picture is turned clockwise (default: 0)",
+    )
+    devices.add_argument("--camera-mirror", action="store_true", help="swap left and right of the camera's picture")
     devices.add_argument(
         "--echo",
         choices=("cancel", "half-duplex", "headphones"),
@@ -74,14 +87,29 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         help="silence after which a speculative response starts",
     )
     how.add_argument("--endpoint-ms", type=int, default=500, metavar="N", help="silence that ends a turn")
+    how.add_argument(
+        "--eagerness",
+        choices=("low", "medium", "high"),
+        help="let a turn detector choose that silence. After a question that sounds complete, open, or incomplete: "
+        "low 320, 704 or 1,200 ms; medium 320, 640 or 1,200; high 224, 512 or 1,200",
+    )
+    how.add_argument(
+        "--turn-detector",
+        default="auto",
+        metavar="D",
+        help="smart-turn (of an installed pipecat-ai), prosody (the runtime's own), combined, auto (combined where "
+        "pipecat-ai is installed, else prosody), or the path of Smart Turn's model (default: %(default)s)",
+    )
     how.add_argument("--barge-in-ms", type=int, default=200, metavar="N", help="speech over a reply that interrupts it")
     how.add_argument("--no-speculation", action="store_true", help="start responses at the endpoint only")
     how.add_argument("--frames", type=int, default=1, metavar="N", help="max camera frames per turn")
     how.add_argument(
-        "--order",
-        choices=("chronological", "demo"),
-        default="chronological",
-        help=argparse.SUPPRESS,  # demo: as in the published demo, which remembers one turn
+        "--same-scene",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="do not encode a frame again in which no part changed by X of 255: an approximation "
+        "(default: 0, encode every frame)",
     )
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same replies")
@@ -90,7 +118,8 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
-    from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.live.live_options import LiveOptions
+    from vita_edge.runtime.turns.endpoint_policy import EAGERNESS, WITHDRAW_MS
     from vita_edge.runtime.turns.turn_events import TurnTimes
 
     return LiveOptions(
@@ -100,9 +129,11 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
             barge_in_ms=arguments.barge_in_ms,
             speculate=not arguments.no_speculation,
             full_duplex=not half_duplex,
+            policy=EAGERNESS[arguments.eagerness] if arguments.eagerness else None,
+            withdraw_ms=WITHDRAW_MS if arguments.eagerness else 0,
         ),
-        order=arguments.order,
         frames=arguments.frames,
+        same_scene=arguments.same_scene,
         speech_top_k=1 if arguments.greedy else 2,
         seed=arguments.seed,
         max_new_tokens=arguments.max_new_tokens,
@@ -110,15 +141,28 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
     )
 
 
+def chosen_detector(arguments: argparse.Namespace) -> TurnDetector | None:
+    """The turn detector, where ``--eagerness`` asks for one; one that cannot be used is named, and done without."""
+    if not arguments.eagerness:
+        return None
+    from vita_edge.runtime.turns.choose_detector import turn_detector
+
+    try:
+        return turn_detector(arguments.turn_detector)
+    except VitaEdgeError as error:
+        print(f"warning: {error}\nA silence of {arguments.endpoint_ms} ms ends turns.", file=sys.stderr)
+        return None
+
+
 def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.audio_io.portaudio import choose
     from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.live.live_session import LiveSession
     from vita_edge.runtime.metrics.machine_load import MachineSampler
     from vita_edge.runtime.metrics.perfetto_trace import Trace
     from vita_edge.runtime.metrics.turn_log import TurnLog
     from vita_edge.runtime.metrics.turn_metrics import TurnReports
-    from vita_edge.runtime.session.live_session import LiveTalk
 
     if arguments.push_to_talk and not sys.stdin.isatty():
         raise Misuse(
@@ -137,7 +181,7 @@ def run(arguments: argparse.Namespace) -> int:
         choose(arguments.input_device, "input")  # what is not there is told before anything large is opened
         choose(arguments.output_device, "output")
         microphone, speaker = SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device)
-        camera = stack.enter_context(_camera(arguments.camera)) if arguments.camera is not None else None
+        camera = stack.enter_context(_camera(arguments)) if arguments.camera is not None else None
         print("opening the bundle …", file=sys.stderr)
         assistant = stack.enter_context(
             Assistant(arguments.bundle, record=arguments.record, **engine_options(arguments))
@@ -148,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
             for taker in takers:
                 taker(report)
 
-        talk = LiveTalk(
+        talk = LiveSession(
             assistant,
             microphone,
             speaker,
@@ -157,6 +201,7 @@ def run(arguments: argparse.Namespace) -> int:
             canceller=_canceller(arguments.echo),
             observers=[TurnReports(assistant.bundle.model.codec, take, machine), trace, view],
             push_to_talk=arguments.push_to_talk,
+            turn_detector=chosen_detector(arguments),
         )
         try:
             with view, talk:
@@ -187,17 +232,17 @@ def _canceller(echo: str) -> CancelsEcho:
     return EchoCanceller() if echo == "cancel" else Headphones()
 
 
-def _camera(wanted: str) -> Camera:
+def _camera(arguments: argparse.Namespace) -> Camera:
     from vita_edge.runtime.encoders.camera import Camera
 
-    return Camera(wanted)
+    return Camera(arguments.camera, rotate=arguments.camera_rotate, mirror=arguments.camera_mirror)
 
 
 def _complain(error: VitaEdgeError) -> None:
     print(f"warning: {error}".replace("\n", " "), file=sys.stderr)
 
 
-def _push(talk: LiveTalk) -> None:
+def _push(talk: LiveSession) -> None:
     """Enter begins a question, the next one ends it."""
     down = False
     for _ in sys.stdin:

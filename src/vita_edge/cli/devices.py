@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vita_edge.engines.errors import VitaEdgeError
@@ -75,14 +74,9 @@ def _listed(devices: Sequence[SoundDevice], direction: Direction) -> list[dict[s
 
 
 def _cameras() -> list[dict[str, Any]]:
-    """What Linux calls a video device; some of them give no pictures."""
-    paths = sorted(Path("/dev").glob("video[0-9]*"), key=lambda path: int(path.name.removeprefix("video")))
-    found = []
-    for path in paths:
-        name = Path("/sys/class/video4linux") / path.name / "name"
-        title = name.read_text("utf-8").strip() if name.is_file() else path.name
-        found.append({"index": int(path.name.removeprefix("video")), "name": title})
-    return found
+    from vita_edge.runtime.encoders.camera_sources import video_devices
+
+    return [asdict(device) for device in video_devices()]
 
 
 def _test(microphone: str | None, speaker: str | None, cameras: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from vita_edge.engines.bundle.facts import (
 )
 from vita_edge.engines.errors import EngineUnavailable, InferenceFailed, Misuse
 from vita_edge.engines.tensorrt.build.profiles import (
-    Limits,
+    EngineLimits,
     Profile,
     ProfileRange,
     axis_lengths,
@@ -48,7 +48,7 @@ def specs(*texts: str) -> dict[str, TensorSpec]:
 
 
 def profiles(component: str, *inputs: str, **limits: int) -> dict[str, dict[str, ProfileRange]]:
-    made = component_profiles(component, specs(*inputs), FACTS, Limits.of(FACTS, **limits))
+    made = component_profiles(component, specs(*inputs), FACTS, EngineLimits.of(FACTS, **limits))
     return {profile.name: dict(profile.ranges) for profile in made}
 
 
@@ -61,7 +61,7 @@ def test_the_language_model_has_a_profile_of_one_token_one_of_a_few_and_one_of_m
         "prefill": {"inputs_embeds": ProfileRange((1, 1, 3584), (1, 512, 3584), (1, 512, 3584))},
     }
     assert list(found) == ["step", "rest", "prefill"]  # TensorRT's order
-    made = component_profiles("llm", specs(*inputs), FACTS, Limits.of(FACTS))
+    made = component_profiles("llm", specs(*inputs), FACTS, EngineLimits.of(FACTS))
     chosen = [choose_profile("llm", made, {"inputs_embeds": (1, n, 3584)}) for n in (1, 2, 20, 128, 129, 512)]
     assert chosen == [0, 1, 1, 1, 2, 2]
 
@@ -78,8 +78,8 @@ def test_a_cache_that_is_written_in_place_has_one_capacity_and_no_range() -> Non
     # a step sees all of it, at the place where it lies; a prompt what is held, in steps of 256
     assert found["step"]["seen"] == ProfileRange((4096,), (4096,), (4096,))
     assert found["rest"]["seen"] == found["prefill"]["seen"] == ProfileRange((256,), (512,), (4096,))
-    assert fixed_lengths("llm", FACTS, Limits.of(FACTS, max_context=4096)) == {"capacity": 4096}
-    assert fixed_lengths("vision", FACTS, Limits.of(FACTS)) == {}
+    assert fixed_lengths("llm", FACTS, EngineLimits.of(FACTS, max_context=4096)) == {"capacity": 4096}
+    assert fixed_lengths("vision", FACTS, EngineLimits.of(FACTS)) == {}
 
 
 def test_a_cache_that_grows_by_a_copy_is_empty_at_first_and_leaves_room_for_one() -> None:
@@ -132,7 +132,7 @@ def test_a_clip_comes_whole_or_in_pieces_that_bring_as_much_past_as_attention_se
 
 
 def test_a_clip_that_no_profile_takes_is_told_without_what_fits() -> None:
-    made = component_profiles("audio", specs(*PIECE), FACTS, Limits.of(FACTS, audio_s=30))
+    made = component_profiles("audio", specs(*PIECE), FACTS, EngineLimits.of(FACTS, audio_s=30))
     shapes = {"fbank": (1, 3001, 80), "opening": (1,), "ending": (1,), "past.0.key": (1, 0, 16, 128)}
     shapes["past.encoded"] = (1, 0, 1024)
     with pytest.raises(InferenceFailed) as raised:
@@ -142,7 +142,9 @@ def test_a_clip_that_no_profile_takes_is_told_without_what_fits() -> None:
     )
     assert "--audio-seconds" in raised.value.fix
     later = {"past.0.key": (1, 65, 16, 128), "past.11.key": (1, 65, 16, 128)}
-    deeper = component_profiles("audio", specs(*PIECE, "past.11.key float32 1 past 16 128"), FACTS, Limits.of(FACTS))
+    deeper = component_profiles(
+        "audio", specs(*PIECE, "past.11.key float32 1 past 16 128"), FACTS, EngineLimits.of(FACTS)
+    )
     with pytest.raises(InferenceFailed) as raised:
         choose_profile("audio", deeper, {**shapes, "fbank": (1, 51, 80), **later})
     assert "past.0.key [1, 65, 16, 128]" in raised.value.why and "past.11" not in raised.value.why
@@ -154,25 +156,25 @@ def test_pieces_have_a_profile_only_where_there_can_be_any() -> None:
     assert list(profiles("audio", *PIECE, audio_s=1)) == ["whole"]
     for chunks in ({"chunk_size": 0}, {"left_chunks": 0}):
         facts = dataclasses.replace(FACTS, audio=dataclasses.replace(FACTS.audio, **chunks))
-        found = axis_lengths("audio", facts, Limits.of(facts))
+        found = axis_lengths("audio", facts, EngineLimits.of(facts))
         assert [(name, axes["past"]) for name, axes in found.items()] == [("whole", (0, 0, 0))]
     endless = dataclasses.replace(FACTS, audio=dataclasses.replace(FACTS.audio, left_chunks=-1))
-    assert axis_lengths("audio", endless, Limits.of(endless, audio_s=30))["piece"]["past"] == (0, 749, 749)
+    assert axis_lengths("audio", endless, EngineLimits.of(endless, audio_s=30))["piece"]["past"] == (0, 749, 749)
 
 
 def test_the_speech_cache_holds_a_sentence_and_its_codes_and_little_more() -> None:
     # 256 tokens of 4 vectors, begin of sentence, begin of sound, 1000 codes: 2026, in steps of 256
-    assert fixed_lengths("speech_decoder", FACTS, Limits.of(FACTS)) == {"capacity": 2048}
-    assert fixed_lengths("speech_decoder", FACTS, Limits.of(FACTS, sentence_tokens=1797)) == {"capacity": 8192}
+    assert fixed_lengths("speech_decoder", FACTS, EngineLimits.of(FACTS)) == {"capacity": 2048}
+    assert fixed_lengths("speech_decoder", FACTS, EngineLimits.of(FACTS, sentence_tokens=1797)) == {"capacity": 8192}
 
 
 def test_the_context_is_that_of_a_talk_unless_it_is_said() -> None:
-    assert Limits.of(FACTS).max_context == 8192  # 6200 + 1024 = 7224, in steps of 1024
+    assert EngineLimits.of(FACTS).max_context == 8192  # 6200 + 1024 = 7224, in steps of 1024
     small = dataclasses.replace(
         FACTS, llm=dataclasses.replace(FACTS.llm, context_tokens=4096, prompt_limit_tokens=3072)
     )
-    assert Limits.of(small).max_context == 4096
-    assert Limits.of(FACTS, max_context=1000).max_context == 1000
+    assert EngineLimits.of(small).max_context == 4096
+    assert EngineLimits.of(FACTS, max_context=1000).max_context == 1000
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_the_context_is_that_of_a_talk_unless_it_is_said() -> None:
 )
 def test_limits_that_the_model_does_not_have_are_refused(limits: dict[str, int], named: str) -> None:
     with pytest.raises(Misuse, match=named):
-        Limits.of(FACTS, **limits)
+        EngineLimits.of(FACTS, **limits)
 
 
 def test_an_axis_that_nobody_knows_is_named() -> None:
@@ -205,6 +207,6 @@ def test_a_language_model_of_one_length_is_refused_and_another_graph_of_fixed_sh
 
 
 def test_profiles_come_back_from_json() -> None:
-    made = component_profiles("llm", specs("inputs_embeds float32 1 tokens 3584"), FACTS, Limits.of(FACTS))
+    made = component_profiles("llm", specs("inputs_embeds float32 1 tokens 3584"), FACTS, EngineLimits.of(FACTS))
     assert tuple(Profile.from_json(profile.to_json()) for profile in made) == made
     assert [str(profile.ranges["inputs_embeds"]) for profile in made[1:]] == ["1 × 1..128 × 3584", "1 × 1..512 × 3584"]

@@ -14,7 +14,7 @@ from support.open_graph import open_graph
 from vita_edge.cli import main
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, VitaEdgeError
-from vita_edge.engines.onnxruntime.graph_inputs import fixed_axes
+from vita_edge.engines.onnx_file.graph_inputs import fixed_axes
 from vita_edge.engines.tensorrt.context import Context, Engine
 from vita_edge.engines.tensorrt.device import Gpu
 from vita_edge.engines.tensorrt.device_memory import Lane

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from vita_edge.engines.errors import BadInput, MissingPackage
+from vita_edge.runtime.encoders import image_file
+from vita_edge.runtime.encoders import video as video_module
 from vita_edge.runtime.encoders.video import live_positions, read_frames, sample_positions
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
@@ -180,3 +182,46 @@ def test_without_opencv_the_error_says_what_to_install(tmp_path: Path, monkeypat
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(MissingPackage, match=r"\[video\]"):
         read_frames(tmp_path / "a.mp4")
+
+
+def test_frames_of_a_variable_rate_are_chosen_by_the_time_at_which_they_are_shown() -> None:
+    pytest.importorskip("cv2")
+    clip = Path(__file__).parents[2] / "data" / "variable_frame_rate.mp4"  # ten still seconds, then a second of 25
+    asked: list[float] = []
+
+    def choose(count: int, fps: float) -> list[int]:
+        asked.append(count / fps)
+        return sample_positions(count, fps)
+
+    frames, fps = read_frames(clip, choose)
+    everything, _ = read_frames(clip)
+    assert len(everything) == 44 and 3 < fps < 4
+    assert asked[-1] == pytest.approx(11.3, abs=0.2)
+    shown = [next(i for i, frame in enumerate(everything) if np.array_equal(frame, one)) for one in frames]
+    assert shown[:10] == list(range(10))  # one a second; they were 0, 3, 6, 9 and eleven of the last second
+    assert len(shown) <= 12
+
+
+def test_a_picture_that_is_listed_often_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text(json.dumps({"fps": 1, "frames": ["a.png"] * 16}))
+    monkeypatch.setattr(video_module, "MAX_CLIP_PIXELS", 40 * 30)
+    frames, _ = read_frames(tmp_path / "a.json", sample_positions)
+    assert len(frames) == 16 and len({id(frame) for frame in frames}) == 1
+
+
+def test_frames_that_fill_the_memory_are_refused(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{name}.png")
+    (tmp_path / "a.json").write_text(json.dumps({"fps": 1, "frames": ["a.png", "b.png"]}))
+    monkeypatch.setattr(video_module, "MAX_CLIP_PIXELS", 40 * 30 + 1)
+    for clip in (tmp_path / "a.json", video):
+        with pytest.raises(BadInput, match="take too much memory"):
+            read_frames(clip, sample_positions)
+
+
+def test_a_video_of_vast_frames_is_refused_before_one_is_decoded(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_file, "MAX_RATIO", 0.5)
+    with pytest.raises(BadInput, match="cannot be used") as raised:
+        read_frames(video, sample_positions)
+    assert "pixels" in raised.value.why

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,12 +211,43 @@ def test_of_sixteen_bits_the_upper_eight_are_kept() -> None:
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(values)))[..., 1], expected)
 
 
-def test_transparency_is_dropped_without_a_warning() -> None:
+def test_transparent_pixels_lie_over_white() -> None:
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([0, 0, 0, 9, 8, 7])
-    image = read_image(encoded(palette, transparency=bytes([255, 100])))
-    np.testing.assert_array_equal(image, np.broadcast_to(np.uint8([9, 8, 7]), (4, 4, 3)))
-    np.testing.assert_array_equal(read_image(np.full((2, 2, 4), (3, 2, 1, 0), np.uint8))[0, 0], [3, 2, 1])
+    np.testing.assert_array_equal(read_image(encoded(palette, transparency=bytes([0, 255])))[0, 0], [9, 8, 7])
+    np.testing.assert_array_equal(read_image(encoded(palette, transparency=bytes([255, 0])))[0, 0], [255, 255, 255])
+    np.testing.assert_array_equal(read_image(np.full((2, 2, 4), (3, 2, 1, 255), np.uint8))[0, 0], [3, 2, 1])
+    np.testing.assert_array_equal(read_image(np.full((2, 2, 4), (0, 0, 0, 0), np.uint8))[0, 0], [255, 255, 255])
+    half = read_image(np.full((2, 2, 4), (0, 0, 0, 128), np.uint8))
+    assert 120 < half[0, 0, 0] < 135
+
+
+@pytest.mark.parametrize(
+    ("values", "level"),
+    [
+        (np.full((4, 4), 0.5, np.float32), 128),
+        (np.full((4, 4), 200.4, np.float32), 200),
+        (np.full((4, 4), 200, np.int32), 200),
+        (np.full((4, 4), 40_000, np.int32), 156),
+    ],
+)
+def test_thirty_two_bits_are_read_by_their_range(values: np.ndarray[Any, Any], level: int) -> None:
+    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(values), "TIFF"))[0, 0], [level] * 3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full((4, 4), 2**31 - 1, np.int32),
+        np.full((4, 4), -5, np.int32),
+        np.full((4, 4), 1000.0, np.float32),
+        np.full((4, 4), np.nan, np.float32),
+        np.full((4, 4), -0.5, np.float32),
+    ],
+)
+def test_thirty_two_bits_of_no_known_range_are_refused(values: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(BadInput, match="range"):
+        read_image(encoded(Image.fromarray(values), "TIFF"))
 
 
 def test_a_photo_taken_sideways_is_turned_upright() -> None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from vita_edge.runtime.turns.endpoint_policy import EndpointPolicy
 from vita_edge.runtime.turns.turn_events import (
     Action,
     AddresseeDecided,
     CancelPrefill,
     CancelResponse,
     CommitTurn,
+    CompletenessEstimated,
     DropInterrupted,
     Duck,
     EndTurn,
@@ -29,6 +31,7 @@ from vita_edge.runtime.turns.turn_events import (
     TurnEvent,
     TurnTimes,
     Unduck,
+    WithdrawResponse,
 )
 from vita_edge.runtime.turns.turn_table import TABLE
 from vita_edge.runtime.turns.turn_taking import TurnTaking
@@ -373,3 +376,91 @@ def test_every_row_of_the_table_can_be_reached() -> None:
             shadowed = earlier.cue is row.cue and earlier.when is row.when and set(row.states) <= set(earlier.states)
             assert not shadowed, (number, row)
         assert row.when.__doc__ and all(deed.__doc__ for deed in row.does)
+
+
+# --- a turn detector
+
+POLICY = EndpointPolicy(complete_ms=200, open_ms=500, incomplete_ms=1000, sure=0.9, unsure=0.1)
+
+
+def judged(probability: float, silence: str = "---") -> Script:
+    """Speech, a silence, and what a detector says of it."""
+    script = Script(TurnTimes(policy=POLICY))
+    script.hear(SPEECH + silence)
+    script.told(CompletenessEstimated(script.machine.voice_end_s, probability))
+    return script
+
+
+@pytest.mark.parametrize(("probability", "steps"), [(0.95, 7), (0.5, 11), (0.05, 32)])
+def test_the_endpoint_comes_when_the_probability_says(probability: float, steps: int) -> None:
+    script = judged(probability)
+    actions = script.hear("-" * (steps - 4))
+    assert "CommitTurn" not in kinds(actions)
+    assert kinds(script.hear("-"))[-1] == "CommitTurn"
+
+
+def test_until_a_detector_has_spoken_the_fixed_silence_holds() -> None:
+    script = Script(TurnTimes(policy=POLICY))
+    script.hear(SPEECH + "-" * 15)
+    assert kinds(script.hear("-")) == ["CommitTurn"]
+
+
+def test_what_a_detector_said_of_one_silence_is_not_held_against_the_next() -> None:
+    script = judged(0.05)
+    script.hear("--" + SPEECH + "-" * 15)
+    assert kinds(script.hear("-")) == ["CommitTurn"]
+
+
+def test_a_detector_that_speaks_of_a_silence_that_is_over_changes_nothing() -> None:
+    script = Script(TurnTimes(policy=POLICY))
+    script.hear(SPEECH + "---")
+    old_s = script.machine.voice_end_s
+    script.hear("--vv--")
+    script.told(CompletenessEstimated(old_s, 0.99))
+    assert "CommitTurn" not in kinds(script.hear("-" * 10))
+
+
+def test_without_a_policy_a_detector_changes_nothing() -> None:
+    script = Script()
+    script.hear(SPEECH + "---")
+    script.told(CompletenessEstimated(script.machine.voice_end_s, 0.99))
+    assert "CommitTurn" not in kinds(script.hear("-" * 12))
+    assert "CommitTurn" in kinds(script.hear("-"))
+
+
+# --- an answer that is withdrawn
+
+EAGER = TurnTimes(withdraw_ms=500)
+
+
+def test_who_goes_on_at_once_withdraws_the_answer_and_asks_one_question() -> None:
+    script = Script(EAGER)
+    turn = script.speak_until_heard()
+    begun_s = 0.0
+    actions = script.hear("----" + "v" * 7)
+    assert kinds(actions) == ["Duck", "WithdrawResponse"]
+    assert actions[1] == WithdrawResponse(turn)
+    assert script.state == "hearing"
+    begin = next(action for action in script.hear("v" * 5 + END) if isinstance(action, StartResponse))
+    assert begin.speech_begin_s == begun_s and begin.turn == turn + 1
+
+
+def test_who_speaks_later_interrupts() -> None:
+    script = Script(EAGER)
+    script.speak_until_heard()
+    assert kinds(script.hear("-" * 20 + "v" * 7)) == ["Duck", "Interrupt", "StartPrefill"]
+
+
+def test_a_voice_that_was_there_at_the_first_sound_withdraws_it_too() -> None:
+    script = Script(EAGER)
+    begin = next(action for action in script.hear(SPEECH + END) if isinstance(action, StartResponse))
+    script.hear("vv")
+    script.told(PlaybackStarted(begin.turn))
+    assert script.state == "ducking"
+    assert "WithdrawResponse" in kinds(script.hear("v" * 6))
+
+
+def test_unless_it_is_asked_for_nothing_is_withdrawn() -> None:
+    script = Script()
+    script.speak_until_heard()
+    assert kinds(script.hear("v" * 7)) == ["Duck", "Interrupt", "StartPrefill"]

@@ -1,0 +1,1 @@
+"""Graphs as files: read and changed without the onnx package."""
