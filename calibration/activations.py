@@ -1,7 +1,7 @@
 """Run a bundle in half precision over a short probe, where nothing was recorded: does any layer leave its range?
 
 A checkpoint can be sound in float32 and bfloat16 and leave the range of float16 on the way: its engines would compile,
-and every reply would be no number. Looked at layer by layer, so that a model of any size needs little memory.
+and every reply would be NaN. Looked at layer by layer, so that a model of any size needs little memory.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import tokenizers
 
+from vita_edge.engines.bundle.component_spec import AUDIO, LLM, SPEECH_PREFILL, VISION
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import BadCheckpoint
 
@@ -18,7 +19,7 @@ from .half_range import LARGEST_HALF, tensor_ranges
 
 __all__ = ["check_activations", "probe_sample"]
 
-PROBED = ("vision", "audio", "llm", "speech_prefill")
+PROBED = (VISION.name, AUDIO.name, LLM.name, SPEECH_PREFILL.name)
 """Components whose activations grow with depth."""
 PROBE_TOKENS = 96
 PROBE_FRAMES = 200
@@ -39,7 +40,7 @@ def check_activations(bundle: Bundle, *, threads: int = 0) -> None:
             raise BadCheckpoint(
                 f"The activations of {name} leave half precision, first in {first.layer} ({first.operator}).",
                 why=f"Half precision ends at {LARGEST_HALF:g}; {first.not_finite} of its values are NaN or infinite, "
-                f"and so is a part of {len(beyond)} tensors: every reply would be no number.",
+                f"and so is a part of {len(beyond)} tensors: every reply would be NaN.",
                 fix=f"Export at --target {bundle.target} --precision fp32, record a few turns with that bundle "
                 "(vita-edge record), and calibrate it (vita-edge calibrate): weights take 8 or 4 bits, and "
                 "activations stay in float32.",
@@ -49,14 +50,14 @@ def check_activations(bundle: Bundle, *, threads: int = 0) -> None:
 def probe_sample(bundle: Bundle, component: str) -> Sample:
     """Something to run a component on: a text for the decoders, noise for the encoders."""
     random = np.random.default_rng(0)
-    if component == "vision":
+    if component == VISION.name:
         size = bundle.model.vision.tile_size
         return {"pixel_values": random.uniform(-2, 2.5, (1, 3, size, size)).astype(np.float32)}
-    if component == "audio":
+    if component == AUDIO.name:
         return {"fbank": random.normal(12, 3, (1, PROBE_FRAMES, bundle.model.audio.mel_bins)).astype(np.float32)}
     tokenizer = tokenizers.Tokenizer.from_str(bundle.tokenizer_file.read_text("utf-8"))
     ids = tokenizer.encode(bundle.prompts["command_line"]["lang"], add_special_tokens=False).ids
     rows = bundle.embedding_table().rows([bundle.model.tokens.im_start, *ids[: PROBE_TOKENS - 1]])
-    if component == "llm":
+    if component == LLM.name:
         return {"inputs_embeds": rows[None]}
     return {PREFIX: rows.reshape(1, -1, bundle.model.speech.width)}

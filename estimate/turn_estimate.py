@@ -85,7 +85,7 @@ class Estimate:
 
     @property
     def server_ms(self) -> float:
-        """From the end of the question to the first sound, the answer begun in the pause before the endpoint."""
+        """From the end of the question to the first sound, the response started in the pause before the endpoint."""
         return max(self.turn.endpoint_ms, self.turn.speculation_delay_ms + self.first_audio_ms)
 
     @property

@@ -45,7 +45,7 @@ class LanguageModel:
         capacity = capacity_tokens or facts.context_tokens
         if capacity > facts.context_tokens:
             raise ContextOverflow(
-                f"A context of {capacity} positions is more than the model has.",
+                f"A context of {capacity} tokens is more than the model has.",
                 why=f"It was made for {facts.context_tokens}.",
                 fix=f"Ask for {facts.context_tokens} or fewer.",
             )
@@ -72,7 +72,7 @@ class LanguageModel:
         room = self.cache.capacity_tokens - taken
         if positions > room:
             raise ContextOverflow(
-                f"{positions:,} positions do not fit into the {room:,} that are left of the context.",
+                f"{positions:,} tokens do not fit into the {room:,} that are left of the context.",
                 why=f"{taken:,} of {self.cache.capacity_tokens:,} are taken.",
                 fix="Start a new session, shorten the input, or open the session with a larger context.",
             )
