@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant, demo_folder, read_sound
+from vita_edge.runtime.audio_io.echo_canceller import Headphones
 from vita_edge.runtime.events.session_events import (
     FirstPcm,
     FirstSound,
@@ -27,8 +28,8 @@ from vita_edge.runtime.events.session_events import (
     TurnEnded,
     TurnForgotten,
 )
-from vita_edge.runtime.session.live_options import LiveOptions
-from vita_edge.runtime.session.live_session import LiveTalk
+from vita_edge.runtime.live.live_options import LiveOptions
+from vita_edge.runtime.live.live_session import LiveSession
 from vita_edge.runtime.simulation.lockstep import Lockstep
 from vita_edge.runtime.simulation.room import Room
 
@@ -49,7 +50,9 @@ def main() -> None:
     room = Room(keep_s=1.0, start_s=0.0)
     begin_s = time.monotonic()
     with Assistant(arguments.bundle) as assistant:
-        talk = LiveTalk(assistant, room.microphone, room.speaker, options=options, observers=[watch])
+        talk = LiveSession(
+            assistant, room.microphone, room.speaker, options=options, canceller=Headphones(), observers=[watch]
+        )
         with Lockstep(room, talk) as step:
             for number in range(arguments.turns):
                 step.say(question)

@@ -18,8 +18,8 @@ from vita_edge.runtime import Assistant, Sound, demo_folder, read_sound
 from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho, EchoCanceller, Headphones
 from vita_edge.runtime.audio_io.sound import resample
 from vita_edge.runtime.events.session_events import FirstSound, Happening, Interrupted, TalkState, TalkStateChanged
-from vita_edge.runtime.session.live_options import LiveOptions
-from vita_edge.runtime.session.live_session import LiveTalk
+from vita_edge.runtime.live.live_options import LiveOptions
+from vita_edge.runtime.live.live_session import LiveSession
 from vita_edge.runtime.simulation.lockstep import Lockstep
 from vita_edge.runtime.simulation.room import Room
 from vita_edge.runtime.text.clause_cutter import Clause
@@ -35,6 +35,8 @@ class ReadAloud:
     def __init__(self, speech: NDArray[np.float32], samples_per_code: int) -> None:
         self._speech, self._samples = speech, samples_per_code
         self.seconds = 1.0
+
+    sample_rate_hz = 24_000
 
     def check(self) -> None:
         """It can be spoken."""
@@ -88,10 +90,10 @@ def false_interruptions(
     canceller: CancelsEcho = EchoCanceller() if mode == "cancel" else Headphones()
     options = LiveOptions(max_new_tokens=4, times=TurnTimes(full_duplex=mode != "half-duplex"))
     watch, room = Watch(), Room(echo_db=echo_db, noise_dbfs=-65.0, start_s=0.0)
-    voice, reader = assistant.voice, ReadAloud(speech, assistant.bundle.model.codec.samples_per_code)
-    assistant.voice = reader  # type: ignore[assignment]
+    made, reader = assistant.new_synthesizer, ReadAloud(speech, assistant.bundle.model.codec.samples_per_code)
+    assistant.new_synthesizer = lambda: reader  # type: ignore[assignment, method-assign, return-value]
     try:
-        talk = LiveTalk(
+        talk = LiveSession(
             assistant, room.microphone, room.speaker, options=options, canceller=canceller, observers=[watch]
         )
         with Lockstep(room, talk) as step:
@@ -107,7 +109,7 @@ def false_interruptions(
                 step.until(lambda: watch.state == "listening", seconds - heard_s + 1.0)
                 heard_s += room.now_s - before_s
     finally:
-        assistant.voice = voice
+        assistant.new_synthesizer = made  # type: ignore[method-assign]
     return watch.interruptions, heard_s
 
 

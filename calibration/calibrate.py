@@ -168,7 +168,8 @@ def _whole(graph: ComponentGraph, prefill: ComponentGraph | None, raw: Sequence[
 def _found(stage: StageReport, layers: Sequence[LayerReport]) -> Iterator[str]:
     """What should be known of a component that was calibrated."""
     if unknown := [layer.name for layer in layers if layer.snr_db is None]:
-        yield f"{stage.component}: as wide as before, as all they read was zero or no number: {', '.join(unknown)}"
+        names = ", ".join(unknown)
+        yield f"{stage.component}: left at full precision, since all inputs were zero, NaN or infinite: {names}"
     if not stage.reached:
         yield (
             f"{stage.component} reaches {stage.snr_db:.1f} dB and not {stage.target_db:g}, with {stage.wider} of "
@@ -189,7 +190,7 @@ def _check_sources(bundle: Bundle, names: Sequence[str]) -> None:
         if sha256_of(file) != bundle.files[name][1]:
             raise BadBundle(
                 f"The bundle {bundle.path} is damaged.",
-                why=f"{name} does not have the checksum that its manifest tells.",
+                why=f"{name} does not have the checksum of its manifest.",
                 fix="Copy the bundle again, or export the checkpoint again.",
             )
 

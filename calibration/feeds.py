@@ -120,7 +120,7 @@ def _checked(file: Path, sample: Sample, inputs: Sequence[TensorSpec], beside: S
     for name, array in sample.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BadInput(
-                f"The feeds {file} hold what is no number.",
+                f"The feeds {file} hold NaN or infinity.",
                 why=f"{name} has {np.count_nonzero(~np.isfinite(array))} NaN or infinite values of {array.size}.",
                 fix=f"Leave out the turn that gave them, or the file. {_RECORD}",
             )

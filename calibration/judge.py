@@ -66,7 +66,7 @@ def _refuse_no_numbers(graph: ComponentGraph, exact: Sequence[Sample]) -> None:
     if strange:
         raise BadBundle(
             f"{graph.path.name} gives no numbers on {strange} of the recorded samples; nothing can be measured on it.",
-            why="Its activations leave half precision, or its weights hold what is no number.",
+            why="Its activations leave half precision, or its weights hold NaN or infinity.",
             fix="Export the checkpoint at --precision fp32 for the same target, and calibrate that bundle: its "
             "activations stay in float32.",
         )

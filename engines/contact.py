@@ -13,4 +13,4 @@ VARIABLE = "VITA_EDGE_CONTACT"
 
 def report_to() -> str:
     """The address, of the environment's ``VITA_EDGE_CONTACT`` first; without one, whoever handed the program out."""
-    return os.environ.get(VARIABLE, "").strip() or ADDRESS or "whoever gave you vita-edge"
+    return os.environ.get(VARIABLE, "").strip() or ADDRESS or "the person who gave you vita-edge"

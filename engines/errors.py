@@ -101,6 +101,7 @@ class OutputFailed(VitaEdgeError):
             errno.EACCES: "Write to a folder that you own, or change its permissions.",
             errno.EPERM: "Write to a folder that you own, or change its permissions.",
             errno.EROFS: "The disk is mounted read-only; write elsewhere.",
+            errno.EFBIG: "The disk holds no file this large (FAT32: 4 GiB): use exFAT or ext4, or write elsewhere.",
             errno.ENOENT: "Create the folder first, or correct the path.",
             errno.ENOTDIR: "A part of the path is a file; correct the path.",
             errno.EISDIR: "The path is a folder; name a file in it.",

@@ -42,7 +42,7 @@ class KvLength:
         """Raise ContextOverflow if that many more positions do not fit."""
         if self._length + tokens > self.capacity_tokens:
             raise ContextOverflow(
-                f"{tokens} more positions do not fit: {self._length} of {self.capacity_tokens} are taken.",
+                f"{tokens} more tokens do not fit: {self._length} of {self.capacity_tokens} are taken.",
                 why="The KV cache has a fixed capacity.",
                 fix="Ask for less, or open the conversation with a larger context.",
             )
@@ -61,7 +61,7 @@ def prefix_tokens(prefix: Mapping[str, tuple[int, ...]], pasts: Iterable[str], c
     tokens = prefix[min(wanted)][2]
     if tokens > capacity_tokens:
         raise ContextOverflow(
-            f"A prefix of {tokens} positions does not fit into a cache of {capacity_tokens}.",
+            f"A prefix of {tokens} tokens does not fit into a cache of {capacity_tokens}.",
             why="The KV cache has a fixed capacity.",
             fix="Give a shorter sentence.",
         )

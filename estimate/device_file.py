@@ -266,7 +266,7 @@ def _check_measurement(where: str, one: Measurement) -> None:
     if planned and one.precision not in PRECISIONS:
         raise ValueError(f"{where}: the precision of {one.model} is {one.precision!r}, not {', '.join(PRECISIONS)}")
     if one.what == "prefill_ms" and one.positions < 1:
-        raise ValueError(f"{where}: prefill_ms of {one.model} does not say of how many positions")
+        raise ValueError(f"{where}: prefill_ms of {one.model} does not say of how many tokens")
 
 
 def _object(value: Any, where: str) -> Mapping[str, Any]:

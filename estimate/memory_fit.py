@@ -130,13 +130,13 @@ def advice(
     """
     context = _longest_context(work, device, precision, context_tokens, weights)
     if context:
-        return f"with a context of {context:,} positions it would fit"
+        return f"with a context of {context:,} tokens it would fit"
     for other in PRECISIONS[PRECISIONS.index(precision) + 1 :]:
         context = _longest_context(work, device, other, context_tokens)
         if context == context_tokens:
             return f"at {other} it would fit"
         if context:
-            return f"at {other} and with a context of {context:,} positions it would fit"
+            return f"at {other} and with a context of {context:,} tokens it would fit"
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from vita_edge.engines.bundle.component_spec import CODEC, SPEECH_PREFILL
 from vita_edge.engines.bundle.facts import AUDIO_TOKEN_MS, ENCODER_STEP_MS
 from vita_edge.engines.bundle.work import ModelWork
-from vita_edge.runtime.session.jitter_buffer import SUSTAINED, Pace
+from vita_edge.runtime.live.jitter_buffer import SUSTAINED, Pace
 from vita_edge.runtime.speech.clause_synthesis import CHUNKS
 from vita_edge.runtime.turns.turn_events import TurnTimes
 
@@ -85,7 +85,7 @@ class Estimate:
 
     @property
     def server_ms(self) -> float:
-        """From the end of the question to the first sound, the answer begun in the pause before the endpoint."""
+        """From the end of the question to the first sound, the response started in the pause before the endpoint."""
         return max(self.turn.endpoint_ms, self.turn.speculation_delay_ms + self.first_audio_ms)
 
     @property

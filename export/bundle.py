@@ -13,9 +13,11 @@ import numpy as np
 from vita_edge import __version__
 from vita_edge.engines.bundle.atomic_folder import free_place, whole_folder
 from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.file_limit import check_file_sizes
 from vita_edge.engines.bundle.format import FORMAT, FORMAT_VERSION, MANIFEST, sha256_of
 from vita_edge.engines.bundle.replace import refusal
 from vita_edge.engines.onnxruntime.version import MIN_VERSIONS
+from vita_edge.engines.reading.file_kind import check_utf8
 
 from .checkpoint.check_values import check_values
 from .checkpoint.open_checkpoint import Checkpoint
@@ -61,6 +63,7 @@ def export_bundle(
     bundle_path: str | Path,
     *,
     vision_tower: str | Path | None = None,
+    audio_encoder: str | Path | None = None,
     precision: str | PrecisionPlan = "fp32",
     target: str = "onnxruntime",
     prompts: Mapping[str, Mapping[str, str]] | None = None,
@@ -79,6 +82,7 @@ def export_bundle(
         precision: a name, or a plan of your own.
         target: the backend that will run it: onnxruntime, tensorrt or tensorrt-10.3; a plan has its own.
         vision_tower: folder of the vision tower's two config files, when it is not beside the checkpoint.
+        audio_encoder: folder with train.yaml and global_cmvn, when it is not in the checkpoint.
         prompts: system prompts to carry instead of our own.
         notice: what users of these weights should know; None says the licence of the release, or that practice
             weights are random.
@@ -95,7 +99,8 @@ def export_bundle(
     sources = {"checkpoint": Path(checkpoint_path)} | ({"vision tower": Path(vision_tower)} if vision_tower else {})
     place = free_place(bundle_path, lambda place: refusal(place, force=force, sources=sources))
     replace = force and (place / MANIFEST).is_file()
-    checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower)
+    check_utf8(place)
+    checkpoint = Checkpoint.open(checkpoint_path, vision_tower=vision_tower, audio_encoder=audio_encoder)
     facts = model_facts(checkpoint)
     table = checkpoint.main["model.embed_tokens.weight"]
     notice = notice or (RANDOM_NOTICE if facts.name.startswith("practice/") else LICENCE_NOTICE)
@@ -118,6 +123,7 @@ def export_bundle(
 
         return step
 
+    check_file_sizes(place, {f"{graph.name}.bin": graph.nbytes for graph in graphs})
     if told:
         told(notice)
     check_values(tensors, facts.llm.vocab_size, checkpoint.notes, advance("checking values"))

@@ -19,7 +19,7 @@ from vita_edge.engines.machine import machine_facts
 from .parity import Check
 from .parity.stages import badness, finite, stage_rows
 
-__all__ = ["certificate", "certificate_page", "write_certificate"]
+__all__ = ["certificate", "certificate_files", "certificate_page", "write_certificate"]
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --soft: #616e7c; --line: #e4e7eb; --paper: #fff; --good: #207a3c;
@@ -73,14 +73,19 @@ def certificate(
     }
 
 
+def certificate_files(name: Path) -> tuple[Path, Path]:
+    """``name``.json and ``name``.html; ``name`` may have either ending already."""
+    stem = name.with_suffix("") if name.suffix in (".json", ".html") else name
+    return stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.html")
+
+
 def write_certificate(facts: dict[str, Any], name: Path) -> tuple[Path, Path]:
     """Write ``name``.json and ``name``.html; returns both.
 
     Raises:
         OutputFailed: they cannot be written.
     """
-    stem = name.with_suffix("") if name.suffix in (".json", ".html") else name
-    written = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.html")
+    written = certificate_files(name)
     texts = json.dumps(facts, ensure_ascii=False, indent=1) + "\n", certificate_page(facts)
     for file, text in zip(written, texts):
         try:

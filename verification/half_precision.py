@@ -11,7 +11,7 @@ from vita_edge.calibration.component_graph import ComponentGraph
 from vita_edge.calibration.feeds import Sample, whole_feeds
 from vita_edge.calibration.half_range import LARGEST_HALF, TensorRange, tensor_ranges
 from vita_edge.calibration.walk import run_graph
-from vita_edge.engines.bundle.component_spec import COMPONENTS
+from vita_edge.engines.bundle.component_spec import COMPONENTS, SPEECH_PREFILL
 from vita_edge.engines.bundle.format import Bundle
 
 from .parity import Check, GoldenFolder
@@ -91,7 +91,7 @@ def half_precision(
         InferenceFailed: the processor cannot run it.
     """
     feeds = _feeds(golden, bundle)
-    prefill = ComponentGraph(bundle.components["speech_prefill"].graph)
+    prefill = ComponentGraph(bundle.components[SPEECH_PREFILL.name].graph)
     for name in [name for name in COMPONENTS if name in components and feeds[name]]:
         progress(f"half precision: {name}")
         graph = ComponentGraph(bundle.components[name].graph)
@@ -99,7 +99,7 @@ def half_precision(
         prefixes: list[Sample] = []
         if name == "speech_decoder":
             prefixes = run_graph(
-                prefill, [whole_feeds(prefill.inputs, s) for s in feeds["speech_prefill"]][:MAX_SAMPLES]
+                prefill, [whole_feeds(prefill.inputs, s) for s in feeds[SPEECH_PREFILL.name]][:MAX_SAMPLES]
             )
         whole = [whole_feeds(graph.inputs, s, prefixes[i] if prefixes else None) for i, s in enumerate(samples)]
         yield _summed_up(name, bundle, tensor_ranges(graph, whole, threads=threads))
@@ -136,7 +136,7 @@ def _feeds(golden: GoldenFolder, bundle: Bundle) -> dict[str, list[Sample]]:
         "audio": samples("audio.npz", "fbank", "fbank"),
         "vision": [{"pixel_values": tiles} for tiles in pixels],
         "llm": sorted(prompts, key=lambda sample: -sample["inputs_embeds"].shape[1]),
-        "speech_prefill": samples("tts.npz", "hidden", "text_embeds"),
+        SPEECH_PREFILL.name: samples("tts.npz", "hidden", "text_embeds"),
         "speech_decoder": [{"code": np.array([[sos, *array.tolist()]], np.int64)} for array in codes],
         "codec": [{"codes": array} for array in frames],
     }

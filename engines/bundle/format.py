@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadBundle
-from ..reading.file_kind import FileKind, beside, is_file, is_folder
+from ..reading.file_kind import FileKind, beside, check_utf8, is_file, is_folder
 from ..reading.json_file import read_json
 from ..reading.table import Table, as_table
 from .atomic_folder import restore
@@ -87,8 +87,10 @@ class Bundle:
 
         Raises:
             BadBundle: not a bundle, damaged, incomplete, or written by a newer version.
+            Misuse: the path is not in UTF-8.
         """
         folder = Path(path)
+        check_utf8(folder)
         restore(Path(os.path.realpath(folder)))
         manifest = _read_manifest(folder)
         components = {name: _component(name, entry) for name, entry in manifest.sections("components")}

@@ -7,13 +7,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import VitaEdgeError
+from ..errors import Misuse, VitaEdgeError
 from ..printable import printable
 
 __all__ = [
     "MAX_BYTES",
     "FileKind",
     "beside",
+    "check_utf8",
     "decoded",
     "is_file",
     "is_folder",
@@ -93,6 +94,18 @@ def not_what_it_seems(start: bytes) -> str:
     if not start.strip(b"\0"):
         return "It holds nothing but zeros: the download has not written it."
     return ""
+
+
+def check_utf8(path: Path) -> None:
+    """Raises Misuse for a path that native libraries cannot be given: they take UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise Misuse(
+            f"The path {printable(str(path))} is not in UTF-8.",
+            why="The libraries that read and run models take no other names.",
+            fix="Rename the folder: convmv -f GBK -t UTF-8, or mv.",
+        ) from error
 
 
 def is_file(path: Path) -> bool:

@@ -32,7 +32,7 @@ class TensorRtKvCache(KvLength):
         super().__init__(capacity_tokens)
         if capacity_tokens > built_tokens:
             raise ContextOverflow(
-                f"A context of {capacity_tokens:,} positions is more than the engine has.",
+                f"A context of {capacity_tokens:,} tokens is more than the engine has.",
                 why=f"It was built for {built_tokens:,}.",
                 fix="Ask for a smaller --context, or build the engine with a larger one: see `vita-edge build --help`.",
             )

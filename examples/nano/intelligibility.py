@@ -106,7 +106,7 @@ def main() -> None:
 def _clauses(text: str) -> Iterator[Clause]:
     cutter = ClauseCutter()
     yield from cutter.step(text)
-    yield from cutter.finish()
+    yield from cutter.flush()
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Sentences:
 def clauses(reply: str) -> Iterator[str]:
     """The clauses of a whole reply, as the runtime hands them to the speech decoder."""
     cutter = ClauseCutter()
-    for clause in (*cutter.step(reply), *cutter.finish()):
+    for clause in (*cutter.step(reply), *cutter.flush()):
         yield clause.text
 
 

@@ -34,7 +34,7 @@ def read_cmvn(file: Path, mel_bins: int) -> tuple[NDArray[np.float32], NDArray[n
         if total.shape != (mel_bins,) or total_of_squares.shape != (mel_bins,) or not frames > 0:
             raise ValueError(f"it does not hold {mel_bins} sums of each kind and the number of frames")
         if not (np.isfinite(total).all() and np.isfinite(total_of_squares).all() and np.isfinite(frames)):
-            raise ValueError("it holds what is no number")
+            raise ValueError("it holds NaN or infinity")
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise STATISTICS.refusal(file, f"Its content is not as expected: {error}.") from error
     mean = total / frames

@@ -49,7 +49,9 @@ class Checkpoint:
     """What the user should know about choices that were made for this checkpoint."""
 
     @classmethod
-    def open(cls, path: Path | str, vision_tower: Path | str | None = None) -> Checkpoint:
+    def open(
+        cls, path: Path | str, vision_tower: Path | str | None = None, audio_encoder: Path | str | None = None
+    ) -> Checkpoint:
         """Read the settings and the names, shapes and places of all tensors.
 
         Raises BadCheckpoint when anything is missing, damaged or not supported; tensors are reported all at once.
@@ -62,7 +64,8 @@ class Checkpoint:
                 fix="Correct the path, or download the release first.",
             )
         notes: list[str] = []
-        config, folders = read_config(path, Path(vision_tower) if vision_tower else None, notes)
+        named = (Path(folder) if folder else None for folder in (vision_tower, audio_encoder))
+        config, folders = read_config(path, *named, notes=notes)
         expected = expected_tensors(config)
         main = named_as_released(open_main(path), expected["main"], "The main weights", notes)
         _complete_cmvn(main, folders, config, notes)

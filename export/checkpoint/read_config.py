@@ -30,11 +30,13 @@ __all__ = ["read_config"]
 _TILES = ("min_dynamic_patch", "max_dynamic_patch", "use_thumbnail")
 
 
-def read_config(path: Path, vision_tower: Path | None, notes: list[str]) -> tuple[CheckpointConfig, SideFolders]:
+def read_config(
+    path: Path, vision_tower: Path | None, audio_encoder: Path | None, *, notes: list[str]
+) -> tuple[CheckpointConfig, SideFolders]:
     """The settings of the checkpoint at ``path``; what the user should know is added to ``notes``."""
     main = _main_config(path, notes)
     folders = find_side_folders(
-        path, main.values.get("mm_audio_encoder"), main.values.get("mm_vision_tower"), vision_tower
+        path, main.values.get("mm_audio_encoder"), main.values.get("mm_vision_tower"), vision_tower, audio_encoder
     )
     account_for(main, MAIN, notes)
     llm = _llm(main, path / "generation_config.json", notes)

@@ -25,24 +25,37 @@ class SideFolders:
 
 
 def find_side_folders(
-    checkpoint: Path, audio_name: object, vision_name: object, vision_tower: Path | None = None
+    checkpoint: Path,
+    audio_name: object,
+    vision_name: object,
+    vision_tower: Path | None = None,
+    audio_encoder: Path | None = None,
 ) -> SideFolders:
     """Apply the release's naming rules; ``*_name`` are the values in ``config.json``, usually repository ids.
 
     In this order: the value as a path, absolute or inside the checkpoint; its last component inside the checkpoint or
-    beside it; the only folder there that looks right. ``vision_tower`` is a folder that the user named.
+    beside it, or in the same hub cache; the only folder in one of these places that looks right. ``vision_tower`` and
+    ``audio_encoder`` are folders that the user named.
     """
-    audio = _named(checkpoint, audio_name, is_audio_folder) or _only(
-        checkpoint, [checkpoint], is_audio_folder, "audio folders (with train.yaml and global_cmvn)", "mm_audio_encoder"
-    )
+    if audio_encoder and not is_audio_folder(audio_encoder):
+        raise BadCheckpoint(
+            f"{audio_encoder} is not an audio folder.",
+            why="It has no train.yaml and global_cmvn.",
+            fix="Name the folder of VITA-1.5's audio encoder.",
+        )
+    audio = audio_encoder or _named(checkpoint, audio_name, is_audio_folder)
+    for places in ([checkpoint], _hub_snapshots(checkpoint)):
+        audio = audio or _only(
+            checkpoint, places, is_audio_folder, "audio folders (with train.yaml and global_cmvn)", "mm_audio_encoder"
+        )
     if audio is None:
         raise BadCheckpoint(
             f"{checkpoint} has no audio folder.",
             why=f"mm_audio_encoder is {audio_name!r}, and no folder inside holds train.yaml and global_cmvn.",
-            fix="Download the whole release; the audio folder is a sub-folder of it.",
+            fix="Download the whole release, of which it is a sub-folder, or name it with --audio-encoder DIR.",
         )
     vision = _user_vision(vision_tower) if vision_tower else _named(checkpoint, vision_name, is_vision_folder)
-    for places in ([checkpoint], [checkpoint.resolve().parent]):
+    for places in ([checkpoint], [checkpoint.resolve().parent], _hub_snapshots(checkpoint)):
         vision = vision or _only(checkpoint, places, is_vision_folder, "vision folders", "mm_vision_tower")
     if vision is None:
         raise BadCheckpoint(
@@ -70,7 +83,9 @@ def _named(checkpoint: Path, name: object, fits: Callable[[Path], bool]) -> Path
     if not isinstance(name, str) or not name:
         return None
     last = Path(name).name
-    candidates = (checkpoint / name, checkpoint / last, checkpoint.resolve().parent / last)
+    candidates = [checkpoint / name, checkpoint / last, checkpoint.resolve().parent / last]
+    for snapshots in _hub_snapshots(checkpoint, name):
+        candidates += _folders(snapshots)
     return next((folder for folder in candidates if fits(folder)), None)
 
 
@@ -80,9 +95,22 @@ def _only(checkpoint: Path, places: list[Path], fits: Callable[[Path], bool], pl
         raise BadCheckpoint(
             f"{checkpoint} has several {plural}: {', '.join(folder.name for folder in found)}.",
             why=f"{key} in config.json names none of them.",
-            fix="Keep one of them there" + (", or choose with --vision-tower DIR." if "vision" in key else "."),
+            fix="Keep one of them there"
+            + (", or choose with --vision-tower DIR." if "vision" in key else ", or choose with --audio-encoder DIR."),
         )
     return found[0] if found else None
+
+
+def _hub_snapshots(checkpoint: Path, name: str = "*") -> list[Path]:
+    """Where the hub cache that ``checkpoint`` lies in keeps other repositories, or the one called ``name``:
+    HUB/models--OWNER--NAME/snapshots/COMMIT."""
+    here = checkpoint.resolve()
+    if here.parent.name != "snapshots" or not here.parents[1].name.startswith("models--"):
+        return []
+    try:
+        return sorted(here.parents[2].glob(f"models--{name.replace('/', '--')}/snapshots"))
+    except ValueError:  # a name that is no pattern
+        return []
 
 
 def _folders(place: Path) -> Iterator[Path]:

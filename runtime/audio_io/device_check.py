@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .device_protocols import BLOCK_S, MICROPHONE_RATE_HZ, Microphone, Speaker
+from .device_protocols import BLOCK_S, MICROPHONE_RATE_HZ, AudioInput, AudioOutput
 
 __all__ = ["MicrophoneCheck", "SpeakerCheck", "check_microphone", "check_speaker"]
 
@@ -84,7 +84,7 @@ class SpeakerCheck:
         return []
 
 
-def check_microphone(microphone: Microphone, seconds: float = 2.0) -> MicrophoneCheck:
+def check_microphone(microphone: AudioInput, seconds: float = 2.0) -> MicrophoneCheck:
     """Listen for some seconds. The microphone is open."""
     samples = _listen(microphone, seconds)
     peak = float(np.abs(samples).max(initial=0))
@@ -98,7 +98,7 @@ def check_microphone(microphone: Microphone, seconds: float = 2.0) -> Microphone
     )
 
 
-def check_speaker(speaker: Speaker, microphone: Microphone | None = None) -> SpeakerCheck:
+def check_speaker(speaker: AudioOutput, microphone: AudioInput | None = None) -> SpeakerCheck:
     """Play a soft tone, and listen whether the microphone hears it. Both are open.
 
     The tone is played again where the device ran dry: it may still be finding the latency that it can keep.
@@ -110,7 +110,7 @@ def check_speaker(speaker: Speaker, microphone: Microphone | None = None) -> Spe
     return check
 
 
-def _play(speaker: Speaker, microphone: Microphone | None) -> SpeakerCheck:
+def _play(speaker: AudioOutput, microphone: AudioInput | None) -> SpeakerCheck:
     before = _tone_level(_listen(microphone, 0.5)) if microphone else 0.0
     underflows = speaker.underflows
     tone = _Tone()
@@ -156,7 +156,7 @@ class _Tone:
         return np.pad(now, (0, count - now.size))
 
 
-def _listen(microphone: Microphone, seconds: float) -> NDArray[np.float32]:
+def _listen(microphone: AudioInput, seconds: float) -> NDArray[np.float32]:
     """float32 [n]: what is heard; shorter where the device stops."""
     heard = [np.zeros(0, np.float32)]
     wait_s = FIRST_S

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "BLOCK_S", "MICROPHONE_RATE_HZ", "AudioBlock", "Microphone", "Speaker", "SpeakerSource", "Tap"]
+__all__ = ["BLOCK", "BLOCK_S", "MICROPHONE_RATE_HZ", "AudioBlock", "AudioInput", "AudioOutput", "SpeakerSource", "Tap"]
 
 MICROPHONE_RATE_HZ = 16_000
 BLOCK = 160
@@ -38,7 +38,7 @@ class AudioBlock:
     end_s: float
 
 
-class Microphone(Protocol):
+class AudioInput(Protocol):
     """Hears while it is open. Blocks follow each other without gaps, but for those that are counted as dropouts."""
 
     @property
@@ -58,7 +58,7 @@ class Microphone(Protocol):
         """The next block, or None where none came in time. One thread reads."""
         ...
 
-    def __enter__(self) -> Microphone: ...
+    def __enter__(self) -> AudioInput: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -84,7 +84,7 @@ class SpeakerSource(Protocol):
         ...
 
 
-class Speaker(Protocol):
+class AudioOutput(Protocol):
     """Plays what it pulls from its source while it is open; silent before ``start``."""
 
     @property
@@ -109,7 +109,7 @@ class Speaker(Protocol):
         """Play ``source`` from now on, and let ``tap`` have what is played."""
         ...
 
-    def __enter__(self) -> Speaker: ...
+    def __enter__(self) -> AudioOutput: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,13 +1,15 @@
-"""Last touches to speech before it is played: leading silence off, float samples to 16 bits."""
+"""Blocks of samples: 16 bits to floats and back, and leading silence off before speech is played."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from vita_edge.engines.errors import BadInput
 
 from ..speech.codec_stream import Samples
 
-__all__ = ["LeadingSilenceTrim", "to_pcm16", "trim_leading_silence"]
+__all__ = ["LeadingSilenceTrim", "float_samples", "to_pcm16", "trim_leading_silence"]
 
 
 def trim_leading_silence(segment: Samples) -> Samples:
@@ -45,11 +47,33 @@ class LeadingSilenceTrim:
         self._held.clear()
         return samples[first:]
 
-    def finish(self) -> Samples:
+    def flush(self) -> Samples:
         """The stream has ended: all of it if it stayed quiet, else nothing. Then be ready for the next stream."""
         held = self._held
         self.reset()
         return np.concatenate(held) if held else np.zeros(0, np.float32)
+
+
+def float_samples(block: ArrayLike, sample_rate_hz: int) -> NDArray[np.float32]:
+    """A block of audio, int16 [n] or floats [n] with full scale 1.0, as float32 [n].
+
+    Raises:
+        BadInput: it is something else.
+    """
+    array = np.asarray(block)
+    if array.ndim != 1 or array.dtype.kind not in "if" or sample_rate_hz <= 0:
+        raise BadInput(
+            f"A block of audio is {array.dtype} {list(array.shape)} at {sample_rate_hz} Hz.",
+            why="It must be int16 or float, one axis, mono, at a rate above 0.",
+            fix="Take one channel, and divide samples of other widths by their full scale.",
+        )
+    if array.dtype.kind == "i":
+        if array.dtype != np.int16:
+            raise BadInput(
+                f"A block of audio is {array.dtype}.", why="Integers must be int16.", fix="Convert the samples."
+            )
+        return array.astype(np.float32) / np.float32(32768)
+    return array.astype(np.float32)
 
 
 def to_pcm16(samples: Samples) -> NDArray[np.int16]:

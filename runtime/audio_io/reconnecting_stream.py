@@ -107,7 +107,11 @@ class ReconnectingStream:
 
     def drop(self) -> None:
         """Close what is open, and count the device as lost. A driver that hangs is left to itself."""
-        stream, self._stream, self.lost = self._stream, None, True
+        self.lost = True
+        self._drop()
+
+    def _drop(self) -> None:
+        stream, self._stream = self._stream, None
         if stream is not None:
             self._closing = threading.Thread(target=_close, args=(stream,), name="closing a sound device", daemon=True)
             self._closing.start()
@@ -127,7 +131,14 @@ class ReconnectingStream:
                     self._open(device)
         except VitaEdgeError:
             pass
-        return not self.lost
+        return self._stream is not None
+
+    def reopen_slower(self) -> None:
+        """Open the device anew with a larger buffer, since it ran dry or over too often: it is not lost meanwhile."""
+        self.gaps += 1
+        self._drop()
+        if not self.reopen(slower=True):
+            self.lost = True
 
     def _open(self, device: SoundDevice) -> None:
         sounddevice = load()
@@ -194,8 +205,7 @@ class _Keeper:
             if not stream.lost and stream.is_dead():
                 stream.drop()
             elif not stream.lost and stream.falls_behind():
-                stream.drop()
-                stream.reopen(slower=True)
+                stream.reopen_slower()
         now_s = time.monotonic()
         if not any(stream.lost for stream in self._streams):
             self._wait_s, self._rescan_s = RESCAN_S, now_s + RESCAN_S

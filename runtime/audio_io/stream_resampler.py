@@ -31,10 +31,21 @@ class StreamResampler:
         self._weights = _weights(self._in, self._out)
         taps = self._weights.shape[1]
         self._before = taps // 2 - 1  # samples of the window before the one at or before its centre
+        self.reset()
+
+    def reset(self) -> None:
+        """As before the first sample."""
         self._past = np.zeros(self._before, np.float32)
         self._past_begins = -self._before
         self._taken = 0
         self._given = 0
+
+    def flush(self) -> NDArray[np.float32]:
+        """The stream has ended: what was held back, float32 [m]; silence follows it. Afterwards it is as new."""
+        missing = round(self.pending_s * self._to_hz)
+        tail = self.step(np.zeros(self._weights.shape[1] + 1, np.float32))[:missing]
+        self.reset()
+        return tail
 
     @property
     def pending_s(self) -> float:

@@ -28,8 +28,6 @@ class Timeline:
         self._model = model
         self._segments: list[Segment] = []
         self._pending: list[int] = []
-        self.tokens_read = 0
-        """Positions that were read, not decoded, since it was made."""
 
     @property
     def model(self) -> LanguageModel:
@@ -40,6 +38,11 @@ class Timeline:
     def position(self) -> int:
         """Positions in use: a mark to rewind to."""
         return self._model.position + len(self._pending)
+
+    @property
+    def tokens_read(self) -> int:
+        """Positions that were read, not decoded, since the model was made."""
+        return self._model.tokens_read
 
     @property
     def room(self) -> int:
@@ -104,7 +107,6 @@ class Timeline:
         except BaseException:
             self._model.rewind(before)
             raise
-        self.tokens_read += len(rows)
         self._pending = []
         self._segments += parts
         return result

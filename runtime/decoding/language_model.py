@@ -45,13 +45,15 @@ class LanguageModel:
         capacity = capacity_tokens or facts.context_tokens
         if capacity > facts.context_tokens:
             raise ContextOverflow(
-                f"A context of {capacity} positions is more than the model has.",
+                f"A context of {capacity} tokens is more than the model has.",
                 why=f"It was made for {facts.context_tokens}.",
                 fix=f"Ask for {facts.context_tokens} or fewer.",
             )
         self.embeddings = embeddings
         self.cache = (prefill or session).new_cache(capacity)
         self._session, self._prefill = session, prefill
+        self.tokens_read = 0
+        """Positions that were read, not decoded."""
         self._row = np.zeros((1, 1, facts.hidden_size), np.float32)
 
     @property
@@ -70,7 +72,7 @@ class LanguageModel:
         room = self.cache.capacity_tokens - taken
         if positions > room:
             raise ContextOverflow(
-                f"{positions:,} positions do not fit into the {room:,} that are left of the context.",
+                f"{positions:,} tokens do not fit into the {room:,} that are left of the context.",
                 why=f"{taken:,} of {self.cache.capacity_tokens:,} are taken.",
                 fix="Start a new session, shorten the input, or open the session with a larger context.",
             )
@@ -131,6 +133,7 @@ class LanguageModel:
             if number:
                 yield
             result = session.infer({"inputs_embeds": np.ascontiguousarray(piece, np.float32)[None]}, self.cache)
+            self.tokens_read += len(piece)
         return result
 
 

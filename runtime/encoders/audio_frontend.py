@@ -98,12 +98,12 @@ class AudioFrontEnd:
         steps = facts.encoder_steps(self.frames(samples))
         if steps > MAX_ENCODER_STEPS:
             limit_s = MAX_ENCODER_STEPS * 4 * self._shift_samples / facts.sample_rate_hz
-            why = f"It lasts {seconds:.1f} s; the audio encoder's positions end at {limit_s:.0f} s."
-            raise BadInput("The clip is too long to be heard.", why=why, fix="Cut it into shorter clips.")
+            why = f"It lasts {seconds:.1f} s; the audio encoder reads at most {limit_s:.0f} s."
+            raise BadInput("The utterance is too long.", why=why, fix="Cut it into shorter clips.")
         if not steps:
             min_speech_ms = 1000 * (self._frame_samples + 6 * self._shift_samples) / facts.sample_rate_hz
             why = f"It lasts {1000 * seconds:.0f} ms; the audio encoder needs {min_speech_ms:.0f} ms for one step."
-            raise BadInput("The clip is too short to be heard.", why=why, fix="Record a longer one.")
+            raise BadInput("The utterance is too short.", why=why, fix="Record a longer one.")
 
 
 class FbankStream:

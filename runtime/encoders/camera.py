@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from vita_edge.engines.install import install_fix
 from .camera_sources import CameraSource, find_source, open_capture, refusal
 from .picture_array import as_picture
 
-__all__ = ["Camera", "Frame"]
+__all__ = ["Camera", "Frame", "FrameSource"]
 
 STALE_S = 3.0
 """A camera that gives no frame for so long is lost, though it may only hang."""
@@ -44,6 +44,17 @@ class Frame:
     pixels: NDArray[np.uint8]
     at_s: float
     number: int
+
+
+class FrameSource(Protocol):
+    """Gives its newest frame, or none while it has none: a camera, a topic, whatever a program puts there."""
+
+    @property
+    def lost(self) -> bool:
+        """It is gone, and is waited for."""
+        ...
+
+    def newest(self) -> Frame | None: ...
 
 
 class Camera:

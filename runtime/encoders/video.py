@@ -46,7 +46,7 @@ def sample_positions(
     last = int(min(math.inf if end_s is None else end_s * fps, frame_count - 1))
     if first < 0 or last < first:
         why = f"It has {frame_count} frames at {fps:g} a second: {frame_count / fps:.2f} s."
-        raise BadInput("There are no frames in the chosen part of the clip.", why=why, fix="Choose another part.")
+        raise BadInput("There are no frames in the chosen part of the video.", why=why, fix="Choose another part.")
     positions = range(first, last + 1, max(round(fps), 1))
     wanted = min(max(len(positions), MIN_FRAMES), MAX_FRAMES)
     return [positions[i] for i in _spread(len(positions), wanted)]

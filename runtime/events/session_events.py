@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .reply_events import State
+from .reply_events import FinishReason, State
 
 __all__ = [
     "BufferChosen",
@@ -219,8 +219,13 @@ class TurnEnded:
     state: State
     text: str
     """All that was decoded, heard or not."""
-    finished: bool
-    """False when it was cut off, by the limit of new tokens or by the user."""
+    finish_reason: FinishReason
+    """stop, length or interrupted."""
+
+    @property
+    def finished(self) -> bool:
+        """False when it was cut off, by the limit of new tokens or by the user."""
+        return self.finish_reason == "stop"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["TurnClock"]
+__all__ = ["TurnClock", "Work"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+@dataclass
+class Work:
+    """How much was done in a span; whoever does it says so."""
+
+    count: int = 0
 
 
 class TurnClock:
@@ -27,23 +35,38 @@ class TurnClock:
         self._marks: dict[str, float] = {}
 
     @contextmanager
-    def span(self, stage: str) -> Iterator[None]:
+    def span(self, stage: str) -> Iterator[Work]:
         """Add the time inside to ``stage``."""
+        work = Work()
         begin = self._now()
         try:
-            yield
+            yield work
         finally:
-            self._spans[stage] = self._spans.get(stage, 0.0) + self._now() - begin
+            end = self._now()
+            self._spans[stage] = self._spans.get(stage, 0.0) + end - begin
+            self.observe(stage, begin, end, work.count)
 
-    def timed(self, stage: str, source: Generator[T, None, R]) -> Generator[T, None, R]:
-        """Hand on what ``source`` yields and add the time that it takes to ``stage``; not what its reader does."""
+    def observe(self, stage: str, begin_s: float, end_s: float, count: int) -> None:
+        """A span has ended; for those who want to know each of them."""
+
+    def timed(
+        self, stage: str, source: Generator[T, None, R], counted: Callable[[], int] | None = None
+    ) -> Generator[T, None, R]:
+        """Hand on what ``source`` yields and add the time that it takes to ``stage``; not what its reader does.
+
+        Args:
+            counted: how much was done so far; without it every item counts one.
+        """
         try:
             while True:
-                with self.span(stage):
+                before = counted() if counted else 0
+                with self.span(stage) as work:
                     try:
                         item = next(source)
                     except StopIteration as done:
+                        work.count = counted() - before if counted else 0
                         return done.value
+                    work.count = counted() - before if counted else 1
                 yield item
         finally:
             source.close()

@@ -1,1 +1,1 @@
-"""Live talk: what hears, sees and speaks while a conversation goes on."""
+"""A live session: a session with an audio input, an audio output, turn-taking, and a thread for each."""

@@ -35,8 +35,8 @@ class Cause:
 CAUSES: dict[str, Cause] = {
     "pause": Cause(
         "pause",
-        "pause before the answer is begun",
-        "Begin sooner: a shorter pause_ms. More answers are begun in vain.",
+        "speculation delay",
+        "Try a shorter --speculation-delay-ms. More speculative responses will be cancelled.",
     ),
     "endpoint": Cause(
         "endpoint",
@@ -69,7 +69,7 @@ CAUSES: dict[str, Cause] = {
     "playback": Cause("speaker", "on its way to the speaker", "Smaller blocks of the speaker."),
     "devices": Cause("devices", "latency of the devices", "Devices with smaller buffers."),
 }
-SPECULATE = "Let the answer be begun before the endpoint: leave speculation on."
+SPECULATE = "Leave speculation on: the response then starts before the endpoint."
 
 
 @dataclass(frozen=True)

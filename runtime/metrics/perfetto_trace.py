@@ -119,8 +119,10 @@ class _Drawing:
                 self._turns[happening.turn] = happening
             case TurnForgotten(turn, at_s, why):
                 yield from self._end_turn(turn, at_s, why)
-            case TurnEnded(turn, at_s, state, text, finished):
-                yield from self._end_turn(turn, at_s, "answered", state=state, text=text, finished=finished)
+            case TurnEnded(turn, at_s, state, text, reason):
+                yield from self._end_turn(
+                    turn, at_s, "answered", state=state, text=text, finished=happening.finished, finish_reason=reason
+                )
             case FirstSound(turn, at_s):
                 self._first_sound_s[turn] = at_s
             case ClauseHeard(turn, at_s, text):

@@ -163,7 +163,7 @@ def _rows(report: TurnReport) -> Iterator[WaterfallRow]:
 def _marks(report: TurnReport) -> list[WaterfallMark]:
     late_ms = report.late_ms or 0.0
     moments = (
-        ("answer begun", report.begun_ms),
+        ("response started", report.begun_ms),
         ("first PCM", report.first_pcm_ms),
         ("endpoint", report.endpoint_ms),
         ("first sound", report.server_ms),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from vita_edge.engines.errors import ContextOverflow, Misuse
 from ..audio_io.pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
 from ..decoding.logits_processors import LogitsProcessor
 from ..decoding.sampling import Logits, speech_sampler, text_sampler
-from ..events.reply_events import Event, FinishReason, Reply, SpeechPiece, State, StateDecided, TextPiece, TurnDone
+from ..events.reply_events import Event, Reply, SpeechPiece, State, TextPiece, TurnDone
 from ..events.turn_clock import TurnClock
 from ..speech.clause_synthesis import ClauseVoice, Synthesizer
 from ..speech.codec_stream import Samples
@@ -31,7 +32,10 @@ from .reply_writer import ReadyClause, ReplyWriter, Written
 from .response_table import AudioDone, Begin, Cancel, Fail, FirstToken, Ignored, ResponseMachine, TextDone
 from .scheduler import Lane
 
-__all__ = ["Generation", "write_reply"]
+__all__ = ["Generation", "Step", "write_reply"]
+
+Step: TypeAlias = Event | ReadyClause | None
+"""What a step of a response gives: an event, a clause where somebody else speaks, or nothing yet."""
 
 
 def write_reply(tokens: Iterator[int], writer: ReplyWriter) -> Iterator[list[Written]]:
@@ -40,7 +44,7 @@ def write_reply(tokens: Iterator[int], writer: ReplyWriter) -> Iterator[list[Wri
         yield list(writer.step(token))
         if writer.finished:
             break
-    yield list(writer.finish())
+    yield list(writer.flush())
 
 
 @dataclass
@@ -64,6 +68,7 @@ class Generation:
 
     Args:
         index: responses that the history was given before; with the seed it makes what is drawn.
+        synthesizer: speaks the clauses; None hands them out as :class:`ReadyClause` to whoever does.
         turn: what is answered.
         instructions: text of the system prompt; None takes the one that the model was trained to see before such a
         turn.
@@ -74,20 +79,21 @@ class Generation:
         self,
         model: OpenedModel,
         history: History,
-        synthesizer: Synthesizer,
+        synthesizer: Synthesizer | None,
         options: SessionOptions,
         turn: OpenTurn,
         index: int,
         instructions: str | None,
         logits_processors: Sequence[LogitsProcessor] = (),
+        clock: TurnClock | None = None,
     ) -> None:
         self._model, self._history, self._synthesizer, self._options = model, history, synthesizer, options
-        self._turn, self._instructions = turn, instructions
+        self.turn, self._instructions = turn, instructions
         self.index = index
         self.machine = ResponseMachine()
         self.lane: Lane = "language"
         """Which graphs the next step runs."""
-        self.clock = TurnClock()
+        self.clock = clock or TurnClock()
         self.settled: SettledTurn | None = None
         """The turn in the history, once it is over and remembered."""
         self.prompt_tokens = 0
@@ -108,7 +114,7 @@ class Generation:
         self._text_done = False
         self._pcm: list[NDArray[np.int16]] = []
 
-    def steps(self) -> Generator[Event | None, None, None]:
+    def steps(self) -> Generator[Step, None, None]:
         """Make the response; at most one call of each graph for each step, and None where there is nothing yet.
 
         However it ends, the history is left in order: a reply that was begun stays as far as it was decoded, a turn
@@ -127,7 +133,7 @@ class Generation:
         self.clock.mark("total")
         yield TurnDone(self.reply())
 
-    def go_on(self) -> Generator[Event | None, None, None]:
+    def go_on(self) -> Generator[Step, None, None]:
         """Go on where the response was left; what was handed out is not handed out again."""
         assert self.settled is not None
         settled, self.settled = self.settled, None
@@ -135,8 +141,10 @@ class Generation:
         self.machine = ResponseMachine()
         self.machine.step(Begin())
         self.machine.step(FirstToken())
+        timeline = self._history.timeline
         try:
-            logits = yield from self.clock.timed("prefill", self._history.resume(settled))
+            steps = self._history.resume(settled, read=not self._text_done)
+            logits = yield from self.clock.timed("prefill", steps, lambda: timeline.tokens_read)
             stored = None
             yield from self._reply(logits)
             self._settle()
@@ -179,21 +187,23 @@ class Generation:
     def _read_turn(self) -> Generator[None, None, Logits]:
         with self.clock.span("prompt"):
             self._check_room()
-        yield from self._turn.encode(self.clock)
+        yield from self.turn.encode(self.clock)
         timeline = self._history.timeline
         before = timeline.tokens_read
-        logits = yield from self.clock.timed("prefill", self._history.read_turn(self._turn.content()))
+        logits = yield from self.clock.timed(
+            "prefill", self._history.read_turn(self.turn.content()), lambda: timeline.tokens_read
+        )
         self.prompt_tokens = timeline.tokens_read - before
         return logits
 
     def _check_room(self) -> None:
         """What the turn takes is known before anything is encoded, which takes time."""
-        if self._turn.empty:
+        if self.turn.empty:
             raise Misuse(
                 "The turn is empty.", why="There is nothing to answer.", fix="Give a text, a sound or a picture."
             )
         history, model, style = self._history, self._model, self._options.style
-        counted = self._turn.counted()
+        counted = self.turn.counted()
         if self._instructions is not None:
             history.instructions = self._instructions
         elif not history.turns:
@@ -202,7 +212,7 @@ class Generation:
         limit = model.facts.llm.prompt_limit_tokens
         if positions > limit:
             raise ContextOverflow(
-                f"The turn takes {positions:,} positions; a prompt may have {limit:,}.",
+                f"The turn takes {positions:,} tokens; a prompt may have {limit:,}.",
                 why="The model was trained for prompts of that length (the reference would cut off the end, unasked).",
                 fix="Shorten the text or the sound, or give fewer pictures.",
             )
@@ -214,20 +224,21 @@ class Generation:
             history.check_room(self._positions())
 
     def _positions(self) -> int:
-        counted, style = self._turn.counted(), self._options.style
+        counted, style = self.turn.counted(), self._options.style
         parts = (
             continuation(counted, style) if self._history.turns else opening(self._history.instructions, counted, style)
         )
         marks = counted.tiles + counted.frames + counted.clips
         text = len(encode_prompt(parts, self._model.tokenizer)) - marks
-        return text + self._turn.media_tokens(self._model.facts.vision.tokens_per_tile)
+        return text + self.turn.media_tokens(self._model.facts.vision.tokens_per_tile)
 
     # --- the reply
 
-    def _reply(self, logits: Logits) -> Iterator[Event | None]:
+    def _reply(self, logits: Logits | None) -> Iterator[Step]:
         writer, options = self.writer, self._options
         yield from self._speak()
         if not self._text_done:
+            assert logits is not None
             left = options.max_new_tokens - len(writer.token_ids)
             tokens = self._history.decode(logits, writer.choose(self._sample), left, writer.stop)
             for written in write_reply(self.clock.timed("decode", tokens), writer):
@@ -235,29 +246,30 @@ class Generation:
                 yield from self._hand_out(written)
                 yield from self._speak()
             self._text_done = True
-            self.machine.step(TextDone(self._text_reason()))
-        yield from self._sound(self._trim.finish(), None)
+        self.machine.step(TextDone("stop" if writer.finished else "length"))
+        yield from self._sound(self._trim.flush(), None)
         self.machine.step(Ignored() if writer.state == "noise" else AudioDone())
 
-    def _text_reason(self) -> FinishReason:
-        return "stop" if self.writer.finished else "length"
-
-    def _hand_out(self, written: list[Written]) -> Iterator[Event | None]:
+    def _hand_out(self, written: list[Written]) -> Iterator[Step]:
+        if not written:
+            yield None
         for event in written:
-            if isinstance(event, ReadyClause):
-                if self._options.speak and self.writer.state != "noise":
-                    voice = self._synthesizer.clause(event.clause, self._sample_code, self._options.streaming)
-                    self._spoken.append(_Spoken(event.clause.written, event.tokens))
-                    self._clauses.append(_Clause(event, voice, self._spoken[-1]))
-                continue
             if isinstance(event, TextPiece):
                 self.clock.mark("first_text")
-            assert isinstance(event, (StateDecided, TextPiece))
-            yield event
-        if not any(not isinstance(event, ReadyClause) for event in written):
-            yield None
+            if not isinstance(event, ReadyClause):
+                yield event
+            elif self.writer.state != "noise" and self._options.speak:
+                if self._synthesizer is None:
+                    yield event
+                else:
+                    self._queue(event, self._synthesizer)
 
-    def _speak(self) -> Iterator[Event | None]:
+    def _queue(self, ready: ReadyClause, synthesizer: Synthesizer) -> None:
+        voice = synthesizer.clause(ready.clause, self._sample_code, self._options.streaming)
+        self._spoken.append(_Spoken(ready.clause.written, ready.tokens))
+        self._clauses.append(_Clause(ready, voice, self._spoken[-1]))
+
+    def _speak(self) -> Iterator[Step]:
         """Speak the clauses that wait; one that is left in the middle stays first."""
         while self._clauses:
             clause = self._clauses[0]
@@ -274,7 +286,7 @@ class Generation:
             self._clauses.popleft()
         self.lane = "language"
 
-    def _sound(self, samples: Samples, spoken: _Spoken | None) -> Iterator[Event | None]:
+    def _sound(self, samples: Samples, spoken: _Spoken | None) -> Iterator[Step]:
         if not len(samples):
             yield None
             return
@@ -282,7 +294,7 @@ class Generation:
         self._pcm.append(to_pcm16(samples))
         spoken = spoken or self._spoken[-1]
         spoken.samples += len(samples)
-        yield SpeechPiece(self._pcm[-1], self._synthesizer.sample_rate_hz, spoken.written)
+        yield SpeechPiece(self._pcm[-1], self._model.facts.codec.sample_rate_hz, spoken.written)
 
     # --- its end
 

@@ -96,10 +96,10 @@ class History:
     def check_room(self, positions: int) -> None:
         """Raise ContextOverflow if a turn of that many positions does not fit behind the finished ones.
 
-        A first turn counts the system prompt as its own.
+        A first turn counts the system prompt as its own. Where a reply leaves tokens free, one token of it must fit.
         """
         held = sum(part.tokens for part in self._prompt(self._turns)) if self._turns else 0
-        self.timeline.model.check_room(positions, held)
+        self.timeline.model.check_room(positions + self._spare_tokens + bool(self._spare_tokens), held)
 
     def read_ahead(self, content: TurnContent) -> Generator[None, None, None]:
         """Read what is there of the open turn, although more is to follow.
@@ -166,22 +166,38 @@ class History:
         self._let_go()
         return SettledTurn(turn, settled.reply)
 
+    def reopen_settled(self, settled: SettledTurn, content: TurnContent) -> None:
+        """The newest turn was not over: it is open again and holds ``content``."""
+        self._take_back(settled)
+        self.reopen(content)
+
+    def discard(self, settled: SettledTurn) -> None:
+        """The newest turn leaves no trace."""
+        self._take_back(settled)
+        self.forget()
+
+    def _take_back(self, settled: SettledTurn) -> None:
+        if not self.newest(settled):
+            raise ValueError("only the newest turn can be taken back")
+        self._turns.pop()
+        if self._compaction and self._compaction.dropped > len(self._turns):
+            self._compaction = None  # it was to leave
+
     def newest(self, settled: SettledTurn) -> bool:
         """Whether ``settled`` is the turn that was settled last, and is remembered."""
         return bool(self._turns) and self._turns[-1] is settled.turn
 
-    def resume(self, settled: SettledTurn) -> Generator[None, None, Logits]:
+    def resume(self, settled: SettledTurn, *, read: bool = True) -> Generator[None, None, Logits | None]:
         """Go on with the reply of the newest turn as if it had not been settled.
 
         Returns:
-            the logits that follow all that was decoded of it, valid until the next step.
+            the logits that follow all that was decoded of it, valid until the next step; None without ``read``, for a
+            reply whose text is complete.
         """
-        if not self.newest(settled):
-            raise ValueError("only the reply of the newest turn can go on")
-        self._turns.pop()
-        if self._compaction and self._compaction.dropped > len(self._turns):
-            self._compaction = None  # it was to leave
+        self._take_back(settled)
         self._open, self._closed, self._reply = settled.turn.content, True, list(settled.reply)
+        if not read:
+            return None
         return (yield from self.timeline.read_to(self._state()))
 
     def clear(self) -> None:

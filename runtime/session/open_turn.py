@@ -25,8 +25,8 @@ __all__ = ["OpenTurn", "Utterance"]
 MIN_PIECE_TOKENS = 4
 """Tokens of audio worth encoding while the user speaks: 0.32 s. Less would be left at the end, but the encoder's
 weights are read for every piece."""
-FLUSH_S = 0.05
-"""Silence behind the last block that a resampler is given, so that it hands out all of it."""
+TOKEN_MS = 80
+"""Audio of a token."""
 
 
 class Utterance:
@@ -62,6 +62,10 @@ class Utterance:
             )
         self._blocks.append(self._resampler.step(block))
 
+    def replace(self, samples: NDArray[np.float32]) -> None:
+        """All of the audio so far, float32 [n] at 16 kHz, in place of what was appended."""
+        self._blocks = [samples]
+
     def end(self) -> None:
         """Nothing will be appended any more.
 
@@ -69,10 +73,7 @@ class Utterance:
             BadInput: it is too short, too long, or not made of numbers.
         """
         if self._resampler is not None:
-            rate = self._front_end.facts.sample_rate_hz
-            missing = round(self._resampler.pending_s * rate)
-            tail = self._resampler.step(np.zeros(round(FLUSH_S * self._rate_hz), np.float32))
-            self._blocks.append(tail[:missing])
+            self._blocks.append(self._resampler.flush())
         self._front_end.check_length(self._samples_count)
 
     @property
@@ -80,31 +81,19 @@ class Utterance:
         """Positions that the whole of it takes, as far as it is there."""
         return self._front_end.facts.positions(self._front_end.frames(self._samples_count))
 
-    def ready(self, samples: int) -> bool:
-        """Whether a piece of that many samples so far is worth encoding, although the user goes on."""
-        return self._encoder.ready(samples) >= MIN_PIECE_TOKENS
-
-    def hear(self, samples: NDArray[np.float32]) -> Rows:
-        """Encode what is settled by now of the audio so far, float32 [n] at 16 kHz; the rows that are new."""
-        rows = self._encoder.step(samples)
-        if len(rows):
-            self.settled.append(rows)
-        return rows
-
-    def finish(self, samples: NDArray[np.float32]) -> Rows:
-        """The same, if it ends here; it may go on nevertheless, and be ended again."""
-        self.rest = self._encoder.finish(samples)
-        return self.rest
-
-    def encode_ahead(self) -> bool:
-        """Encode a piece of what was appended, if there is enough; False when there is nothing to do."""
+    def encode_ahead(self) -> int:
+        """Encode what stays as it is however the user goes on, if there is enough of it; rows that are new."""
         samples = self._samples()
-        return self.ready(len(samples)) and bool(len(self.hear(samples)))
+        if self._encoder.ready(len(samples)) < MIN_PIECE_TOKENS:
+            return 0
+        rows = self._encoder.step(samples)
+        self.settled.append(rows)
+        return len(rows)
 
-    def encode(self) -> None:
-        """Encode all of it."""
-        self.finish(self._samples())
-        self._blocks, self._sound = [], None
+    def encode(self) -> int:
+        """Encode it as if it ended here; it may go on nevertheless, and be ended again. Rows that are new."""
+        self.rest = self._encoder.finish(self._samples())
+        return len(self.rest)
 
     def pieces(self, *, ended: bool) -> tuple[Rows, ...]:
         """What is encoded, in pieces."""
@@ -171,6 +160,9 @@ class OpenTurn:
     def append_frame(self, pixels: NDArray[np.uint8]) -> None:
         self._frames.append(_Picture(_checked(pixels), 1))
 
+    def append_encoded_frame(self, rows: Rows) -> None:
+        self._frames.append(_Picture(None, 1, [rows]))
+
     def append_sound(self, sound: Sound) -> None:
         """A whole utterance."""
         self._utterances.append(Utterance(self._encoders, sound))
@@ -193,6 +185,18 @@ class OpenTurn:
         self._utterances.append(utterance)
         return True
 
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        """All that the user has said so far, float32 [n] at 16 kHz: instead of blocks, for who cuts it anew."""
+        if self._speaking is None:
+            self._speaking = Utterance(self._encoders)
+        self._speaking.replace(samples)
+
+    def reopen(self) -> None:
+        """The user goes on with what they said last."""
+        if self._utterances and self._speaking is None:
+            self._speaking = self._utterances.pop()
+            self._speaking.rest = None
+
     def clear_audio(self) -> None:
         """Drop what was appended since the last commit."""
         self._speaking = None
@@ -206,13 +210,24 @@ class OpenTurn:
         turn = self.counted()
         return (turn.tiles + turn.frames) * tokens_per_tile + sum(each.tokens for each in self._utterances)
 
-    def encode_ahead(self) -> bool:
+    @property
+    def frames(self) -> int:
+        """Frames that were handed over."""
+        return len(self._frames)
+
+    def encode_ahead(self, clock: TurnClock) -> bool:
         """Do one step of what can be done although the user goes on; False when there is nothing to do."""
         for each in self._frames:
             if each.pixels is not None:
-                each.rows, each.pixels = self._encoders.watch([each.pixels], self._style), None
+                with clock.span("vision") as work:
+                    each.rows, each.pixels = self._encoders.watch([each.pixels], self._style), None
+                    work.count = 1
                 return True
-        return self._speaking is not None and self._speaking.encode_ahead()
+        if self._speaking is None:
+            return False
+        with clock.span("audio") as work:
+            work.count = TOKEN_MS * self._speaking.encode_ahead()
+        return bool(work.count)
 
     def encode(self, clock: TurnClock) -> Generator[None, None, None]:
         """Encode all that is not encoded yet.
@@ -234,8 +249,8 @@ class OpenTurn:
             each.rows, each.pixels = [row], None
         for utterance in self._utterances:
             if utterance.rest is None:
-                with clock.span("audio"):
-                    utterance.encode()
+                with clock.span("audio") as work:
+                    work.count = TOKEN_MS * utterance.encode()
                 yield
 
     def content(self, *, ended: bool = True) -> TurnContent:

@@ -86,11 +86,11 @@ class ReplyWriter:
             self._characters.append((self._characters[-1] if self._characters else 0) + len(piece))
             yield from self._write(piece)
 
-    def finish(self) -> Iterator[Written]:
+    def flush(self) -> Iterator[Written]:
         """No token will follow: what was held back."""
         yield from self._write(self._decoder.flush())
         yield from self._add(self._stop_strings.flush())
-        yield from self._ready(self._cutter.finish())
+        yield from self._ready(self._cutter.flush())
 
     def _write(self, piece: str) -> Iterator[Written]:
         released = self._stop_strings.step(piece)

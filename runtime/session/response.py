@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from vita_edge.engines.errors import Misuse
 
 from ..events.reply_events import Event, FinishReason, Reply, TurnDone
-from .generate import Generation
+from .generate import Generation, Step
+from .reply_writer import ReadyClause
 from .response_table import Cancel, ResponseState
 from .scheduler import Scheduler
 
@@ -52,13 +53,13 @@ class Response:
         self,
         number: int,
         generation: Generation,
-        steps: Generator[Event | None, None, None],
+        steps: Generator[Step, None, None],
         guard: StepGuard,
         scheduler: Scheduler,
     ) -> None:
         self.id = number
         """Counts the responses of the session, from 1."""
-        self._generation, self._steps, self._guard, self._scheduler = generation, steps, guard, scheduler
+        self.generation, self._steps, self._guard, self._scheduler = generation, steps, guard, scheduler
         self._cancelled = threading.Event()
         self._last: TurnDone | None = None
         self._asking = threading.Lock()
@@ -68,16 +69,16 @@ class Response:
     @property
     def state(self) -> ResponseState:
         """Where it stands; see the table in :mod:`~.response_table`."""
-        return self._generation.machine.state
+        return self.generation.machine.state
 
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why it ended; None while it lives."""
-        return self._generation.machine.finish_reason
+        return self.generation.machine.finish_reason
 
     @property
     def ended(self) -> bool:
-        return self._generation.machine.ended
+        return self.generation.machine.ended
 
     def __iter__(self) -> Response:
         return self
@@ -89,6 +90,17 @@ class Response:
             BadInput: a sound or picture cannot be used.
             ContextOverflow: the turn does not fit; the session is as it was.
         """
+        while True:
+            step = self.step()
+            if step is not None and not isinstance(step, ReadyClause):
+                return step
+
+    def step(self) -> Step:
+        """Do one step, of at most one call of each graph: an event, or None where there is nothing yet.
+
+        Raises:
+            StopIteration: it has ended.
+        """
         if not self._asking.acquire(blocking=False):
             raise Misuse(
                 f"Two threads iterate over response {self.id} at once.",
@@ -97,32 +109,38 @@ class Response:
             )
         try:
             self.reader = threading.get_ident()
-            while (event := self._step()) is None:
-                pass
-            return event
+            with self._guard.entered():
+                return self._step()
         finally:
             self._asking.release()
 
-    def _step(self) -> Event | None:
-        with self._guard.entered():
-            if self._cancelled.is_set():
-                self._end()
-            if self._last is not None:
-                last, self._last = self._last, None
-                return last
-            with self._scheduler.step(self._generation.lane):
-                return next(self._steps)
+    def _step(self) -> Step:
+        if self._cancelled.is_set():
+            self.end()
+        if self._last is not None:
+            last, self._last = self._last, None
+            return last
+        with self._scheduler.step(self.generation.lane):
+            return next(self._steps)
 
-    def cancel(self) -> None:
+    @property
+    def cancelled(self) -> bool:
+        """Somebody has cancelled it, whether that took effect already or not."""
+        return self._cancelled.is_set()
+
+    def cancel(self, *, wait: bool = True) -> None:
         """End it, from any thread and at any moment: it takes effect within one call of a graph.
 
         The history keeps what was decoded so far; nothing of the turn if that is nothing. Whoever iterates gets
         :class:`TurnDone` as the last event.
+
+        Args:
+            wait: until it has taken effect.
         """
         self._cancelled.set()
-        if not self._guard.inside:
+        if wait and not self._guard.inside:
             with self._guard.entered():
-                self._end()
+                self.end()
 
     def result(self) -> Reply:
         """Make all of it, and return when it is there.
@@ -134,13 +152,13 @@ class Response:
         for event in self:
             if isinstance(event, TurnDone):
                 reply = event.reply
-        return reply or self._generation.reply()
+        return reply or self.generation.reply()
 
-    def _end(self) -> None:
-        """Close the steps, which leave the history in order."""
+    def end(self) -> None:
+        """Close the steps, which leave the history in order; inside of the session only."""
         if self.ended:
             return
         self._steps.close()
-        self._generation.machine.step(Cancel())  # steps that were never begun do not say so
-        self._generation.clock.mark("total")
-        self._last = TurnDone(self._generation.reply())
+        self.generation.machine.step(Cancel())  # steps that were never begun do not say so
+        self.generation.clock.mark("total")
+        self._last = TurnDone(self.generation.reply())

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vita_edge.engines.errors import BadInput, Misuse
+from vita_edge.engines.errors import Misuse
 
+from ..audio_io.pcm import float_samples
 from ..audio_io.sound import Sound
 from ..decoding.logits_processors import LogitsProcessor
+from ..decoding.segments import Rows
 from ..events.reply_events import Reply
-from ..text.prompt import UserTurn, system_prompt
+from ..events.turn_clock import TurnClock
+from ..speech.clause_synthesis import Synthesizer
+from ..text.prompt import UserTurn, encode_prompt, end_of_turn, system_prompt, user_opening
 from .generate import Generation
 from .history import History
 from .open_turn import OpenTurn
@@ -67,6 +71,7 @@ class Session:
         self._history = History(
             lambda: model.new_language_model(self._capacity_tokens),
             layout or ChronologicalLayout(model.tokenizer, options.style),
+            spare_tokens=self._spare_tokens,
         )
         self._guard = StepGuard()
         self._input = threading.Lock()
@@ -106,6 +111,11 @@ class Session:
         with self._input:
             self._turn.append_frame(pixels)
 
+    def append_encoded_frame(self, rows: Rows) -> None:
+        """Add a frame that is encoded already: float32 [tokens, hidden]."""
+        with self._input:
+            self._turn.append_encoded_frame(rows)
+
     def append_audio(self, block: ArrayLike, sample_rate_hz: int) -> None:
         """Add a block of what the user says: int16 [n] or floats [n] with full scale 1.0, mono, of any rate.
 
@@ -115,7 +125,7 @@ class Session:
             BadInput: it is no audio.
             Misuse: the rate is another one than that of the blocks before.
         """
-        samples = _samples(block, sample_rate_hz)
+        samples = float_samples(block, sample_rate_hz)
         with self._input:
             self._turn.append_audio(samples, sample_rate_hz)
 
@@ -171,19 +181,46 @@ class Session:
         Raises:
             BadInput, ContextOverflow: what was appended cannot be used.
         """
+        return self.encode_ahead() or self.read_ahead()
+
+    def encode_ahead(self, clock: TurnClock | None = None) -> bool:
+        """The first half of :meth:`prefill`: encode a frame, or a piece of audio.
+
+        Args:
+            clock: is told how long that took.
+        """
         with self._guard.entered(), self._input, self._model.scheduler.step("language"):
-            if self._generation and not self._generation.machine.ended:
+            return not self._answering and self._turn.encode_ahead(clock or TurnClock())
+
+    def read_ahead(self, min_tokens: int = MIN_READ_TOKENS, clock: TurnClock | None = None) -> bool:
+        """The second half: read what was encoded, if it is ``min_tokens`` or more."""
+        history = self._history
+        with self._guard.entered(), self._input:
+            if self._answering:
                 return False
-            if self._turn.encode_ahead():
-                return True
             content = self._turn.content(ended=False)
-            if self.instructions is not None or not self._history.turns:
-                self._history.instructions = self._instructions_for(content.counted)
-            if self._history.missing(content) < MIN_READ_TOKENS:
+            if self.instructions is not None or not history.turns:
+                history.instructions = self._instructions_for(content.counted)
+            missing = history.missing(content)
+            if 0 < missing < min_tokens:
                 return False
-            for _ in self._history.read_ahead(content):
+            if missing > history.timeline.room and self.options.when_full == "drop_oldest":
+                history.drop_turns()
+            timeline = history.timeline
+            steps = history.read_ahead(content)
+            for _ in (clock or TurnClock()).timed("prefill", self._lane(steps), lambda: timeline.tokens_read):
                 pass
-            return True
+            return missing > 0
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        """All that the user has said so far, float32 [n] at 16 kHz, in place of :meth:`append_audio`."""
+        with self._input:
+            self._turn.hear(samples)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the turn."""
+        return self._turn.frames
 
     # --- what it answers
 
@@ -213,31 +250,87 @@ class Session:
         if max_tokens is not None:
             sampling["max_new_tokens"] = max_tokens
         options = replace(self.options, **sampling)
+        return self.start(options, instructions, logits_processors=logits_processors)
+
+    def start(
+        self,
+        options: SessionOptions,
+        instructions: str | None = None,
+        *,
+        speech: bool = True,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        clock: TurnClock | None = None,
+    ) -> Response:
+        """:meth:`create_response` for who speaks the clauses themselves, as a live session does.
+
+        Args:
+            speech: make the audio; else :meth:`Response.step` hands out each :class:`ReadyClause`.
+            clock: is told where the time goes.
+        """
         with self._guard.entered():
             self._end_other()
             with self._input:
                 self._turn.commit()
                 turn, self._turn = self._turn, self._new_turn()
-            chosen = self.instructions if instructions is None else instructions
-            before = self._generation
-            index = 0 if before is None else before.index + (before.settled is not None)
             generation = Generation(
-                self._model, self._history, self._synthesizer, options, turn, index, chosen, logits_processors
+                self._model,
+                self._history,
+                self._synthesizer if speech else None,
+                options,
+                turn,
+                self.next_index,
+                self.instructions if instructions is None else instructions,
+                logits_processors,
+                clock,
             )
             return self._respond(generation, resumed=False)
 
-    def resume(self) -> Response:
+    @property
+    def next_index(self) -> int:
+        """Turns that were remembered before the next response: with the seed it makes what is drawn."""
+        before = self._generation
+        return 0 if before is None else before.index + (before.settled is not None)
+
+    def reopen(self) -> None:
+        """The user goes on with what they said last: the response to it leaves no trace, and the turn is open again."""
+        with self._guard.entered():
+            self._end_current()
+            generation = self._generation
+            if generation is None:
+                return
+            with self._input:
+                self._turn = generation.turn
+                self._turn.reopen()
+            content = self._turn.content(ended=False)
+            if generation.settled is not None and self._history.newest(generation.settled):
+                self._history.reopen_settled(generation.settled, content)
+            generation.settled = None
+
+    def discard(self) -> None:
+        """The newest turn leaves no trace, whatever became of its response."""
+        with self._guard.entered():
+            self._end_current()
+            generation = self._generation
+            if generation is not None and generation.settled is not None:
+                if self._history.newest(generation.settled):
+                    self._history.discard(generation.settled)
+                generation.settled = None
+
+    def resume(self, response: Response | None = None) -> Response:
         """Go on with the newest reply after it was cancelled or truncated, with the same words and the same voice.
 
         What was handed out is not handed out again.
+
+        Args:
+            response: whose reply it is, where others that left no trace came after it; else the newest one's.
 
         Raises:
             Misuse: there is no reply that could go on.
         """
         with self._guard.entered():
             self._end_other()
-            generation = self._generation
-            if generation is None or generation.settled is None or not self._history.newest(generation.settled):
+            generation = response.generation if response else self._generation
+            if generation is None or not self._can_go_on(generation):
                 raise Misuse(
                     "There is no reply to go on with.",
                     why="The newest turn has none that was remembered.",
@@ -282,7 +375,7 @@ class Session:
         self.cancel()
         with self._guard.entered():
             generation = self._generation
-            if generation is None or generation.settled is None or not self._history.newest(generation.settled):
+            if generation is None or not self._can_go_on(generation):
                 raise Misuse(
                     "There is no reply to truncate.",
                     why="The newest turn has none that was remembered.",
@@ -291,8 +384,9 @@ class Session:
             if heard_s is not None:
                 tokens = generation.tokens_heard(round(heard_s * self._synthesizer.sample_rate_hz))
             assert tokens is not None
-            generation.settled = self._history.cut_reply(generation.settled, max(tokens, 0))
-            return len(generation.settled.turn.reply)
+            assert generation.settled is not None
+            settled = generation.settled = self._history.cut_reply(generation.settled, max(tokens, 0))
+            return len(settled.turn.reply)
 
     def reset(self) -> None:
         """Forget everything, as before the first turn; from any thread, at any moment, within one step."""
@@ -302,6 +396,28 @@ class Session:
         else:
             with self._guard.entered():
                 self._forget()
+
+    # --- old turns leave while nobody waits
+
+    def compact(self, tokens: int, *, above: float = 0.5, keep: float = 0.25) -> int | None:
+        """Do a step of letting old turns leave, once the context behind the system prompt is full to ``above``.
+
+        The newest turns, as many as take ``keep`` of it, are read again into a second cache, which then takes over.
+
+        Args:
+            tokens: how many are read at most.
+
+        Returns:
+            tokens that were read; None when there is nothing to do.
+        """
+        history = self._history
+        with self._guard.entered(), self._model.scheduler.step("language"):
+            if self._answering:
+                return None
+            if not history.compacting:
+                full = history.fullness >= above and history.begin_compaction(keep)
+                return 0 if full else None
+            return history.compact(tokens)
 
     # --- how far it is
 
@@ -328,6 +444,50 @@ class Session:
     # --- inside
 
     @property
+    def synthesizer(self) -> Synthesizer:
+        """What speaks for it; belongs to the thread that speaks."""
+        return self._synthesizer
+
+    @property
+    def model(self) -> OpenedModel:
+        """What all sessions share."""
+        return self._model
+
+    @property
+    def history(self) -> History:
+        """What it remembers; belongs to the thread that is inside."""
+        return self._history
+
+    @property
+    def _answering(self) -> bool:
+        return self._generation is not None and not self._generation.machine.ended
+
+    def _can_go_on(self, generation: Generation) -> bool:
+        return generation.settled is not None and self._history.newest(generation.settled)
+
+    def _lane(self, steps: Generator[None, None, None]) -> Generator[None, None, None]:
+        """Each step when it is this session's turn."""
+        while True:
+            with self._model.scheduler.step("language"):
+                try:
+                    next(steps)
+                except StopIteration:
+                    return
+            yield
+
+    @property
+    def _spare_tokens(self) -> int:
+        """What ends a reply and opens the next turn must fit behind it, where a session goes on for ever."""
+        if self.options.when_full == "refuse":
+            return 0
+        return len(encode_prompt([*end_of_turn(), *user_opening()], self._model.tokenizer))
+
+    def _end_current(self) -> None:
+        response = self._response() if self._response else None
+        if response is not None and not response.ended:
+            response.end()
+
+    @property
     def _capacity_tokens(self) -> int:
         return self._model.context_tokens(self.options.context_tokens, self.options.max_new_tokens)
 
@@ -344,13 +504,13 @@ class Session:
         response = self._response() if self._response else None
         if response is None or response.ended:
             return
-        if response.reader not in (None, threading.get_ident()):
+        if response.reader not in (None, threading.get_ident()) and not response.cancelled:
             raise Misuse(
                 f"Response {response.id} is still going on in another thread.",
                 why="A session makes one response at a time.",
                 fix="cancel() it first, or open a session for each thread.",
             )
-        response._end()
+        response.end()
 
     def _respond(self, generation: Generation, *, resumed: bool) -> Response:
         self._responses += 1
@@ -364,21 +524,3 @@ class Session:
         self._generation = self._response = None
         self._turn = self._new_turn()
         self._history.clear()
-
-
-def _samples(block: ArrayLike, sample_rate_hz: int) -> NDArray[np.float32]:
-    """float32 [n]."""
-    array = np.asarray(block)
-    if array.ndim != 1 or array.dtype.kind not in "if" or sample_rate_hz <= 0:
-        raise BadInput(
-            f"A block of audio is {array.dtype} {list(array.shape)} at {sample_rate_hz} Hz.",
-            why="It must be int16 or float, one axis, mono, at a rate above 0.",
-            fix="Take one channel, and divide samples of other widths by their full scale.",
-        )
-    if array.dtype.kind == "i":
-        if array.dtype != np.int16:
-            raise BadInput(
-                f"A block of audio is {array.dtype}.", why="Integers must be int16.", fix="Convert the samples."
-            )
-        return array.astype(np.float32) / np.float32(32768)
-    return array.astype(np.float32)

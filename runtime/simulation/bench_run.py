@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 
 import numpy as np
 
+from ..audio_io.echo_canceller import Headphones
+from ..encoders.camera import FrameSource
 from ..events.session_events import (
     Happening,
     Observer,
@@ -22,16 +25,16 @@ from ..events.session_events import (
     TurnEnded,
     TurnForgotten,
 )
+from ..live.live_options import LiveOptions
+from ..live.live_session import LiveSession
 from ..metrics.bench_result import BenchTurn
 from ..metrics.machine_load import MachineSampler
 from ..metrics.turn_metrics import TurnReports
 from ..metrics.turn_report import TurnReport
 from ..session.assistant import Assistant
-from ..session.generation_thread import Camera
-from ..session.live_options import LiveOptions
-from ..session.live_session import LiveTalk
 from ..turns.detector import TurnDetector
 from ..turns.turn_events import TurnTimes
+from .device_room import DeviceRoom
 from .questions import Question
 from .room import Room, RoomUtterance
 
@@ -116,6 +119,7 @@ class BenchRun:
         observers: see everything that happens.
         machine: samples the machine meanwhile.
         turn_detector: says how likely a question is over, under variants with a policy.
+        room: makes the room of each conversation; a simulated one, without it.
         timeout_s: how long an answer may take.
     """
 
@@ -126,15 +130,17 @@ class BenchRun:
         *,
         options: LiveOptions,
         history: bool = False,
-        camera: Camera | None = None,
+        camera: FrameSource | None = None,
         observers: Sequence[Observer] = (),
         machine: MachineSampler | None = None,
         turn_detector: TurnDetector | None = None,
+        room: Callable[[], Room | DeviceRoom] | None = None,
         timeout_s: float = 120.0,
     ) -> None:
         self._assistant, self._questions, self._options = assistant, questions, options
         self._history, self._camera, self._timeout_s = history, camera, timeout_s
         self._observers, self._machine, self._turn_detector = observers, machine, turn_detector
+        self._room = room or partial(Room, keep_s=timeout_s + 60.0)
         self._random = np.random.default_rng(0)
         self.left_out: dict[str, Counter[str]] = {}
         """Why → question → how often it gave no turn to count."""
@@ -155,26 +161,29 @@ class BenchRun:
     def _converse(self, variant: Variant, numbers: Sequence[int]) -> Iterator[BenchTurn]:
         listener = _Listener()
         reports = TurnReports(self._assistant.bundle.model.codec, listener.reports.append, self._machine)
-        room = Room(keep_s=self._timeout_s + 60.0)
+        room = self._room()
         with (
             room,
-            LiveTalk(
+            LiveSession(
                 self._assistant,
                 room.microphone,
                 room.speaker,
                 options=replace(self._options, times=variant.times),
                 camera=self._camera,
+                canceller=Headphones(),
                 turn_detector=self._turn_detector,
                 observers=[reports, listener, *self._observers],
             ) as talk,
         ):
             for number in numbers:
                 question = self._questions[number % len(self._questions)]
-                position = talk.dialogue.timeline.position
+                position = talk.session.tokens
                 if report := self._ask(question, room, talk, listener):
                     yield BenchTurn(question.name, variant.times.speculate, position, report, variant.name)
 
-    def _ask(self, question: Question, room: Room, talk: LiveTalk, listener: _Listener) -> TurnReport | None:
+    def _ask(
+        self, question: Question, room: Room | DeviceRoom, talk: LiveSession, listener: _Listener
+    ) -> TurnReport | None:
         listener.expect()
         at_s = monotonic() + SILENCE_S * (1 + float(self._random.random()))
         utterance = room.say(question.sound, at_s)
@@ -194,8 +203,9 @@ class BenchRun:
         self.left_out.setdefault(why, Counter())[question.name] += 1
 
 
-def _heard(report: TurnReport, utterance: RoomUtterance, question: Question, room: Room) -> TurnReport:
+def _heard(report: TurnReport, utterance: RoomUtterance, question: Question, room: Room | DeviceRoom) -> TurnReport:
     """The report with what only the room knows."""
+    utterance = room.located(utterance, question.sound)
     end_s = utterance.begin_s + question.speech_end_s
     sound_s = room.first_sound_after(utterance.begin_s)  # a sound before the end counts, below zero
     return replace(

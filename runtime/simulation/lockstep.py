@@ -14,7 +14,7 @@ from vita_edge.engines.errors import InferenceFailed
 
 from ..audio_io.device_protocols import BLOCK_S
 from ..audio_io.sound import Sound
-from ..session.live_session import LiveTalk
+from ..live.live_session import LiveSession
 from .room import Room
 
 __all__ = ["Lockstep"]
@@ -33,7 +33,7 @@ class Lockstep:
         talk: over the microphone and the speaker of the room.
     """
 
-    def __init__(self, room: Room, talk: LiveTalk) -> None:
+    def __init__(self, room: Room, talk: LiveSession) -> None:
         self.room, self.talk = room, talk
 
     def __enter__(self) -> Lockstep:

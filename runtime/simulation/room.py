@@ -111,6 +111,10 @@ class Room:
             self._said.append((start, samples))
         return RoomUtterance(self._captured_s(start), self._captured_s(start + samples.size - 1))
 
+    def located(self, utterance: RoomUtterance, sound: Sound) -> RoomUtterance:
+        """When the microphone heard what was said: here that is known before."""
+        return utterance
+
     def heard(self, from_s: float = -np.inf, to_s: float = np.inf) -> tuple[NDArray[np.float32], float]:
         """What the speaker played between two times, as far as it is kept.
 

@@ -135,7 +135,7 @@ class ClauseVoice:
 
     def sound(self, code: int | None) -> Samples:
         """What can be heard now that ``code`` is there: float32 [samples], mostly none."""
-        pieces = list(self._stream.finish() if code is None else self._stream.step(code))
+        pieces = list(self._stream.flush() if code is None else self._stream.step(code))
         return np.concatenate(pieces) if pieces else _NOTHING
 
 

@@ -54,7 +54,7 @@ class ExactCodecStream:
             self._pieces += 1
             yield self._speak(chunk)
 
-    def finish(self) -> Iterator[Samples]:
+    def flush(self) -> Iterator[Samples]:
         """The sentence has ended: yield the rest, then be ready for the next sentence."""
         rest = self._speak(len(self._codes) - self._spoken) if self._codes else _NOTHING
         self.reset()
@@ -133,7 +133,7 @@ class ReferenceCodecStream:
         self._kept = joined[end:]
         yield joined[:end]
 
-    def finish(self) -> Iterator[Samples]:
+    def flush(self) -> Iterator[Samples]:
         """The sentence has ended: yield the rest. ``cuts`` stays readable until the next sentence begins."""
         if not self._codes:
             return

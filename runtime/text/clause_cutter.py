@@ -71,7 +71,7 @@ class ClauseCutter:
         self._text += piece
         yield from self._cut(final=False)
 
-    def finish(self) -> Iterator[Clause]:
+    def flush(self) -> Iterator[Clause]:
         """The reply has ended: hand over what is left, then be ready for the next reply."""
         yield from self._cut(final=True)
         yield from self._close(len(self._text))

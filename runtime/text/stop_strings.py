@@ -32,7 +32,8 @@ class StopStrings:
 
     def flush(self) -> str:
         """The text has ended: what was held back."""
-        held, self._held = self._held, ""
+        held = self._held
+        self.reset()
         return held
 
     def reset(self) -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 import tokenizers
 
 from vita_edge.engines.errors import BadBundle
+from vita_edge.engines.reading.file_kind import FileKind, read_text
 
 __all__ = ["StreamDecoder", "Tokenizer"]
+
+TOKENIZER = FileKind(BadBundle, "the tokenizer", fix="Export the bundle again from a whole checkpoint.")
 
 
 class Tokenizer:
@@ -33,16 +36,16 @@ class Tokenizer:
         Raises:
             BadBundle: the file is missing, is not a tokenizer, or is not a byte-level one.
         """
-        fix = "Export the bundle again from a whole checkpoint."
+        text = read_text(Path(path), TOKENIZER)
         try:
-            library = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing narrower, not even for a missing file
-            raise BadBundle(f"Cannot read the tokenizer {path}.", why=f"{error}.", fix=fix) from error
+            library = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing narrower
+            raise TOKENIZER.refusal(path, f"{error}.") from error
         if not isinstance(library.decoder, tokenizers.decoders.ByteLevel):
             raise BadBundle(
                 f"Cannot use the tokenizer {path}.",
                 why="Its decoder is not byte-level, as Qwen2's is; replies would be decoded wrongly.",
-                fix=fix,
+                fix=TOKENIZER.fix,
             )
         return cls(library)
 
@@ -99,8 +102,12 @@ class StreamDecoder:
     def flush(self) -> str:
         """What is held back, as U+FFFD, at the end of a reply; afterwards the decoder is as new."""
         rest = self._utf8.decode(b"", final=True)
-        self._utf8.reset()
+        self.reset()
         return rest
+
+    def reset(self) -> None:
+        """As before the first id."""
+        self._utf8.reset()
 
 
 def _byte_alphabet() -> dict[str, int]:

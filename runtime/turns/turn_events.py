@@ -28,6 +28,7 @@ __all__ = [
     "SpeechFrame",
     "StartPrefill",
     "StartResponse",
+    "Stop",
     "TurnEvent",
     "TurnTimes",
     "Unduck",
@@ -111,6 +112,13 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Whoever runs the session stops the response."""
+
+    at_s: float
+
+
+@dataclass(frozen=True)
 class AddresseeDecided:
     """The model has said whether it was addressed."""
 
@@ -145,6 +153,7 @@ TurnEvent: TypeAlias = (
     | SilenceFrame
     | Press
     | Release
+    | Stop
     | AddresseeDecided
     | PlaybackStarted
     | PlaybackDone
@@ -182,7 +191,7 @@ class CancelResponse:
     """Give an answer up, as if it had never been begun."""
 
     turn: int
-    why: Literal["resumed", "noise"]
+    why: Literal["resumed", "noise", "stopped"]
 
 
 @dataclass(frozen=True)

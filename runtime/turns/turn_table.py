@@ -28,6 +28,7 @@ from .turn_events import (
     SpeechFrame,
     StartPrefill,
     StartResponse,
+    Stop,
     TurnEvent,
     TurnTimes,
     Unduck,
@@ -261,7 +262,7 @@ def abandon(s: Situation, cue: TurnEvent) -> None:
         s.suspended = None
 
 
-def _forget(s: Situation, why: Literal["resumed", "noise"]) -> None:
+def _forget(s: Situation, why: Literal["resumed", "noise", "stopped"]) -> None:
     if s.turn is not None:
         s.actions.append(CancelResponse(s.turn, why))
     s.turn = None
@@ -276,6 +277,24 @@ def forget_noise(s: Situation, cue: TurnEvent) -> None:
     """CancelResponse: it was noise"""
     _forget(s, "noise")
     s.voiced_s = 0.0
+
+
+def forget_stopped(s: Situation, cue: TurnEvent) -> None:
+    """CancelResponse: it was stopped"""
+    _forget(s, "stopped")
+    s.voiced_s = 0.0
+
+
+def drop_reply(s: Situation, cue: TurnEvent) -> None:
+    """Interrupt; DropInterrupted"""
+    assert s.turn is not None
+    s.actions += [Interrupt(s.turn), DropInterrupted(s.turn)]
+    s.turn = None
+
+
+def answering(s: Situation, cue: TurnEvent) -> bool:
+    """a response is being made"""
+    return s.turn is not None
 
 
 def duck(s: Situation, cue: TurnEvent) -> None:
@@ -389,4 +408,8 @@ TABLE: tuple[Row, ...] = (
     Row(("hearing",), Release, tapped, (dismiss,), "listening"),
     Row(("interrupted",), Release, tapped, (abandon, dismiss), "listening"),
     Row(("hearing", "interrupted"), Release, always, (end_speech, begin, confirm), "thinking"),
+    # the session is to be silent
+    Row(("pausing", "thinking"), Stop, answering, (forget_stopped, abandon), "listening"),
+    Row(("speaking", "ducking"), Stop, always, (drop_reply, unduck), "listening"),
+    Row(("interrupted",), Stop, always, (abandon,), "hearing"),
 )

@@ -216,7 +216,7 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_half(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert "finished, and kept: vision" in err and err.endswith("interrupted\n")
+    assert "finished engines stay: vision" in err and err.endswith("interrupted\n")
     until = time.monotonic() + 30
     while not gone(child[0]):
         assert time.monotonic() < until

@@ -197,11 +197,10 @@ def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(
     assert (newer["verdict"], older["verdict"]) == ("tight", "no")
     assert older["memory_bytes"]["kv_cache"] == 2 * newer["memory_bytes"]["kv_cache"]
     assert (
-        "planned for the export target tensorrt-10.3"
-        in run(capsys, "estimate", *words, "--target", "tensorrt-10.3").out
+        "estimated for export target tensorrt-10.3" in run(capsys, "estimate", *words, "--target", "tensorrt-10.3").out
     )
     table = run(capsys, "estimate", "--model", "full", "--precision", "int4").out
-    assert "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3" in table
+    assert "JetPack 6 and 7.0 run --target tensorrt-10.3" in table
     export_bundle(golden / "checkpoint", tmp_path / "bundle", precision="int4", target="tensorrt-10.3")
     plans = plan(capsys, tmp_path / "bundle", "--board-file", cpu(tmp_path))["estimates"]
     assert {(one["device"] == "mine", one["target"]) for one in plans} == {
@@ -226,7 +225,7 @@ def test_the_context_is_that_of_the_plans_that_are_built(capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        ([], "There is nothing to plan."),
+        ([], "There is nothing to estimate."),
         (["BUNDLE", "--model", "full"], "Two models are named."),
         (["--model", "full", "--board", "abacus"], "There is no board abacus."),
         (["--model", "full", "--context", "0"], "--context is 0."),

@@ -104,3 +104,10 @@ def test_what_was_said_is_its_owners_alone_to_read(tiny_bundle: Bundle, tmp_path
         "trace.json": 0o600,
         "feeds": 0o700,
     }
+
+
+def test_a_certificate_that_exists_is_kept(tiny_bundle: Bundle, golden: Path, tmp_path: Path, capsys: Capsys) -> None:
+    (tmp_path / "c.html").write_text("signed")
+    words = ("verify", tiny_bundle.path, "--golden", golden, "--certificate", tmp_path / "c")
+    run(capsys, *words).assert_explains("c.html exists", code=2)
+    assert (tmp_path / "c.html").read_text() == "signed"

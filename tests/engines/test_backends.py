@@ -143,7 +143,7 @@ def test_a_rewind_is_free_in_every_dialect(session: GraphSession, rows: Floats) 
 def test_a_full_cache_says_so_in_every_dialect(session: GraphSession, rows: Floats) -> None:
     cache = session.new_cache(11)
     append(session, cache, rows[:10])
-    with pytest.raises(ContextOverflow, match="4 more positions do not fit"):
+    with pytest.raises(ContextOverflow, match="4 more tokens do not fit"):
         append(session, cache, rows[10:14])
     append(session, cache, rows[10:11])
     assert cache.length_tokens == cache.capacity_tokens == 11

@@ -109,7 +109,7 @@ def test_an_overflow_leaves_the_cache_as_it_was(
 ) -> None:
     cache = llm.new_cache(11)
     append(llm, cache, rows[: 12 - too_many])
-    with pytest.raises(ContextOverflow, match=f"{too_many} more positions do not fit") as raised:
+    with pytest.raises(ContextOverflow, match=f"{too_many} more tokens do not fit") as raised:
         append(llm, cache, rows[-too_many:])
     assert raised.value.fix
     assert cache.length_tokens == 12 - too_many
@@ -239,7 +239,7 @@ def test_a_language_model_reads_in_chunks_and_steps_by_token(assistant: Assistan
 def test_a_prompt_that_does_not_fit_is_refused_before_any_of_it_is_read(assistant: Assistant, rows: Floats) -> None:
     model = assistant.language_model(30)
     model.prefill(rows[:5])
-    with pytest.raises(ContextOverflow, match="40 positions do not fit into the 25"):
+    with pytest.raises(ContextOverflow, match="40 tokens do not fit into the 25"):
         model.prefill(rows, chunk=8)
     assert model.position == 5
     with pytest.raises(ValueError, match="nothing to prefill"):

@@ -89,7 +89,7 @@ def test_a_device_may_have_an_efficiency_of_its_own(tmp_path: Path) -> None:
         ({"cores": 4}, "not known: cores"),
         ({"efficiency": {"luck": {}}}, "there is no efficiency luck"),
         ({"measured": [measured("x", "prefill_ms", positions=9)]}, "x, which is not described"),
-        ({"measured": [measured("x", "prefill_ms")]}, "does not say of how many positions"),
+        ({"measured": [measured("x", "prefill_ms")]}, "does not say of how many tokens"),
         ({"measured": [measured("x", "decode")]}, "'decode' is not predicted of x, but decode_tokens_per_s"),
         ({"measured": [measured("practice/half", "prefill_ms")]}, "'prefill_ms' is not predicted of practice/half"),
         ({"measured": [measured("practice/half", "speech_rtf")]}, "precision of practice/half is ''"),

@@ -95,8 +95,8 @@ def test_verdicts_change_where_they_should(full: ModelWork, board: Device) -> No
     [
         (14_336, "fp16", r"at int8 it would fit"),
         (6_400, "fp16", r"at int4 it would fit"),
-        (5_800, "int4", r"with a context of ([\d,]+) positions it would fit"),
-        (5_850, "int8", r"at int4 and with a context of ([\d,]+) positions it would fit"),
+        (5_800, "int4", r"with a context of ([\d,]+) tokens it would fit"),
+        (5_850, "int8", r"at int4 and with a context of ([\d,]+) tokens it would fit"),
     ],
 )
 def test_advice_holds(full: ModelWork, board: Device, mib: int, precision: str, says: str) -> None:

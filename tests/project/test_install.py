@@ -86,7 +86,7 @@ def test_where_the_wheel_has_gone_the_packages_are_named(installed: Path, tmp_pa
 
 def test_faults_are_reported_to_one_address_which_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(contact.VARIABLE, raising=False)
-    assert contact.ADDRESS == "" and report_to() == "whoever gave you vita-edge"
+    assert contact.ADDRESS == "" and report_to() == "the person who gave you vita-edge"
     monkeypatch.setattr(contact, "ADDRESS", "https://issues.example")
     assert report_to() == "https://issues.example"
     monkeypatch.setenv(contact.VARIABLE, "robot-team@example")

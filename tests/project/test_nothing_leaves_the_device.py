@@ -121,3 +121,19 @@ def test_what_was_imported_before_is_named() -> None:
     code = "import onnxruntime, vita_edge; print(vita_edge.TELEMETRY_MAY_BE_ON)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+def test_no_program_of_ours_imports_onnx_runtime_before_vita_edge() -> None:
+    """Tests do it after conftest.py, which imports vita_edge."""
+    programs = [
+        *ROOT.glob("benchmarks/*.py"),
+        *ROOT.glob("examples/**/*.py"),
+        *(path for path in (ROOT / "scripts").iterdir() if path.read_bytes().startswith(b"#!/usr/bin/env python")),
+    ]
+    assert len(programs) > 10
+    early = []
+    for program in programs:
+        imports = re.findall(r"^ *(?:import|from) (onnxruntime|vita_edge)\b", program.read_text("utf-8"), re.MULTILINE)
+        if "onnxruntime" in imports and imports[0] != "vita_edge":
+            early.append(program)
+    assert early == []

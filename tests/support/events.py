@@ -127,7 +127,9 @@ def answered(
     clauses = [f"{clause}." for clause in text.split(".") if clause]
     happenings += [ClauseHeard(turn, sound + 0.65 * i, clause.strip()) for i, clause in enumerate(clauses)]
     finished = sound + 1.3
-    return told([*happenings, TurnEnded(turn, finished, "speech", text, True), TalkStateChanged(finished, "listening")])
+    return told(
+        [*happenings, TurnEnded(turn, finished, "speech", text, "stop"), TalkStateChanged(finished, "listening")]
+    )
 
 
 def resumed(turn: int, at_s: float) -> list[Happening]:
@@ -175,7 +177,7 @@ def barge_in(turn: int, at_s: float) -> list[Happening]:
             TalkStateChanged(cut - 0.120, "ducking"),
             Interrupted(turn, cut, cut + 0.018, 6, 10),
             TalkStateChanged(cut + 0.018, "interrupted"),
-            TurnEnded(turn, cut + 0.020, "speech", "".join(WORDS), False),
+            TurnEnded(turn, cut + 0.020, "speech", "".join(WORDS), "interrupted"),
             TalkStateChanged(cut + 0.500, "listening"),
         ]
     )

@@ -97,9 +97,8 @@ def _checkpoint(sources: Sources, work: Path) -> list[Target]:
 
 
 def _bundle(sources: Sources, work: Path) -> list[Target]:
-    from vita_edge.engines.external_data import check_external_data
-
     from vita_edge.engines.bundle.format import Bundle
+    from vita_edge.engines.onnx_file.external_data import check_external_data
     from vita_edge.runtime.text.tokenizer import Tokenizer
 
     folder = linked_copy(sources.bundle, work / "bundle")

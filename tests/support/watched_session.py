@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_edge.runtime import Assistant
+from vita_edge.runtime.audio_io.echo_canceller import Headphones
 from vita_edge.runtime.decoding.language_model import LanguageModel
 from vita_edge.runtime.decoding.sampling import Logits
 from vita_edge.runtime.events.session_events import Happening
-from vita_edge.runtime.session.live_options import LiveOptions
-from vita_edge.runtime.session.live_session import LiveTalk
+from vita_edge.runtime.live.live_options import LiveOptions
+from vita_edge.runtime.live.live_session import LiveSession
 from vita_edge.runtime.simulation.lockstep import Lockstep
 from vita_edge.runtime.simulation.room import Room
 
@@ -72,8 +73,9 @@ class WatchedTalk(Lockstep):
         room = room or Room(noise_dbfs=None, start_s=0.0)
         self.happenings: list[Happening] = []
         observers = [self.happenings.append]
+        more.setdefault("canceller", Headphones())
         super().__init__(
-            room, LiveTalk(assistant, room.microphone, room.speaker, options=options, observers=observers, **more)
+            room, LiveSession(assistant, room.microphone, room.speaker, options=options, observers=observers, **more)
         )
 
     def next(self, kind: type[T], max_s: float = 20.0) -> T:

@@ -42,7 +42,7 @@ class DemoClauseCutter:
             if character in _ENDINGS and (self._first or len(self._collected) >= _SHORTEST):
                 yield from self._close()
 
-    def finish(self) -> Iterator[Clause]:
+    def flush(self) -> Iterator[Clause]:
         """The reply has ended: hand over what is left, then be ready for the next reply."""
         if not self._speak_tail:
             self._collected = _TAIL.sub("", self._collected)

@@ -25,7 +25,7 @@ from .folder import GoldenFolder
 
 __all__ = ["NO_TAPS", "audio_checks", "clip_tiles", "text_checks", "vision_checks"]
 
-NO_TAPS = "a plan hands out no inner tensors"
+NO_TAPS = "an engine does not expose inner tensors"
 FLOOR = float(np.log(np.float32(1.1920929e-07)))
 """The filter bank of digital silence."""
 

@@ -135,14 +135,14 @@ def talk_checks(golden: GoldenFolder, bundle: Bundle, assistant: Assistant) -> I
         end = next((i for i, token in enumerate(tokens.tolist()) if token in ends), len(tokens))
         pieces = [decoder.step(token) for token in tokens[:end].tolist()] + [decoder.flush()]
         yield judge.equal(f"{name}.text", "".join(pieces).strip(), entry["text"].strip())
-        clauses = [clause for piece in pieces for clause in cutter.step(piece)] + list(cutter.finish())
+        clauses = [clause for piece in pieces for clause in cutter.step(piece)] + list(cutter.flush())
         said: list[str] = []
         spoken: list[tuple[bool, list[Samples]]] = []
         for clause in clauses:
             stream = ReferenceCodecStream(assistant.voice.decode, bundle.model.codec, clause.chunk, clause.threshold)
             rows = assistant.embeddings.rows(assistant.tokenizer.encode(clause.text))
             segments = [s for code in assistant.voice.decoder.codes(rows, sample) for s in stream.step(code)]
-            spoken.append((clause.trim, [*segments, *stream.finish()]))
+            spoken.append((clause.trim, [*segments, *stream.flush()]))
             said += [clause.text] * len(spoken[-1][1])
         yield judge.equal(f"{name}.sentences", said, entry["sentence_of_each_pcm_piece"])
         yield from _pcm_checks(golden, judge, name, spoken)
@@ -219,7 +219,7 @@ def _stream_checks(
     if wave is None or lens is None:
         return
     stream = ReferenceCodecStream(assistant.voice.decode, bundle.model.codec, chunk, threshold)
-    segments = [segment for code in codes for segment in stream.step(int(code))] + list(stream.finish())
+    segments = [segment for code in codes for segment in stream.step(int(code))] + list(stream.flush())
     joined = np.concatenate(segments) if segments else np.zeros(0, np.float32)
     yield judge.close(f"{name}_wave", joined, wave)
     if judge.precision != "fp32":
@@ -269,7 +269,7 @@ def _cuts_check(
 def _whole_check(judge: Comparison, codes: list[int], decode: DecodeCodes, bundle: Bundle) -> Check:
     """Our own promise: the exact stream, joined, is the whole."""
     stream = ExactCodecStream(decode, bundle.model.codec, 3, 7)
-    joined = np.concatenate([piece for code in codes for piece in stream.step(code)] + list(stream.finish()))
+    joined = np.concatenate([piece for code in codes for piece in stream.step(code)] + list(stream.flush()))
     return judge.close("exact stream equals the whole", joined, decode(np.array([codes], np.int64)).copy())
 
 

@@ -61,6 +61,15 @@ def _letters(run: str) -> str:
     return run
 
 
+def _figures(run: str) -> str:
+    """Figures beside letters: from four on they are read one by one, as of a flight."""
+    return english_numbers.digits(run) if len(run) > 3 else english_numbers.number(run)
+
+
+def _chinese_figures(run: str) -> str:
+    return chinese_numbers.digits(run) if len(run) > 3 else chinese_numbers.number(run)
+
+
 def _english(match: re.Match[str]) -> str | None:
     words = []
     for run in _RUNS.findall(match[0]):
@@ -68,13 +77,13 @@ def _english(match: re.Match[str]) -> str | None:
         if pixels:
             words.append(english_numbers.year(int(run)))
         else:
-            words.append(english_numbers.number(run) if run.isdigit() else _letters(run))
+            words.append(_figures(run) if run.isdigit() else _letters(run))
     return " ".join(words)
 
 
 def _chinese(match: re.Match[str]) -> str | None:
     runs = _RUNS.findall(match[0])
-    return "".join(chinese_numbers.number(run) if run.isdigit() else f" {_letters(run)} " for run in runs)
+    return "".join(_chinese_figures(run) if run.isdigit() else f" {_letters(run)} " for run in runs)
 
 
 RULES: tuple[Rule, ...] = (rule(_MIXED.pattern, _english, _chinese, re.ASCII),)

@@ -71,13 +71,14 @@ def _numbered(text: str, language: Language) -> str:
 
 
 RULES = (
+    rule(r"(?<![\w.)/])\.(?=[A-Za-z]{2,4}\b)(?!\.)", lambda m: "dot", lambda m: "点"),
     _rule(r"[A-Za-z0-9][\w.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", flags=re.ASCII),
     rule(
         r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w]|\.[0-9])",
         lambda m: _numbered(m[0], "en"),
         lambda m: _numbered(m[0], "zh"),
     ),
-    _rule(rf"(?:https?|ftp|rtsp|file)://+(?P<rest>[\w.-]+{_PORT}{_PATH})", "rest", re.ASCII | re.IGNORECASE),
+    _rule(rf"(?:https?|ftp|rtsp|file)://+(?P<rest>[\w.-]*\w{_PORT}{_PATH})", "rest", re.ASCII | re.IGNORECASE),
     _rule(rf"(?<![\w@.])www\.[\w.-]*\w{_PORT}{_PATH}", flags=re.ASCII | re.IGNORECASE),
     _rule(rf"(?<![\w@.])(?:{_HOST}\.)+(?:{'|'.join(_ENDINGS.split())})\b{_PORT}{_PATH}", flags=re.ASCII),
     _rule(r"(?<![\w/\\)\]α-ωΑ-Ω])~?(?:/[\w.-]*\w)+/?(?![\w/])(?<=/\w|\w\w|\w/)", flags=re.ASCII),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 
 from . import chinese_numbers as zh
 from . import english_numbers as en
@@ -22,11 +23,32 @@ def _one_of(names: object) -> str:
 
 _RANGE = rf"(?P<a>{SIGNED})(?:\s?[-–~～]\s?(?P<b>{NUMBER}))?"
 _SYMBOL = f"(?P<symbol>{_one_of(CURRENCIES)})"
-_SCALE = f"(?P<scale>\\s?(?:{_one_of(SCALES)})\\b|[万亿千]+)?"
+_SCALE = f"(?P<scale>[\\s-]?(?:{_one_of(SCALES)})\\b|[万亿千]+)?"
 _NO_NUMBER = r"(?![\w]|[.,][0-9])"
+PER = (
+    "lb",
+    "kg",
+    "oz",
+    "h",
+    "hr",
+    "min",
+    "GB",
+    "MB",
+    "hour",
+    "day",
+    "week",
+    "month",
+    "year",
+    "person",
+    "night",
+    "user",
+)
 _MEASURES = "个只名位人条张本件块头匹辆台次天年周岁点种层座双口把根片颗朵杯瓶碗盘斤吨里米度倍门部分家处句页章段行元"
+_LONGER_MEASURES = ("小时", "公里", "公斤", "公分", "千克", "星期", "平方", "立方", "英寸", "英里")
 _MODIFIED = re.compile(r"\b(?:an?|the|one|this|that|each|every)\s+$", re.IGNORECASE)
 _NOUN = re.compile(r"\s(?!(?:of|in|at|to|and|or|is|was|for|from|with|on|by|the|a|as|are|away|per|than)\b)[a-z]+")
+_POWERS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_RATED = re.compile(r"\b(?:scor|rat|giv|gave|got|get)\w*\s+(?:\w+\s+){0,2}$", re.IGNORECASE | re.ASCII)
 _FRACTIONS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 
 
@@ -73,7 +95,7 @@ def _chinese_unit(match: Match) -> str | None:
 
 
 def _money(match: Match, currency: Currency) -> str:
-    amount, scale = match["a"].lstrip("-"), (match["scale"] or "").strip()
+    amount, scale = match["a"].lstrip("-"), (match["scale"] or "").strip(" -")
     minus = "minus " if match["sign"] or amount != match["a"] else ""
     if match["b"]:
         return f"{minus}{en.number(amount)} to {en.number(match['b'])} {_scaled(scale)}{currency.plural}"
@@ -96,17 +118,35 @@ def _scaled(scale: str) -> str:
 
 def _chinese_money(match: Match, currency: Currency) -> str:
     scale = (match["scale"] or "").strip()
-    power = {"thousand": "千", "million": "百万", "billion": "十亿", "trillion": "万亿"}.get(
-        SCALES.get(scale, ""), scale
-    )
-    words = _to(match, zh.number, "到", zh.counted)
-    return f"{'负' if match['sign'] else ''}{words}{power}{currency.chinese}"
+    power = _POWERS.get(SCALES.get(scale, ""))
+
+    def read(amount: str) -> str:
+        if power and (value := Decimal(amount.replace(",", "")) * power) == int(value) < 10**15:
+            return zh.number(str(int(value)))
+        return zh.counted(re.sub(r"\.0+$", "", amount)) + ("" if power else scale)
+
+    return f"{'负' if match['sign'] else ''}{_to(match, read, '到')}{currency.chinese}"
+
+
+def _school_year(match: Match) -> str:
+    return "到".join(map(zh.digits, re.split("[-–]", match[0])))
 
 
 def _fraction(match: Match) -> str | None:
     whole, top, bottom = match["whole"], int(match["top"]), int(match["bottom"])
+    if (top, bottom) == (9, 11) and not whole:
+        return "nine eleven"
     if not 0 < top < bottom or bottom > 100:
         return None
+    if bottom in (5, 10, 20, 100) and not whole and _RATED.search(match.string[: match.start()]):
+        return f"{en.cardinal(top)} out of {en.cardinal(bottom)}"
+    if match["unit"]:
+        unit = UNITS[match["unit"]]
+        return f"{_share(whole, top, bottom)} {unit.plural if whole else unit.singular}"
+    return _share(whole, top, bottom)
+
+
+def _share(whole: str | None, top: int, bottom: int) -> str:
     one, many = _FRACTIONS.get(bottom) or (en.ordinal(bottom), f"{en.ordinal(bottom)}s")
     if whole:
         return (
@@ -119,7 +159,8 @@ def _chinese_fraction(match: Match) -> str | None:
     whole, top, bottom = match["whole"], int(match["top"]), int(match["bottom"])
     if not top or not bottom:
         return None
-    return f"{zh.number(whole) + '又' if whole else ''}{zh.cardinal(bottom)}分之{zh.cardinal(top)}"
+    unit = UNITS[match["unit"]].chinese if match["unit"] else ""
+    return f"{zh.number(whole) + '又' if whole else ''}{zh.cardinal(bottom)}分之{zh.cardinal(top)}{unit}"
 
 
 def _grouped(match: Match) -> str:
@@ -152,7 +193,8 @@ def _before_measure(text: str, rest: str) -> str:
     """两 before what is counted, except in dates and after 第."""
     following = rest.lstrip()[:1]
     dated = re.match("月|号|日|楼|年级|元素|分之|点[零一二三四五六七八九0-9]", rest.lstrip())
-    return zh.counted(text) if following and following in _MEASURES and not dated else zh.number(text)
+    measured = (following and following in _MEASURES) or rest.startswith(_LONGER_MEASURES)
+    return zh.counted(text) if measured and not dated else zh.number(text)
 
 
 def _chinese_number(match: Match) -> str:
@@ -164,6 +206,17 @@ def _chinese_number(match: Match) -> str:
     if match[0] == "2" and after[:1] in "万亿千":
         return "两"
     return _before_measure(match[0], after)
+
+
+def _per(name: str) -> str:
+    return UNITS[name].singular if name in UNITS else name
+
+
+def _inches(match: Match) -> str | None:
+    """12" before a word, unless the mark closes a quotation."""
+    if match.string.count('"') % 2 == 0 and '"' in match[0]:
+        return None
+    return f"{en.number(match['a'])} {'inch' if match['a'] == '1' or _before_noun(match) else 'inches'}"
 
 
 def _feet(match: Match) -> str:
@@ -197,6 +250,8 @@ DECIMAL_COMMA = re.compile(
 """22,1 °C as it is written in much of Europe."""
 
 RULES: tuple[Rule, ...] = (
+    _both(r"(?<![\w~～℃°%])[~～](?=\s?[$€£¥]?[0-9])", lambda m: "about ", lambda m: "约"),
+    _both(rf"(?<=[0-9])/(?P<per>{_one_of(PER)})\b", lambda m: f" per {_per(m['per'])}", _none),
     # telephone numbers
     _both(r"(?<![\w.])\+[0-9]{1,3}(?:[\s-]?\(?[0-9]{1,5}\)?){2,6}(?!\w)", _grouped, _telephone),
     _both(
@@ -210,12 +265,17 @@ RULES: tuple[Rule, ...] = (
         _grouped,
         _telephone,
     ),
+    _both(r"(?<=邮编)[0-9]{6}|(?<=邮编[:：])[0-9]{6}", _none, lambda m: zh.digits(m[0])),
+    _both(r"(?<![0-9])[0-9]{3,4}(?=室|号房|房间)", _none, _telephone),
+    _both(r"(?<![0-9])[12][0-9]{3}[-–][12][0-9]{3}(?=学?年)", _none, _school_year),
     _both(r"(?<=打)[0-9]{3,6}|(?<=电话)[0-9]{3,}|(?<=热线)[0-9]{3,}", _none, _telephone),
     _both(
         r"\b(?P<call>[Cc]all|[Dd]ial|[Pp]hone)\s(?P<number>[0-9]{3})(?![\w,.-]?[0-9])(?=\W|$)(?!\s(?:people|times|numbers|of|men|women))",
         _called,
         _none,
     ),
+    # other numbers in groups
+    _both(r"(?<![\w.-])[0-9]+(?:-[0-9]+){3,}(?![\w-])", _grouped, lambda m: zh.digits(m[0])),
     # money
     _both(rf"(?<=[0-9])\s?[-–]\s?(?=(?:{_one_of(CURRENCIES)})[0-9])", lambda m: "to", lambda m: "到"),
     _both(
@@ -243,27 +303,29 @@ RULES: tuple[Rule, ...] = (
     _both(r"(?<![\w.])(?P<v>)(?P<numbers>[0-9]+(?:\.[0-9]+){2,})(?!\w|\.[0-9])", _version, _chinese_version),
     # fractions
     _both(
-        r"(?<![\w./])(?:(?P<whole>[0-9]+) )?(?P<top>[0-9]{1,2})/(?P<bottom>[0-9]{1,3})(?![\w/]|\.[0-9]| ?=)",
+        r"(?<![\w./])(?:(?P<whole>[0-9]+) )?(?P<top>[0-9]{1,2})/(?P<bottom>[0-9]{1,3})(?![\w/]|\.[0-9]| ?=)"
+        rf"(?:\s(?P<unit>{_one_of(UNITS)})(?![\w/]))?",
         _fraction,
         _chinese_fraction,
     ),
     _both(r"(?<![\w/])(24)/(7)(?![\w/])", lambda m: "twenty four seven", _none),
     _both(
-        r"(?<=\D)([0-9]{1,3}):([0-9]{1,3})(?![\w:])",
+        r"(?<=\D)([0-9]{1,3}):([0-9]{1,7})(?![\w:])",
         lambda m: f"{en.number(m[1])} to {en.number(m[2])}",
         lambda m: f"{zh.number(m[1])}比{zh.number(m[2])}",
     ),
     # units
-    _both(r"(?<=[0-9]%)\s?[-–~～]\s?(?=[0-9.]+\s?%)", lambda m: "to", lambda m: "到"),
+    _both(r"(?:(?<=[0-9]%)|(?<=℃)|(?<=°[CF]))\s?[-–~～]\s?(?=-?[0-9.]+\s?[%°℃])", lambda m: "to", lambda m: "到"),
     _both(r"(?<!\w)(?P<feet>[1-9])['′’](?P<inches>1[01]|[0-9])(?:[\"″”]|(?=\s|[.,!?]|$))", _feet, _none),
     _both(
         r"(?<![\w.])([0-9]{1,5})\s?[x×X]\s?([0-9]{1,5})(?=\s(?:grid|pixel|image|picture|screen|table|matrix|resolution|px|board))",
         _screen,
         _none,
     ),
+    _both(rf'(?P<a>{NUMBER})(?P<b>)["″](?=\s[a-z])', _inches, _none),
     _both(r"(?<![\w.])([0-9]{3,5})[x×]([0-9]{3,5})(?!\w)", _screen, lambda m: f"{zh.number(m[1])}乘{zh.number(m[2])}"),
     _both(
-        rf"{_RANGE}(?P<joint>[-\s]?)(?P<unit>{_one_of(UNITS)})(?![A-Za-z0-9^/²³]|[-'’][A-Za-z])(?<![a-z0-9]\s[-–]\s.)",
+        rf"(?<![A-Za-z]-)(?<![0-9^])(?<![0-9]\.){_RANGE}(?P<joint>[-\s]?)(?P<unit>{_one_of(UNITS)})(?![A-Za-z0-9^²³]|/[A-Za-z]|[-'’][A-Za-z])(?<![a-z0-9]\s[-–]\s.)",
         _english_unit,
         _chinese_unit,
     ),

@@ -7,7 +7,7 @@ import re
 from . import chinese_numbers as zh
 from . import english_numbers as en
 from .rules import Rule, rule
-from .vocabulary import MONTHS
+from .vocabulary import MONTHS, WEEKDAYS
 
 __all__ = ["RULES"]
 
@@ -22,6 +22,7 @@ _NO_DIGIT = r"(?![0-9]|[.,:/-][0-9])"
 _START = r"(?<![\w.,:/-])"
 _HALF = r"(?:\s?(?P<half>[AaPp])(?:\.[Mm]\.|[Mm]\b))"
 _TIME = r"(?P<h>[01]?[0-9]|2[0-4]):(?P<m>[0-5][0-9])(?::(?P<s>[0-5][0-9]))?"
+_WEEKDAYS = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _CUES = (
     r"in|since|until|till|by|before|after|from|of|to|year|around|circa|during|early|late|mid|summer|winter|spring|fall|"
     r"autumn|to|and|through|began|ended|Q[1-4]|January|February|March|April|May|June|July|August|September|October|"
@@ -113,6 +114,10 @@ def _decade(match: Match) -> str:
     return en.plural_decade(int(match["decade"]))
 
 
+def _weekdays(match: Match) -> str:
+    return f"{WEEKDAYS[match['a'].lower()]} to {WEEKDAYS[match['b'].lower()]}"
+
+
 def _none(match: Match) -> None:
     return None
 
@@ -140,6 +145,9 @@ RULES: tuple[Rule, ...] = (
         lambda m: zh.digits(m[0]),
     ),
     rule(r"(?<=[0-9])\s?[-–~～]\s?(?=[0-9]{1,2}:[0-9]{2})", lambda m: "to", lambda m: "到"),
+    rule(r"(?<=[AaPp][Mm])\s?[-–]\s?(?=[0-9])|(?<=[AaPp]\.[Mm]\.)\s?[-–]\s?(?=[0-9])", lambda m: "to", lambda m: "到"),
+    rule(r"\(([12][0-9]{3})\)", lambda m: f"({en.year(int(m[1]))})", _none),
+    rule(rf"\b(?P<a>{_WEEKDAYS})\.?\s*(?:[-–]|\bto\b)\s*(?P<b>{_WEEKDAYS})\b", _weekdays, _none),
     rule(rf"(?<![\w.:]){_TIME}{_HALF}", _english_time, _chinese_time),
     rule(rf"(?<![\w.])(?P<h>1?[0-9]){_HALF}", _hours, _hours_chinese),
     rule(rf"(?<![\w.:]){_TIME}(?![\w.]?[0-9]|:)", _english_time, _chinese_time),

@@ -38,11 +38,18 @@ def rule(pattern: str, english: Reader, chinese: Reader, flags: int = 0) -> Rule
 
 
 def language_of(text: str, default: Language) -> Language:
-    """The language that most of ``text`` is in, words and Chinese characters counted; ``default`` without either."""
-    found = [match.group("han") is not None for match in _LETTERS.finditer(text)]
-    if not found:
-        return "zh" if _WIDE.search(text) else default
-    return "zh" if 2 * sum(found) > len(found) else "en"
+    """The language that most of ``text`` is in, words and Chinese characters counted; ``default`` without either.
+
+    In a talk in Chinese one Chinese character is enough.
+    """
+    words = [match.group("han") is not None for match in _LETTERS.finditer(text)]
+    if any(words) and default == "zh":
+        return "zh"
+    chinese, wide = sum(words), len(_WIDE.findall(text))
+    if not words:
+        return "zh" if wide else default
+    more = 2 * (chinese + wide) - (len(words) + wide)
+    return "zh" if chinese and (more > 0 or (more == 0 and wide)) else "en"
 
 
 def apply(rules: Iterable[Rule], text: str, language: Language) -> str:

@@ -33,6 +33,10 @@ def _sign(pattern: str, english: str, chinese: str) -> Rule:
     return rule(pattern, lambda m: english, lambda m: chinese)
 
 
+def _of(pattern: str) -> Rule:
+    return rule(pattern, lambda m: f"{m[1]} of {m[2]}", lambda m: f" {m[1]} {m[2]} ")
+
+
 def _power(match: re.Match[str], language: int) -> str:
     power = match[1].strip("{}()")
     if power in _POWERS:
@@ -49,6 +53,7 @@ _BEGIN = r"\s*(?=[\w([√.-])"
 
 RULES: tuple[Rule, ...] = (
     rule(r"\^([0-9A-Za-z]+|\{[^{}]*\}|\([^()]*\))", lambda m: _power(m, 0), lambda m: _power(m, 1)),
+    _of(r"\b([a-z])\(([a-z])\)"),
     rule(rf"\b({'|'.join(_FUNCTIONS)})\s?\(", lambda m: _function(m, 0), lambda m: _function(m, 1)),
     _sign(r"√", "square root of", "根号"),
     _sign(r"!=|≠|<>", "not equal to", "不等于"),
@@ -66,10 +71,13 @@ RULES: tuple[Rule, ...] = (
     _sign(rf"{_END}×{_BEGIN}|(?<=[0-9)])\s*\*{_BEGIN}|(?<=\w)\s+\*\s+(?=\w)", "times", "乘"),
     _sign(r"÷|(?<=[0-9)])\s+/\s+(?=[0-9(])|(?<=[0-9π])/(?=[0-9])", "divided by", "除以"),
     _sign(r"(?<=[0-9)])\s?[-–]\s?(?=[0-9(])|(?<=\b\w)\s[-]\s(?=\w\b)", "minus", "减"),
-    _sign(r"−(?=\s?\w)", "minus", "负"),
+    _sign(
+        r"(?:(?<=\b[a-z0-9])|(?<=\)))\s+-\s+(?=[a-z]\b|[0-9(])|(?:(?<=squared)|(?<=cubed))\s+-\s+(?=\w)", "minus", "减"
+    ),
+    _sign(r"(?<=[(=,])\s*-(?=[a-z]\b)", "minus", "负"),
+    _sign(r"(?<=\))\s*/\s*(?=\w)", "divided by", "除以"),
     _sign(r"(?<=[\w)])\s*>\s*(?=[\w(-])", "greater than", "大于"),
     _sign(r"(?<=[\w)])\s*<\s*(?=[\w(-])", "less than", "小于"),
-    _sign(r"[~～](?=\s?[0-9])", "about", "约"),
     _sign(r"∞", "infinity", "无穷大"),
     _sign(r"#(?=[0-9])", "number", "第"),
     _sign(r"#(?=[^\s0-9#])", "hashtag", "话题"),

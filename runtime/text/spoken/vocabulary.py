@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CODES", "CURRENCIES", "FRACTIONS", "MONTHS", "SCALES", "UNITS", "Currency", "Unit"]
+__all__ = ["CODES", "CURRENCIES", "FRACTIONS", "MONTHS", "SCALES", "UNITS", "WEEKDAYS", "Currency", "Unit"]
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ CURRENCIES = {
     "£": Currency("pound", "pounds", "英镑", "penny", "pence"),
     "¥": Currency("yen", "yen", "元"),
     "￥": Currency("yuan", "yuan", "元"),
+    "Rs.": Currency("rupee", "rupees", "卢比"),
     "₹": Currency("rupee", "rupees", "卢比", "paisa", "paise"),
     "₩": Currency("won", "won", "韩元"),
     "₽": Currency("ruble", "rubles", "卢布"),
@@ -195,6 +196,7 @@ MONTHS = {
     name[:3].lower(): name.lower()
     for name in ("January February March April May June July August September October November December").split()
 }
+WEEKDAYS = {day[:3]: day for day in ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")}
 FRACTIONS = {
     "½": "1/2",
     "⅓": "1/3",

@@ -30,6 +30,9 @@ NEVER_LAST = {
     "cf": "compare",
     "approx": "approximately",
     "viz": "namely",
+    "tel": "telephone",
+    "ext": "extension",
+    "bldg": "building",
     "messrs": "messrs",
 }
 """Abbreviations that no sentence ends with, without their last dot."""
@@ -86,7 +89,7 @@ NUMBERED = {
     "ca": "about",
     "c": "about",
 }
-ABBREVIATIONS = frozenset({*NEVER_LAST, *_MAY_BE_LAST, *NUMBERED, "st", "ft", "min", "sec", "hr", "tbsp", "tsp"})
+ABBREVIATIONS = frozenset({*NEVER_LAST, *_MAY_BE_LAST, *NUMBERED, "st", "rs", "ft", "min", "sec", "hr", "tbsp", "tsp"})
 """Words that a dot may follow within a sentence."""
 _CAPITALISED_ONLY = frozenset(
     "gen col mt sen rev gov est mon wed thu fri jan apr nov dec oct sept aug feb ms inc corp ave rd lt capt".split()
@@ -164,6 +167,7 @@ RULES: tuple[Rule, ...] = (
     _rule(rf"(?<![\w.])((?i:{_alternatives(NUMBERED)}))\.\s?(?=[0-9]|(?:[ivxl]{{2,}}|[IVXL]{{2,}})\b)", _before_number),
     _rule(rf"(?<![\w.])(?P<word>(?i:{_alternatives({*NEVER_LAST, *_MAY_BE_LAST})}))\.(?![\w])", _one),
     _rule(r"\bvs\b", lambda m: "versus"),
+    _rule(r"\b(Mr|Mrs|Dr|Prof)\s(?=[A-Z][a-z])", lambda m: f"{NEVER_LAST[m[1].lower()]} "),
     _rule(r"\bSt\.?\s(?=[A-Z])", lambda m: "saint "),
     _rule(r"(?<=[A-Za-z]\s)St\.(?!\w)", lambda m: "street" + ("." if not m.string[m.end() :].strip() else "")),
     _rule(r"\bFt\.\s(?=[A-Z])", lambda m: "fort "),

@@ -7,7 +7,7 @@ import dataclasses
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,10 +24,11 @@ from .output.show import print_json
 
 if TYPE_CHECKING:
     from vita_edge.runtime import Assistant
+    from vita_edge.runtime.encoders.camera import FrameSource
+    from vita_edge.runtime.live.live_options import LiveOptions
     from vita_edge.runtime.metrics.bench_result import BenchResult, BenchTurn
     from vita_edge.runtime.metrics.perfetto_trace import Trace
-    from vita_edge.runtime.session.generation_thread import Camera
-    from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.simulation.device_room import DeviceRoom
     from vita_edge.runtime.simulation.questions import Question
 
 __all__ = ["add_arguments", "run"]
@@ -63,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ask everything twice: with --eagerness, and with the fixed silence of --endpoint-ms",
     )
     asked.add_argument("--paired", action="store_true", help="ask everything twice, with and without speculation")
+    devices = parser.add_argument_group("devices")
+    devices.add_argument(
+        "--through-devices",
+        action="store_true",
+        help="play the questions through the loudspeaker, and time both them and the replies at the microphone",
+    )
+    devices.add_argument("--input-device", metavar="D", help="microphone, by index or part of its name")
+    devices.add_argument("--output-device", metavar="D", help="loudspeaker, likewise")
     add_live_options(parser)
     parser.set_defaults(max_new_tokens=REPLY_TOKENS)
     result = parser.add_argument_group("results")
@@ -90,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.metrics.perfetto_trace import Trace
 
-    options = live_options(arguments)
+    options = live_options(arguments, half_duplex=arguments.through_devices)  # it hears its own replies
     questions, passed_over = _questions(arguments)
     camera = _camera(arguments)
     trace = Trace() if arguments.trace else None
@@ -140,7 +149,20 @@ def _questions(arguments: argparse.Namespace) -> tuple[list[Question], list[str]
     return read_questions(arguments.questions or [demo_folder() / "question.wav"])
 
 
-def _camera(arguments: argparse.Namespace) -> Camera | None:
+def _devices(arguments: argparse.Namespace) -> Callable[[], DeviceRoom]:
+    """Makes rooms of the chosen devices, in which a chirp was heard."""
+    from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.simulation.device_room import DeviceRoom
+
+    def room() -> DeviceRoom:
+        return DeviceRoom(SoundMicrophone(arguments.input_device), SoundSpeaker(arguments.output_device))
+
+    path = room().check()
+    print(f"chirp heard {1000 * path.delay_s:,.0f} ms after it was announced", file=sys.stderr)
+    return room
+
+
+def _camera(arguments: argparse.Namespace) -> FrameSource | None:
     """What the questions are about, if there is a picture of it."""
     from vita_edge.runtime import demo_folder, read_image
     from vita_edge.runtime.simulation.still_camera import StillCamera
@@ -193,7 +215,7 @@ def _run_bench(
     options: LiveOptions,
     arguments: argparse.Namespace,
     trace: Trace | None,
-    camera: Camera | None,
+    camera: FrameSource | None,
 ) -> tuple[BenchResult, int]:
     """The result of the turns that were finished, and the signal that stopped the run, or 0."""
     from datetime import datetime, timezone
@@ -221,6 +243,7 @@ def _run_bench(
             observers=[trace] if trace else [],
             machine=sampler,
             turn_detector=chosen_detector(arguments),
+            room=_devices(arguments) if arguments.through_devices else None,
         )
         try:
             with _stopped_by_signals():
@@ -249,6 +272,7 @@ def _run_bench(
             "threads": thread_count(arguments.threads),
             "questions": [question.name for question in questions],
             "image": camera is not None,
+            "through_devices": arguments.through_devices,
             "history": arguments.history,
             **{name: value for name, value in settings.pop("times").items() if name != "speculate"},
             **settings,

@@ -129,4 +129,4 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
 
 def _tell_what_stays(outcomes: Sequence[Outcome]) -> None:
     done = [outcome.component for outcome in outcomes if outcome.engine_file]
-    print(f"finished, and kept: {', '.join(done) or 'nothing'}", file=sys.stderr)
+    print(f"finished engines stay: {', '.join(done) or 'nothing'}", file=sys.stderr)

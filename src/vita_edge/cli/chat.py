@@ -22,9 +22,9 @@ from .output.show import print_json
 if TYPE_CHECKING:
     from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho
     from vita_edge.runtime.encoders.camera import Camera
+    from vita_edge.runtime.live.live_options import LiveOptions
+    from vita_edge.runtime.live.live_session import LiveSession
     from vita_edge.runtime.metrics.turn_report import TurnReport
-    from vita_edge.runtime.session.live_options import LiveOptions
-    from vita_edge.runtime.session.live_session import LiveTalk
     from vita_edge.runtime.turns.detector import TurnDetector
 
 __all__ = ["add_arguments", "add_live_options", "chosen_detector", "live_options", "run"]
@@ -111,12 +111,6 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         help="do not encode a frame again in which no part changed by X of 255: an approximation "
         "(default: 0, encode every frame)",
     )
-    how.add_argument(
-        "--order",
-        choices=("chronological", "demo"),
-        default="chronological",
-        help=argparse.SUPPRESS,  # demo: as in the published demo, which remembers one turn
-    )
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same replies")
     how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="end a reply after N tokens")
@@ -124,7 +118,7 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
 
 
 def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) -> LiveOptions:
-    from vita_edge.runtime.session.live_options import LiveOptions
+    from vita_edge.runtime.live.live_options import LiveOptions
     from vita_edge.runtime.turns.endpoint_policy import EAGERNESS, WITHDRAW_MS
     from vita_edge.runtime.turns.turn_events import TurnTimes
 
@@ -138,7 +132,6 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
             policy=EAGERNESS[arguments.eagerness] if arguments.eagerness else None,
             withdraw_ms=WITHDRAW_MS if arguments.eagerness else 0,
         ),
-        order=arguments.order,
         frames=arguments.frames,
         same_scene=arguments.same_scene,
         speech_top_k=1 if arguments.greedy else 2,
@@ -165,11 +158,11 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.runtime import Assistant
     from vita_edge.runtime.audio_io.portaudio import choose
     from vita_edge.runtime.audio_io.sound_devices import SoundMicrophone, SoundSpeaker
+    from vita_edge.runtime.live.live_session import LiveSession
     from vita_edge.runtime.metrics.machine_load import MachineSampler
     from vita_edge.runtime.metrics.perfetto_trace import Trace
     from vita_edge.runtime.metrics.turn_log import TurnLog
     from vita_edge.runtime.metrics.turn_metrics import TurnReports
-    from vita_edge.runtime.session.live_session import LiveTalk
 
     if arguments.push_to_talk and not sys.stdin.isatty():
         raise Misuse(
@@ -199,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
             for taker in takers:
                 taker(report)
 
-        talk = LiveTalk(
+        talk = LiveSession(
             assistant,
             microphone,
             speaker,
@@ -249,7 +242,7 @@ def _complain(error: VitaEdgeError) -> None:
     print(f"warning: {error}".replace("\n", " "), file=sys.stderr)
 
 
-def _push(talk: LiveTalk) -> None:
+def _push(talk: LiveSession) -> None:
     """Enter begins a question, the next one ends it."""
     down = False
     for _ in sys.stdin:

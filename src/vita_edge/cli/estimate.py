@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     if (arguments.bundle is None) == (arguments.model is None):
         raise Misuse(
-            "There is nothing to plan." if arguments.bundle is None else "Two models are named.",
+            "There is nothing to estimate." if arguments.bundle is None else "Two models are named.",
             why="A bundle or --model says what is planned.",
             fix="Give one of them: vita-edge estimate --model full.",
         )
@@ -135,7 +135,7 @@ def _planned(arguments: argparse.Namespace) -> EstimatedModel:
         raise BadBundle(
             f"The bundle {bundle.path} does not say how much its graphs have to do.",
             why="It was exported before bundles said it.",
-            fix="Export the checkpoint again, or plan by size: vita-edge estimate --model full.",
+            fix="Export the checkpoint again, or estimate by size: vita-edge estimate --model full.",
         )
     return EstimatedModel(bundle.model.name, bundle, bundle.work, arguments.target)
 

@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the vision tower's config files (default: beside the checkpoint)",
     )
     parser.add_argument(
+        "--audio-encoder",
+        type=Path,
+        metavar="DIR",
+        help="folder with train.yaml and global_cmvn (default: in the checkpoint)",
+    )
+    parser.add_argument(
         "--target",
         metavar="T",
         help="backend that will run the bundle: onnxruntime, tensorrt (10.15 and later) or tensorrt-10.3 (JetPack 6) "
@@ -71,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.checkpoint,
         arguments.output,
         vision_tower=arguments.vision_tower,
+        audio_encoder=arguments.audio_encoder,
         precision=plan,
         prompts=prompts,
         notice=arguments.notice,

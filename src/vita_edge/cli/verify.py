@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import BadInput, MissingPackage, Misuse
 
 from .ask import add_backend_options, backend_options
+from .output.output_file import add_force, check_output
 from .output.show import optional_module, print_json, table
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--half-precision", action="store_true", help="look at every tensor for what half precision cannot hold"
     )
     parser.add_argument("--certificate", type=Path, metavar="NAME", help="write NAME.json and NAME.html")
+    add_force(parser)
     add_backend_options(parser)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default, max: usable cores)")
 
@@ -108,6 +110,12 @@ def _check_options(arguments: argparse.Namespace) -> None:
         )
     if arguments.tokens < 2:
         raise Misuse(f"--tokens is {arguments.tokens}.", why="A reply has at least 2.", fix="The default is 16.")
+    if arguments.certificate:
+        from vita_edge.verification.certificate import certificate_files
+
+        for file in certificate_files(arguments.certificate):
+            if file.exists():
+                check_output(file, force=arguments.force)
 
 
 @contextmanager

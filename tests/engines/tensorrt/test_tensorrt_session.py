@@ -374,11 +374,11 @@ def test_a_prefix_goes_into_the_cache_without_leaving_the_device(bundle: Bundle,
 def test_a_cache_tells_what_it_cannot_hold(bundle: Bundle, cuda: HostCuda, rows: Floats) -> None:
     session, _ = opened(bundle, "llm", cuda)
     assert session.max_tokens == CAPACITY
-    with pytest.raises(ContextOverflow, match="49 positions is more than the engine has"):
+    with pytest.raises(ContextOverflow, match="49 tokens is more than the engine has"):
         session.new_cache(CAPACITY + 1)
     cache = session.new_cache(30)  # fewer than the engine's tensors have
     logits(session, cache, rows[:30])
-    with pytest.raises(ContextOverflow, match="1 more positions do not fit"):
+    with pytest.raises(ContextOverflow, match="1 more tokens do not fit"):
         logits(session, cache, rows[30:31])
     with pytest.raises(ValueError, match="cannot rewind"):
         cache.rewind(31)

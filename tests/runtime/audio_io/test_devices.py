@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from support.pulse import SPEAKER_RATE_HZ, PulseRoom, pulse_room, wait_until
 from vita_edge.engines.errors import DeviceFailed
-from vita_edge.runtime.audio_io.device_protocols import AudioBlock, Microphone, Speaker
+from vita_edge.runtime.audio_io.device_protocols import AudioBlock, AudioInput, AudioOutput
 from vita_edge.runtime.audio_io.echo_canceller import EchoCanceller
 from vita_edge.runtime.audio_io.portaudio import SoundDevice, choose, find_again, sound_devices
 from vita_edge.runtime.audio_io.sound import resample
@@ -50,14 +50,14 @@ def pitch_hz(samples: NDArray[np.float32], rate_hz: int) -> float:
     return float(np.argmax(spectrum) * rate_hz / samples.size)
 
 
-def hear(microphone: Microphone, blocks: int) -> list[AudioBlock]:
+def hear(microphone: AudioInput, blocks: int) -> list[AudioBlock]:
     """The next blocks."""
     heard = [block for _ in range(blocks) if (block := microphone.read(5.0))]
     assert len(heard) == blocks
     return heard
 
 
-def hear_tone(microphone: Microphone, hz: float) -> list[AudioBlock]:
+def hear_tone(microphone: AudioInput, hz: float) -> list[AudioBlock]:
     """Blocks of half a second in which nothing but a tone is heard."""
     recent: list[AudioBlock] = []
 
@@ -218,8 +218,8 @@ def test_the_echo_of_real_streams_is_cancelled(pulse_room: PulseRoom, golden: Pa
 
 
 def test_closing_is_quick_and_leaves_no_thread(pulse_room: PulseRoom) -> None:
-    microphone: Microphone = SoundMicrophone()
-    speaker: Speaker = SoundSpeaker()
+    microphone: AudioInput = SoundMicrophone()
+    speaker: AudioOutput = SoundSpeaker()
     with microphone, speaker:
         hear(microphone, 1)
         begin_s = time.monotonic()

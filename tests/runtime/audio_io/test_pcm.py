@@ -23,11 +23,11 @@ def test_the_stream_loses_only_the_silence_before_its_first_sound(onset):
     trim = LeadingSilenceTrim()
     for size in (1, 3, 50):
         pieces = [wave[i : i + size] for i in range(0, 50, size)]
-        heard = np.concatenate([*[trim.step(piece) for piece in pieces], trim.finish()])
+        heard = np.concatenate([*[trim.step(piece) for piece in pieces], trim.flush()])
         assert heard.tolist() == wave[onset or 0 :].tolist()
     trim.step(wave[:1])
     trim.reset()
-    assert len(trim.finish()) == 0
+    assert len(trim.flush()) == 0
 
 
 def test_samples_become_16_bits_towards_zero_without_wrapping():

@@ -91,7 +91,7 @@ def test_a_prompt_that_does_not_fit_is_refused_and_changes_nothing(
 ) -> None:
     model = assistant.language_model(45)
     want = model.prefill(rows).copy()
-    with pytest.raises(ContextOverflow, match="6 positions do not fit into the 5 that are left"):
+    with pytest.raises(ContextOverflow, match="6 tokens do not fit into the 5 that are left"):
         model.prefill(rows[:6])
     assert (model.position, model.room) == (40, 5)
     model.rewind(0)

@@ -13,7 +13,7 @@ from vita_edge.engines.errors import Misuse
 from vita_edge.runtime import Assistant, demo_folder, read_image, read_sound
 from vita_edge.runtime.encoders.scene_gate import SceneGate
 from vita_edge.runtime.events.session_events import FrameSeen, Span, TurnEnded
-from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.live.live_options import LiveOptions
 from vita_edge.runtime.simulation.still_camera import StillCamera
 
 PICTURE = read_image(demo_folder() / "picture.png")

@@ -34,7 +34,7 @@ def test_rows_are_the_stages_of_the_median_turn_in_the_order_of_the_way(chart: W
     stages = ["audio", "prefill", "decode", "speech decoder", "codec"]
     assert [row.label for row in chart.rows] == ["silence", *stages, "to the speaker", "devices"]
     assert chart.median.startswith("median of 9, speculation on: question-1.wav, 2.0 s of speech")
-    assert [mark.label for mark in chart.marks] == ["answer begun", "endpoint", "first PCM", "first sound", "heard"]
+    assert [mark.label for mark in chart.marks] == ["response started", "endpoint", "first PCM", "first sound", "heard"]
 
 
 def test_every_bar_is_as_long_as_the_wait_of_its_turn(chart: Waterfall) -> None:
@@ -49,7 +49,7 @@ def test_every_bar_is_as_long_as_the_wait_of_its_turn(chart: Waterfall) -> None:
 
 def test_times_count_from_the_true_end_of_the_question(chart: Waterfall) -> None:
     begun = chart.marks[0]
-    assert (begun.label, begun.at_ms) == ("answer begun", 168.0)  # 160 after it was noticed, 8 too late
+    assert (begun.label, begun.at_ms) == ("response started", 168.0)  # 160 after it was noticed, 8 too late
     assert chart.rows[0].stretches[0].begin_ms == 0
 
 

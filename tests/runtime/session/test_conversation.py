@@ -454,7 +454,7 @@ def test_the_sound_of_a_reply_is_one_codec_pass_of_each_sentence_without_the_sil
     assert isinstance(done, TurnDone)
     cutter = ClauseCutter()
     clauses = [c for event in events if isinstance(event, TextPiece) for c in cutter.step(event.text)]
-    clauses += cutter.finish()
+    clauses += cutter.flush()
     assert len(clauses) > 1
     sample = make_speech_sampler(assistant.bundle.model.speech)
     waves = []

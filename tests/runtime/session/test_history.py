@@ -1,11 +1,12 @@
-"""Dialogues over the golden checkpoint: whatever was read ahead, given up, cut or left behind, the next logits are
-those of a model that is told the same conversation at once."""
+"""Histories over the golden checkpoint: whatever was read ahead, given up, cut or left behind, the next logits are
+those of a model that is given the same conversation at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 from support.scripted import rows_of
 from vita_edge.engines.errors import ContextOverflow
 from vita_edge.runtime import Assistant, Sound, Turn, read_frames, read_sound
-from vita_edge.runtime.decoding.sampling import Logits
 from vita_edge.runtime.decoding.segments import splice
-from vita_edge.runtime.session.dialogue import Dialogue, Order
+from vita_edge.runtime.decoding.top_k_logits import Row
+from vita_edge.runtime.events.turn_clock import TurnClock
+from vita_edge.runtime.session.history import History, SettledTurn
+from vita_edge.runtime.session.open_turn import OpenTurn
+from vita_edge.runtime.session.prompt_layout import ChronologicalLayout, PromptLayout
 from vita_edge.runtime.text.prompt import (
     PastTurn,
     UserTurn,
@@ -25,6 +29,9 @@ from vita_edge.runtime.text.prompt import (
     system_prompt,
     user_closing,
 )
+from vita_edge.verification.parity.demo_layout import DemoLayout
+
+T = TypeVar("T")
 
 FREE = 2000 - 130
 """Positions behind the system prompt, or nearly."""
@@ -44,40 +51,89 @@ def frames(golden: Path) -> Sequence[NDArray[np.uint8]]:
     return read_frames(golden / "data" / "inputs" / "clip_2.json")[0]
 
 
-def dialogue(
-    assistant: Assistant, *, sees: bool = False, order: Order = "chronological", capacity: int = 2000
-) -> Dialogue:
-    made = Dialogue(
-        assistant.language_model(capacity),
-        lambda: assistant.language_model(capacity),
-        assistant.encoders,
-        assistant.tokenizer,
-        assistant.bundle.model,
-        assistant.bundle.prompts,
-        sees=sees,
-        order=order,
-    )
-    made.open()
-    return made
+def drained(steps: Generator[object, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
 
 
-def asked(talk: Dialogue, clip: NDArray[np.float32]) -> Logits:
-    talk.hear(clip)
-    return talk.ask().copy()
+class Talk:
+    """A history, and the turn that its user is at."""
 
+    def __init__(
+        self, assistant: Assistant, *, sees: bool = False, layout: PromptLayout | None = None, capacity: int = 2000
+    ) -> None:
+        self.assistant = assistant
+        self.history = History(
+            lambda: assistant.language_model(capacity),
+            layout or ChronologicalLayout(assistant.tokenizer, "live"),
+            system_prompt(assistant.bundle.prompts, "live", UserTurn(frames=int(sees), clips=1)),
+        )
+        self.turn = self.new_turn()
+        self.listen()
 
-def say(talk: Dialogue, logits: Logits, reply: Sequence[int] = REPLY) -> None:
-    """Let the model say ``reply``."""
-    script = iter(reply)
-    said = list(talk.timeline.decode(logits, lambda _: next(script), len(reply), ()))
-    assert said == list(reply)
+    def new_turn(self) -> OpenTurn:
+        return OpenTurn(self.assistant.encoders, "live")
+
+    def see(self, frame: NDArray[np.uint8]) -> None:
+        self.turn.append_frame(frame)
+        while self.turn.encode_ahead(TurnClock()):
+            pass
+        self.listen()
+
+    def hear(self, clip: NDArray[np.float32]) -> int:
+        """Encode what is settled of a clip so far; how many rows."""
+        self.turn.hear(clip)
+        before = self.rows
+        while self.turn.encode_ahead(TurnClock()):
+            pass
+        return self.rows - before
+
+    @property
+    def rows(self) -> int:
+        return sum(len(rows) for utterance in self.turn.content(ended=False).utterances for rows in utterance)
+
+    def listen(self) -> None:
+        """Read what is encoded."""
+        drained(self.history.read_ahead(self.turn.content(ended=False)))
+
+    def asked(self, clip: NDArray[np.float32]) -> Row:
+        self.turn.hear(clip)
+        self.turn.commit()
+        drained(self.turn.encode(TurnClock()))
+        logits = drained(self.history.read_turn(self.turn.content()))
+        assert isinstance(logits, np.ndarray)
+        return logits.copy()
+
+    def say(self, logits: Row, reply: Sequence[int] = REPLY) -> None:
+        """Let the model say ``reply``."""
+        script = iter(reply)
+        said = list(self.history.decode(logits, lambda _: next(script), len(reply), ()))
+        assert said == list(reply)
+
+    def settle(self, stored: int | None = None) -> SettledTurn:
+        settled = self.history.settle(stored)
+        self.turn = self.new_turn()
+        self.listen()
+        return settled
+
+    def reopen(self) -> None:
+        self.turn.reopen()
+        self.history.reopen(self.turn.content(ended=False))
+
+    def forget(self) -> None:
+        self.turn = self.new_turn()
+        self.history.forget()
+        self.listen()
 
 
 def sound(clip: NDArray[np.float32]) -> Sound:
     return Sound(clip, 16000)
 
 
-def assert_same(assistant: Assistant, logits: Logits, rows: NDArray[np.float32]) -> None:
+def assert_same(assistant: Assistant, logits: Row, rows: NDArray[np.float32]) -> None:
     want = assistant.language_model(2000).prefill(rows)
     assert np.abs(logits - want).max() < 1e-4 * np.abs(want).max()
 
@@ -115,121 +171,121 @@ def test_the_row_behind_the_settled_ones_is_not_settled(assistant: Assistant, cl
 def test_what_was_read_ahead_gives_what_one_prompt_gives(
     assistant: Assistant, clip: NDArray[np.float32], frames: Sequence[NDArray[np.uint8]]
 ) -> None:
-    talk = dialogue(assistant, sees=True)
+    talk = Talk(assistant, sees=True)
     for frame in frames[:2]:
-        talk.see(assistant.encoders.watch([frame], "live"))
+        talk.see(frame)
     for samples in range(8000, len(clip), 9000):
-        talk.hear(clip[:samples], ended=False)
+        talk.hear(clip[:samples])
         talk.listen()
-    assert talk.frames == 2 and talk.listened > 20
-    before = talk.timeline.tokens_read
-    logits = asked(talk, clip)
+    listened = talk.rows
+    assert talk.turn.frames == 2 and listened > 20
+    before = talk.history.timeline.tokens_read
+    logits = talk.asked(clip)
     turn = Turn(sounds=[sound(clip)], frames=frames[:2])
     assert_same(assistant, logits, rows_of(assistant, [], turn, "live"))
     rows, closing = len(assistant.encoders.hear(sound(clip))), len(encode_prompt(user_closing(), assistant.tokenizer))
-    assert talk.timeline.tokens_read - before == rows - talk.listened + closing < 20
-
-
-def test_what_is_worth_a_piece_and_a_reading(assistant: Assistant, clip: NDArray[np.float32]) -> None:
-    """Pieces are smaller than readings, and nothing is worth doing twice."""
-    talk = dialogue(assistant)
-    heard, listened = [], []
-    for samples in range(0, 40000, 160):
-        if talk.worth_hearing(samples):
-            heard.append(talk.hear(clip[:samples], ended=False))
-            assert not talk.worth_hearing(samples)
-        if talk.worth_listening:
-            before = talk.timeline.position
-            talk.listen()
-            listened.append(talk.timeline.position - before)
-            assert not talk.worth_listening
-    assert set(heard) == {4} and set(listened) == {8}
-    assert talk.listened == sum(listened) and sum(heard) - talk.listened in (0, 4)
+    assert talk.history.timeline.tokens_read - before == rows - listened + closing < 20
 
 
 def test_nothing_is_read_before_anything_is_settled(assistant: Assistant, clip: NDArray[np.float32]) -> None:
-    talk = dialogue(assistant)
-    position = talk.timeline.position
-    assert talk.untouched
-    assert talk.hear(clip[:4000], ended=False) == 0
+    talk = Talk(assistant)
+    position = talk.history.timeline.position
+    assert talk.hear(clip[:4000]) == 0
     talk.listen()
-    assert (talk.listened, talk.timeline.position) == (0, position)
+    assert talk.history.timeline.position == position
 
 
 def test_as_little_is_encoded_after_a_long_sentence_as_after_a_short_one(
     assistant: Assistant, clip: NDArray[np.float32]
 ) -> None:
-    talk, long = dialogue(assistant), np.tile(clip, 4)
+    talk, long = Talk(assistant), np.tile(clip, 4)
     for samples in (30000, 60000, 240000):
         for end in range(0, samples, 800):
-            if talk.worth_hearing(end):
-                talk.hear(long[:end], ended=False)
-        assert talk.hear(long[:samples]) <= 11
+            talk.hear(long[:end])
+        before = talk.rows
+        talk.asked(long[:samples])
+        (utterance,) = talk.turn.content().utterances
+        assert sum(map(len, utterance)) - before <= 11
         talk.forget()
 
 
-def test_frames_come_before_the_sound(
+def test_a_frame_that_comes_after_some_of_the_sound_is_seen_before_it(
     assistant: Assistant, clip: NDArray[np.float32], frames: Sequence[NDArray[np.uint8]]
 ) -> None:
-    talk = dialogue(assistant, sees=True)
-    talk.hear(clip, ended=False)
+    talk = Talk(assistant, sees=True)
+    talk.hear(clip[:30000])
     talk.listen()
-    with pytest.raises(ValueError, match="before the sound"):
-        talk.see(assistant.encoders.watch(frames[:1], "live"))
+    talk.see(frames[0])
+    logits = talk.asked(clip)
+    assert_same(assistant, logits, rows_of(assistant, [], Turn(sounds=[sound(clip)], frames=frames[:1]), "live"))
 
 
 def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_first(
     assistant: Assistant, clip: NDArray[np.float32]
 ) -> None:
-    talk = dialogue(assistant, capacity=4000)
+    talk = Talk(assistant, capacity=4000)
     counts = []
     for _ in range(20):
-        talk.hear(clip[:30000], ended=False)
+        talk.hear(clip[:30000])
         talk.listen()
-        before = talk.timeline.tokens_read
-        say(talk, asked(talk, clip))
-        counts.append(talk.timeline.tokens_read - before)
-        talk.settle(REPLY, len(REPLY))
+        before = talk.history.timeline.tokens_read
+        talk.say(talk.asked(clip))
+        counts.append(talk.history.timeline.tokens_read - before)
+        talk.settle()
     assert len(set(counts)) == 1
-    assert talk.turns == 20
+    assert talk.history.turns == 20
 
 
 # --- giving up
 
 
-def test_a_sentence_that_goes_on_leaves_no_trace_of_the_attempt(
+def test_a_sentence_that_goes_on_leaves_no_trace_of_the_response(
     assistant: Assistant, clip: NDArray[np.float32]
 ) -> None:
-    hopeful, patient = dialogue(assistant), dialogue(assistant)
+    hopeful, patient = Talk(assistant), Talk(assistant)
     for talk in (hopeful, patient):
-        talk.hear(clip[:20000], ended=False)
+        talk.hear(clip[:20000])
         talk.listen()
-    say(hopeful, asked(hopeful, clip[:24000]))
-    hopeful.unask()
-    np.testing.assert_array_equal(asked(hopeful, clip), asked(patient, clip))
-    assert hopeful.timeline.position == patient.timeline.position
-    assert_same(assistant, asked_again(hopeful, clip), rows_of(assistant, [], Turn(sounds=[sound(clip)]), "live"))
+    hopeful.say(hopeful.asked(clip[:24000]))
+    hopeful.reopen()
+    for talk in (hopeful, patient):
+        talk.hear(clip[:30000])
+        talk.listen()
+    np.testing.assert_array_equal(hopeful.asked(clip), patient.asked(clip))
+    assert hopeful.history.timeline.position == patient.history.timeline.position
+    hopeful.reopen()
+    logits = hopeful.asked(clip)
+    assert_same(assistant, logits, rows_of(assistant, [], Turn(sounds=[sound(clip)]), "live"))
 
 
-def asked_again(talk: Dialogue, clip: NDArray[np.float32]) -> Logits:
-    talk.unask()
-    return asked(talk, clip)
+def test_a_sentence_that_goes_on_after_its_response_was_settled_leaves_no_trace_either(
+    assistant: Assistant, clip: NDArray[np.float32]
+) -> None:
+    talk = Talk(assistant)
+    talk.hear(clip[:20000])
+    talk.listen()
+    talk.say(talk.asked(clip[:24000]))
+    settled = talk.history.settle()
+    talk.turn.reopen()
+    talk.history.reopen_settled(settled, talk.turn.content(ended=False))
+    assert talk.history.turns == 0
+    logits = talk.asked(clip)
+    assert_same(assistant, logits, rows_of(assistant, [], Turn(sounds=[sound(clip)]), "live"))
 
 
 def test_noise_leaves_no_trace(
     assistant: Assistant, clip: NDArray[np.float32], frames: Sequence[NDArray[np.uint8]]
 ) -> None:
-    disturbed, calm = dialogue(assistant, sees=True), dialogue(assistant, sees=True)
+    disturbed, calm = Talk(assistant, sees=True), Talk(assistant, sees=True)
     for talk in (disturbed, calm):
-        say(talk, asked(talk, clip))
-        talk.settle(REPLY, len(REPLY))
-    disturbed.see(assistant.encoders.watch(frames[:1], "live"))
-    disturbed.hear(clip[:30000], ended=False)
+        talk.say(talk.asked(clip))
+        talk.settle()
+    disturbed.see(frames[0])
+    disturbed.hear(clip[:30000])
     disturbed.listen()
-    say(disturbed, asked(disturbed, clip[:30000]), [70])
+    disturbed.say(disturbed.asked(clip[:30000]), [70])
     disturbed.forget()
-    assert (disturbed.frames, disturbed.listened) == (0, 0)
-    np.testing.assert_array_equal(asked(disturbed, clip[5000:]), asked(calm, clip[5000:]))
+    np.testing.assert_array_equal(disturbed.asked(clip[5000:]), calm.asked(clip[5000:]))
 
 
 # --- interruption
@@ -239,167 +295,190 @@ def test_noise_leaves_no_trace(
 def test_after_an_interruption_the_history_holds_what_was_heard(
     assistant: Assistant, clip: NDArray[np.float32], heard: int
 ) -> None:
-    talk = dialogue(assistant)
-    say(talk, asked(talk, clip))
-    talk.settle(REPLY, heard)
-    first, second = Turn(sounds=[sound(clip)]), Turn(sounds=[sound(clip[9000:])])
-    logits = asked(talk, clip[9000:])
-    assert_same(assistant, logits, rows_of(assistant, [(first, REPLY[:heard])], second, "live"))
+    for late in (False, True):
+        talk = Talk(assistant)
+        talk.say(talk.asked(clip))
+        settled = talk.settle(None if late else heard)
+        if late:  # the text was complete long before it was heard
+            talk.history.cut_reply(settled, heard)
+        first, second = Turn(sounds=[sound(clip)]), Turn(sounds=[sound(clip[9000:])])
+        logits = talk.asked(clip[9000:])
+        assert_same(assistant, logits, rows_of(assistant, [(first, REPLY[:heard])], second, "live"))
 
 
 @pytest.mark.parametrize("order", ["chronological", "demo"])
 @pytest.mark.parametrize("heard", [1, 5, len(REPLY)])
 def test_a_reply_that_goes_on_after_noise_goes_on_as_if_nothing_had_been(
-    assistant: Assistant, clip: NDArray[np.float32], heard: int, order: Order
+    assistant: Assistant, clip: NDArray[np.float32], heard: int, order: str
 ) -> None:
-    disturbed, calm = dialogue(assistant, order=order), dialogue(assistant, order=order)
+    layouts = [DemoLayout(assistant.tokenizer) if order == "demo" else None for _ in range(2)]
+    disturbed, calm = (Talk(assistant, layout=layout) for layout in layouts)
     for talk in (disturbed, calm):
-        say(talk, asked(talk, clip), [50, 51])
-        talk.settle([50, 51], 2)
-    say(calm, asked(calm, clip), [*REPLY, 70])
-    say(disturbed, asked(disturbed, clip))
-    turn = disturbed.settle(REPLY, heard)
-    asked(disturbed, clip[20000:])
+        talk.say(talk.asked(clip), [50, 51])
+        talk.settle()
+    calm.say(calm.asked(clip), [*REPLY, 70])
+    disturbed.say(disturbed.asked(clip))
+    settled = disturbed.settle(heard)
+    disturbed.asked(clip[20000:])
     disturbed.forget()
-    say(disturbed, disturbed.resume(turn).copy(), [70])
-    assert disturbed.turns == calm.turns
+    logits = drained(disturbed.history.resume(settled))
+    assert isinstance(logits, np.ndarray)
+    disturbed.say(logits.copy(), [70])
+    assert disturbed.history.turns == calm.history.turns
     for talk in (disturbed, calm):
-        talk.settle([*REPLY, 70], len(REPLY) + 1)
-    logits, want = asked(disturbed, clip[9000:]), asked(calm, clip[9000:])
-    assert np.abs(logits - want).max() < 1e-5 * np.abs(want).max()
+        talk.settle()
+    got, want = disturbed.asked(clip[9000:]), calm.asked(clip[9000:])
+    assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
+
+
+def test_the_instructions_may_change_in_the_middle(assistant: Assistant, clip: NDArray[np.float32]) -> None:
+    talk = Talk(assistant)
+    talk.say(talk.asked(clip))
+    talk.settle()
+    talk.history.instructions = "Answer in one word."
+    logits = talk.asked(clip)
+    told = {**assistant.bundle.prompts, "live": {"audio": "Answer in one word."}}
+    turn = Turn(sounds=[sound(clip)])
+    assert_same(assistant, logits, rows_of(assistant, [(turn, REPLY)], turn, "live", told))
 
 
 # --- old turns leave
 
 
-def test_when_old_turns_leave_the_talk_stands_where_a_fresh_one_stands_that_was_told_the_rest(
+def test_when_old_turns_leave_the_talk_stands_where_a_fresh_one_stands_that_was_given_the_rest(
     assistant: Assistant, clip: NDArray[np.float32], frames: Sequence[NDArray[np.uint8]]
 ) -> None:
-    talk = dialogue(assistant, sees=True)
+    talk = Talk(assistant, sees=True)
     clips = [clip[3000 * i :] for i in range(5)]
     for number, each in enumerate(clips):
-        talk.see(assistant.encoders.watch([frames[number]], "live"))
-        say(talk, asked(talk, each))
-        talk.settle(REPLY[: number + 1], number + 1)
-    talk.see(assistant.encoders.watch([frames[0]], "live"))
-    before = talk.timeline.position
-    assert talk.remember_less(160 / FREE)
-    while talk.recollecting:
-        assert talk.timeline.position == before and talk.turns == 5  # the talk could go on meanwhile
-        assert 0 < talk.recollect(13) <= 13
-    left = 5 - talk.turns
+        talk.see(frames[number])
+        talk.say(talk.asked(each), REPLY[: number + 1])
+        talk.settle()
+    talk.see(frames[0])
+    history = talk.history
+    before = history.timeline.position
+    assert history.begin_compaction(160 / FREE)
+    while history.compacting:
+        assert history.timeline.position == before and history.turns == 5  # the talk could go on meanwhile
+        assert 0 < history.compact(13) <= 13
+    left = 5 - history.turns
     assert 0 < left < 5
-    assert talk.timeline.position < before
-    logits = asked(talk, clip)
+    assert history.timeline.position < before
+    logits = talk.asked(clip)
     past = [
         (Turn(sounds=[sound(each)], frames=[frames[number]]), REPLY[: number + 1]) for number, each in enumerate(clips)
     ]
     turn = Turn(sounds=[sound(clip)], frames=[frames[0]])
     assert_same(assistant, logits, rows_of(assistant, past[left:], turn, "live"))
-    say(talk, logits)
-    talk.settle(REPLY, 3)  # and it goes on
+    talk.say(logits)
+    talk.settle(3)  # and it goes on
     after = [*past[left:], (turn, REPLY[:3])]
-    assert_same(assistant, asked(talk, clip), rows_of(assistant, after, Turn(sounds=[sound(clip)]), "live"))
+    assert_same(assistant, talk.asked(clip), rows_of(assistant, after, Turn(sounds=[sound(clip)]), "live"))
 
 
 def test_turns_that_come_while_old_ones_are_read_again_are_not_lost(
     assistant: Assistant, clip: NDArray[np.float32]
 ) -> None:
-    talk = dialogue(assistant)
+    talk = Talk(assistant)
     for _ in range(3):
-        say(talk, asked(talk, clip))
-        talk.settle(REPLY, len(REPLY))
-    assert talk.remember_less(100 / FREE)
-    talk.recollect(40)
-    say(talk, asked(talk, clip[9000:]))
-    talk.settle(REPLY, 2)
-    while talk.recollecting:
-        talk.recollect(1000)
-    assert talk.turns == 2
+        talk.say(talk.asked(clip))
+        talk.settle()
+    assert talk.history.begin_compaction(100 / FREE)
+    talk.history.compact(40)
+    talk.say(talk.asked(clip[9000:]))
+    talk.settle(2)
+    while talk.history.compacting:
+        talk.history.compact(1000)
+    assert talk.history.turns == 2
     past = [(Turn(sounds=[sound(clip)]), REPLY), (Turn(sounds=[sound(clip[9000:])]), REPLY[:2])]
-    assert_same(assistant, asked(talk, clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
+    assert_same(assistant, talk.asked(clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
 
 
 @pytest.mark.parametrize("slices", [0, 3, 9])
 def test_what_is_given_up_while_old_turns_are_read_again_leaves_no_trace(
     assistant: Assistant, clip: NDArray[np.float32], slices: int
 ) -> None:
-    talk = dialogue(assistant)
+    talk = Talk(assistant)
     for _ in range(3):
-        say(talk, asked(talk, clip))
-        talk.settle(REPLY, len(REPLY))
-    assert talk.remember_less(100 / FREE)
-    say(talk, asked(talk, clip[9000:]))
+        talk.say(talk.asked(clip))
+        talk.settle()
+    assert talk.history.begin_compaction(100 / FREE)
+    talk.say(talk.asked(clip[9000:]))
     for _ in range(slices):  # in the middle of a turn whose reply is being heard
-        talk.recollect(30)
-    talk.settle(REPLY, 2)  # interrupted
-    talk.hear(clip[:30000], ended=False)
+        talk.history.compact(30)
+    talk.settle(2)  # interrupted
+    talk.hear(clip[:30000])
     talk.listen()
-    talk.recollect(30)
-    say(talk, asked(talk, clip[:30000]), [70])
-    talk.recollect(30)
+    talk.history.compact(30)
+    talk.say(talk.asked(clip[:30000]), [70])
+    talk.history.compact(30)
     talk.forget()
-    while talk.recollecting:
-        talk.recollect(30)
+    while talk.history.compacting:
+        talk.history.compact(30)
     past = [(Turn(sounds=[sound(clip)]), REPLY), (Turn(sounds=[sound(clip[9000:])]), REPLY[:2])]
-    assert_same(assistant, asked(talk, clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
+    assert_same(assistant, talk.asked(clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
 
 
 def test_a_reply_may_go_on_while_old_turns_are_read_again(assistant: Assistant, clip: NDArray[np.float32]) -> None:
-    talk = dialogue(assistant)
+    talk = Talk(assistant)
     for _ in range(2):
-        say(talk, asked(talk, clip))
-        turn = talk.settle(REPLY, 3)
-    assert talk.remember_less(0)
-    talk.recollect(60)
-    say(talk, talk.resume(turn).copy(), [70])
-    assert not talk.recollecting  # it was to keep nothing of the turn that goes on
-    talk.settle([*REPLY, 70], len(REPLY) + 1)
+        talk.say(talk.asked(clip))
+        settled = talk.settle(3)
+    assert talk.history.begin_compaction(0)
+    talk.history.compact(60)
+    logits = drained(talk.history.resume(settled))
+    assert isinstance(logits, np.ndarray)
+    talk.say(logits.copy(), [70])
+    assert not talk.history.compacting  # it was to keep nothing of the turn that goes on
+    talk.settle()
     past = [(Turn(sounds=[sound(clip)]), REPLY[:3]), (Turn(sounds=[sound(clip)]), [*REPLY, 70])]
-    assert_same(assistant, asked(talk, clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
+    assert_same(assistant, talk.asked(clip), rows_of(assistant, past, Turn(sounds=[sound(clip)]), "live"))
 
 
 def test_nothing_leaves_while_all_of_it_may_stay(assistant: Assistant, clip: NDArray[np.float32]) -> None:
-    talk = dialogue(assistant)
-    assert not talk.remember_less(0)
-    say(talk, asked(talk, clip))
-    talk.settle(REPLY, len(REPLY))
-    assert not talk.remember_less(1000 / FREE)
-    assert talk.remember_less(10 / FREE)
+    talk = Talk(assistant)
+    assert not talk.history.begin_compaction(0)
+    talk.say(talk.asked(clip))
+    talk.settle()
+    assert not talk.history.begin_compaction(1000 / FREE)
+    assert talk.history.begin_compaction(10 / FREE)
 
 
 def test_a_question_that_does_not_fit_any_more_is_answered_without_the_past(
     assistant: Assistant, clip: NDArray[np.float32], frames: Sequence[NDArray[np.uint8]]
 ) -> None:
-    talk = dialogue(assistant, sees=True, capacity=330)
-    while talk.timeline.room > 100:
-        say(talk, asked(talk, clip))
-        talk.settle(REPLY, len(REPLY))
-    talk.see(assistant.encoders.watch([frames[0]], "live"))
-    talk.hear(clip[:30000], ended=False)
+    talk = Talk(assistant, sees=True, capacity=330)
+    while talk.history.timeline.room > 100:
+        talk.say(talk.asked(clip))
+        talk.settle()
+    talk.see(frames[0])
+    talk.hear(clip[:30000])
     talk.listen()
-    assert talk.turns > 0
-    logits = asked(talk, np.tile(clip, 2))
-    assert talk.turns == 0
+    assert talk.history.turns > 0
+    with pytest.raises(ContextOverflow):
+        talk.asked(np.tile(clip, 2))
+    assert talk.history.drop_turns() and not talk.history.drop_turns()
+    talk.reopen()
+    logits = talk.asked(np.tile(clip, 2))
     turn = Turn(sounds=[sound(np.tile(clip, 2))], frames=[frames[0]])
     assert_same(assistant, logits, rows_of(assistant, [], turn, "live"))
     talk.forget()
     with pytest.raises(ContextOverflow):
-        asked(talk, np.tile(clip, 9))
+        talk.asked(np.tile(clip, 9))
 
 
 # --- the order of the reference's live demo
 
 
-def test_the_demo_order_is_the_prompt_of_the_live_demo(
+def test_the_demo_layout_is_the_prompt_of_the_live_demo(
     assistant: Assistant, clip: NDArray[np.float32], frames: Sequence[NDArray[np.uint8]]
 ) -> None:
-    talk = dialogue(assistant, sees=True, order="demo")
-    say(talk, asked(talk, clip))
-    talk.settle(REPLY, 5)
+    talk = Talk(assistant, sees=True, layout=DemoLayout(assistant.tokenizer))
+    talk.say(talk.asked(clip))
+    talk.settle(5)
     for frame in frames[:2]:
-        talk.see(assistant.encoders.watch([frame], "live"))
-    logits = asked(talk, clip[9000:])
+        talk.see(frame)
+    logits = talk.asked(clip[9000:])
 
     first, second = UserTurn(clips=1), UserTurn(frames=2, clips=1)
     past = PastTurn(first, assistant.tokenizer.decode(REPLY[:5]))

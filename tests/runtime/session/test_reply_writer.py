@@ -18,7 +18,7 @@ def write(assistant: Assistant, text: str, *stop: str) -> tuple[ReplyWriter, str
         events += writer.step(token)
         if writer.finished:
             break
-    events += writer.finish()
+    events += writer.flush()
     pieces = "".join(event.text for event in events if isinstance(event, TextPiece))
     return writer, pieces, [event.clause.written for event in events if isinstance(event, ReadyClause)]
 

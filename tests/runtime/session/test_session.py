@@ -119,7 +119,7 @@ def test_audio_and_pixels_that_are_none_are_refused_and_the_session_goes_on(assi
     for block in blocks:
         with pytest.raises(BadInput):
             session.append_audio(block, 16000)
-    for pixels in (np.zeros((4, 4), np.float32), np.zeros((0, 0, 3), np.uint8), np.zeros((3, 4, 4, 3), np.uint8)):
+    for pixels in (np.full((4, 4), np.nan), np.zeros((0, 0, 3), np.uint8), np.zeros((9, 8, 7), np.uint8)):
         with pytest.raises(BadInput):
             session.append_frame(pixels)  # type: ignore[arg-type]
     session.append_audio(np.zeros(160, np.int16), 16000)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vita_edge.runtime.audio_io.device_protocols import BLOCK, BLOCK_S, AudioBlock, Microphone, Speaker
+from vita_edge.runtime.audio_io.device_protocols import BLOCK, BLOCK_S, AudioBlock, AudioInput, AudioOutput
 from vita_edge.runtime.audio_io.sound import Sound
 from vita_edge.runtime.audio_io.sound_files import read_sound
 from vita_edge.runtime.simulation.room import Room
@@ -53,8 +53,8 @@ def rms_db(samples: NDArray[np.float32]) -> float:
 
 def test_its_devices_are_devices() -> None:
     room = Room()
-    microphone: Microphone = room.microphone
-    speaker: Speaker = room.speaker
+    microphone: AudioInput = room.microphone
+    speaker: AudioOutput = room.speaker
     assert microphone.name and speaker.name
     assert not (microphone.lost or speaker.lost)
 

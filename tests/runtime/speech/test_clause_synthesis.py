@@ -21,7 +21,7 @@ from vita_edge.runtime.text.clause_cutter import Clause, ClauseCutter
 
 def clause(text: str) -> Clause:
     cutter = ClauseCutter()
-    return [*cutter.step(text), *cutter.finish()][0]
+    return [*cutter.step(text), *cutter.flush()][0]
 
 
 SENTENCE = clause("it looks like a simple drawing.")

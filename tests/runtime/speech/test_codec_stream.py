@@ -26,7 +26,7 @@ def facts_of(shape: tuple) -> CodecFacts:
 
 
 def run(stage, items) -> list[np.ndarray]:
-    return [segment for item in items for segment in stage.step(item)] + list(stage.finish())
+    return [segment for item in items for segment in stage.step(item)] + list(stage.flush())
 
 
 def joined(segments: list[np.ndarray]) -> np.ndarray:
@@ -104,7 +104,7 @@ def test_a_stream_begins_again_after_finish_and_reset(small):
         stream.reset()
         assert np.array_equal(joined(run(stream, codes)), once)
         stream.reset()
-        assert list(stream.finish()) == []
+        assert list(stream.flush()) == []
 
 
 def test_chunks_without_codes_or_too_short_to_search_are_refused(small):

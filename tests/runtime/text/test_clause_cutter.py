@@ -23,7 +23,7 @@ ENDLESS = ["a" * 3000, "7" * 800, "好" * 600, "https://a.bc/" + "x-" * 400, "�
 
 def cut(pieces: Iterable[str]) -> list[Clause]:
     cutter = ClauseCutter()
-    return [clause for piece in pieces for clause in cutter.step(piece)] + list(cutter.finish())
+    return [clause for piece in pieces for clause in cutter.step(piece)] + list(cutter.flush())
 
 
 def texts(reply: str) -> list[str]:
@@ -49,7 +49,7 @@ def any_text(rng: random.Random) -> str:
 def test_cutting_a_text_does_not_change_how_it_is_read(case: SpokenCase) -> None:
     cutter = ClauseCutter()
     begin = list(cutter.step("好。" if case.language == "zh" else "Well! "))
-    clauses = [*begin, *cutter.step(case.written), *cutter.finish()]
+    clauses = [*begin, *cutter.step(case.written), *cutter.flush()]
     if case.written[:1] not in "#>|-*1`![~" or not case.written:  # these mean something only where a line begins
         assert heard(" ".join(clause.text for clause in clauses[1:])) == heard(case.spoken)
 
@@ -108,7 +108,7 @@ def test_a_clause_comes_as_soon_as_it_is_known_to_be_whole() -> None:
     assert list(cutter.step(" Go!")) == [Clause(" no. go!", " No. Go!", False, 40, 0.015, False, 10)]
     assert list(cutter.step(" It is 3.")) == []  # 3.14?
     assert [clause.text for clause in cutter.step(" x")] == [" it is three."]
-    assert [clause.text for clause in cutter.finish()] == [" x"]
+    assert [clause.text for clause in cutter.flush()] == [" x"]
 
 
 def test_a_reply_without_marks_is_heard_after_some_words() -> None:
@@ -139,8 +139,8 @@ def test_what_nobody_can_say_is_no_clause() -> None:
 
 def test_a_finished_or_reset_cutter_begins_a_new_reply() -> None:
     cutter = ClauseCutter()
-    once = [*cutter.step("Hi. 1. You"), *cutter.finish()]
-    assert [*cutter.step("Hi. 1. You"), *cutter.finish()] == once
+    once = [*cutter.step("Hi. 1. You"), *cutter.flush()]
+    assert [*cutter.step("Hi. 1. You"), *cutter.flush()] == once
     list(cutter.step("forget me 你好"))
     cutter.reset()
-    assert [*cutter.step("Hi. 1. You"), *cutter.finish()] == once
+    assert [*cutter.step("Hi. 1. You"), *cutter.flush()] == once

@@ -34,7 +34,7 @@ def common() -> dict:
 
 def cut(pieces, speak_tail: bool = True) -> list[Clause]:
     cutter = DemoClauseCutter(speak_tail)
-    return [clause for piece in pieces for clause in cutter.step(piece)] + list(cutter.finish())
+    return [clause for piece in pieces for clause in cutter.step(piece)] + list(cutter.flush())
 
 
 @golden
@@ -82,7 +82,7 @@ def test_a_sentence_comes_as_soon_as_it_is_whole():
     assert list(cutter.step(",")) == [Clause("yes。", "☞Yes,", True, 20, 0.1, True, 10)]
     assert [c.text for c in cutter.step(" No.")] == []  # 4 characters: spoken with the next
     assert list(cutter.step(" Go!x")) == [Clause(" no. go!", " No. Go!", False, 40, 0.015, False, 10)]
-    assert [c.text for c in cutter.finish()] == ["x"]
+    assert [c.text for c in cutter.flush()] == ["x"]
 
 
 def test_the_tail_is_spoken_unless_the_demos_loss_is_asked_for():
@@ -100,11 +100,11 @@ def test_what_was_written_adds_up_to_the_reply():
 
 def test_a_finished_or_reset_cutter_begins_a_new_reply():
     cutter = DemoClauseCutter(speak_tail=True)
-    once = [*cutter.step("Hi. You"), *cutter.finish()]
-    assert [*cutter.step("Hi. You"), *cutter.finish()] == once
+    once = [*cutter.step("Hi. You"), *cutter.flush()]
+    assert [*cutter.step("Hi. You"), *cutter.flush()] == once
     list(cutter.step("forget me"))
     cutter.reset()
-    assert [*cutter.step("Hi. You"), *cutter.finish()] == once
+    assert [*cutter.step("Hi. You"), *cutter.flush()] == once
 
 
 def test_blank_sentences_are_skipped():

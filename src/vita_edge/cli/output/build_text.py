@@ -104,7 +104,7 @@ def _profile(engine_file: EngineFile, index: int) -> str:
 
 
 def print_outcomes(outcomes: Sequence[Outcome], place: str, folder: Path) -> None:
-    print(f"{place}; engines are kept in {folder}")
+    print(f"{place}; engine folder: {folder}")
     rows = [("component", "", "seconds", "peak memory", "engine", "weights", "activations")]
     for outcome in outcomes:
         if engine_file := outcome.engine_file:

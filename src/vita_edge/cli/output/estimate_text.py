@@ -112,9 +112,9 @@ def _builds(memory: Mapping[str, Any]) -> str:
 
 def _legend(estimates: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Iterator[str]:
     targets = list(dict.fromkeys(plan["target"] for plan in estimates))
-    yield f"planned for the export target {' and '.join(targets)}"
+    yield f"estimated for export target {' and '.join(targets)}"
     if any(_older(plan) for plan in estimates):
-        yield "JetPack 6 and 7.0 run graphs of --target tensorrt-10.3, which hold their KV cache twice: plan with that"
+        yield "JetPack 6 and 7.0 run --target tensorrt-10.3, which holds its KV cache twice: estimate with that"
     yield "first sound: engine clock of a spoken question, " + _asked(turn)
     yield "speech: codes a second; load: seconds of work for a second of sound while the text is written (0.9 at most)"
     yield "builds: whether the device has the memory to build its own engines, about"
@@ -135,7 +135,7 @@ def _whole(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     for platform in plan["platforms"]:
         versions = f"TensorRT {platform['tensorrt']}, CUDA {platform['cuda']}, Python {platform['python']}"
         yield f"{platform['name']}: {versions}, export --target {platform['target']}"
-    yield f"planned for the export target {plan['target']}"
+    yield f"estimated for export target {plan['target']}"
     rows = [(f"  {name}", mib(size)) for name, size in memory["weights"].items()]
     rows += [(f"  {name.replace('_', ' ')}", mib(memory[name])) for name in ("kv_cache", "speech_kv_cache")]
     rows += [(f"  {name}", mib(memory[name])) for name in ("activations", "runtime")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextlib import ExitStack
 from textwrap import wrap
 from types import TracebackType
 
@@ -19,6 +20,7 @@ from vita_edge.runtime.metrics.latency_breakdown import CAUSES, wait_sums
 from vita_edge.runtime.metrics.turn_report import TurnReport
 
 from .latency import latency_lines
+from .quiet_terminal import quiet_terminal
 from .safe_streams import bare
 from .talk_so_far import Said, TalkSoFar
 
@@ -56,9 +58,11 @@ class Screen:
         self._talk = TalkSoFar()
         self._last: TurnReport | None = None
         self._drawn: tuple[Text, int] | None = None
+        self._terminal = ExitStack()
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stderr=False)
 
     def __enter__(self) -> Screen:
+        self._terminal.enter_context(quiet_terminal())
         self._live.start()
         return self
 
@@ -69,6 +73,7 @@ class Screen:
             self._print_settled()
         finally:
             self._live.stop()
+            self._terminal.close()
 
     def __call__(self, happening: Happening) -> None:
         self._posted.append(happening)

@@ -118,4 +118,6 @@ class TalkSoFar:
             yield Said("note", f"the {change.device} is back")
         elif change.dropouts >= max(2 * self._dropouts.get(change.device, 0), 1):  # told ever more seldom
             self._dropouts[change.device] = change.dropouts
-            yield Said("note", f"sound was lost at the {change.device}: {change.dropouts} blocks so far")
+            what = "ran dry" if change.device == "speaker" else "lost sound"
+            times = "once" if change.dropouts == 1 else f"{change.dropouts} times"
+            yield Said("note", f"the {change.device} {what} {times} so far: the machine was too slow")

@@ -7,10 +7,12 @@ from time import monotonic
 
 import numpy as np
 
+from ..audio_io.sound import Sound
 from ..decoding.sampling import make_sampler, make_speech_sampler
+from ..session.opened_model import OpenedModel
+from ..session.prompt_layout import TurnContent
+from ..session.session import Session
 from ..text.clause_cutter import Clause
-from .assistant import Assistant
-from .dialogue import Dialogue
 from .jitter_buffer import Pace
 
 __all__ = ["warm_up"]
@@ -20,22 +22,30 @@ TOKENS, CODES = 4, 44
 SENTENCE = "good morning to everybody here."
 
 
-def warm_up(assistant: Assistant, dialogue: Dialogue, pace: Pace) -> None:
-    """Run every graph once and let ``pace`` learn; the dialogue is as it was."""
-    facts = assistant.bundle.model
+def warm_up(model: OpenedModel, session: Session, pace: Pace) -> None:
+    """Run every graph once and let ``pace`` learn; the history is as it was."""
+    facts, history = model.facts, session.history
+    session.read_ahead(1)
     second = np.zeros(facts.audio.sample_rate_hz, np.float32)
-    dialogue.hear(second, ended=False)
-    dialogue.hear(second)
+    model.encoders.new_clip().step(second)
+    rows = model.encoders.hear(Sound(second, facts.audio.sample_rate_hz))
     tile = facts.vision.tile_size
-    assistant.encoders.watch([np.zeros((tile, tile, 3), np.uint8)], "live")
-    logits = dialogue.ask()
+    model.encoders.watch([np.zeros((tile, tile, 3), np.uint8)], "live")
+    reading = history.read_turn(TurnContent(utterances=((rows,),)))
+    try:
+        while True:
+            next(reading)
+    except StopIteration as read:
+        logits = read.value
     begin_s = monotonic()
-    decoded = list(dialogue.timeline.decode(logits, make_sampler(), TOKENS, ()))
+    decoded = list(history.timeline.decode(logits, make_sampler(), TOKENS, ()))
     pace.learn("token_s", (monotonic() - begin_s) / max(len(decoded) - 1, 1))
-    dialogue.forget()
+    history.forget()
+    session.read_ahead(1)
 
     begin_s = monotonic()
-    voice = assistant.voice.clause(Clause.of(SENTENCE, SENTENCE, first=True), make_speech_sampler(facts.speech))
+    clause = Clause.of(SENTENCE, SENTENCE, first=True)
+    voice = session.synthesizer.clause(clause, make_speech_sampler(facts.speech))
     samples, pieces_s = 0, [begin_s]
     for code in islice(voice.codes(), CODES):
         if heard := len(voice.sound(code)):

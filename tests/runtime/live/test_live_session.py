@@ -24,7 +24,7 @@ from vita_edge.runtime.events.session_events import (
     TurnEnded,
     TurnForgotten,
 )
-from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.live.live_options import LiveOptions
 from vita_edge.runtime.turns.turn_events import TurnTimes
 
 GREEDY = LiveOptions(max_new_tokens=400, speech_top_k=1)
@@ -108,7 +108,7 @@ def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_fi
         for _ in range(20):
             talk.say(stop)
             talk.next(TurnEnded)
-        assert talk.talk.dialogue.turns == 20
+        assert talk.talk.session.turns == 20
     read = [sum(s.count for s in talk.told(Span) if s.turn == turn and s.stage == "prefill") for turn in range(1, 21)]
     # the word begins anywhere in a step of 32 ms, and a position is 80 ms of it
     assert max(read) - min(read) <= 2
@@ -137,13 +137,13 @@ def test_a_short_word_is_heard(demo: Assistant, stop: Sound, words: list[str]) -
 def test_noise_is_not_answered_and_not_remembered(demo: Assistant, question: Sound, words: list[str]) -> None:
     words[0] = "☟no."
     with WatchedTalk(demo, GREEDY) as talk:
-        before = talk.talk.dialogue.timeline.position
+        before = talk.talk.session.tokens
         talk.say(question)
         talk.live(1.0)
         assert talk.told(TurnForgotten)[-1].why == "noise"
         assert talk.room.first_sound_after(0.0) is None
         assert states(talk)[-1] == "listening"
-        assert talk.talk.dialogue.timeline.position == before and talk.talk.dialogue.turns == 0
+        assert talk.talk.session.tokens == before and talk.talk.session.turns == 0
 
 
 def test_an_interruption_silences_the_reply_and_history_keeps_what_was_heard(
@@ -158,7 +158,7 @@ def test_an_interruption_silences_the_reply_and_history_keeps_what_was_heard(
         talk.room.say(stop)
         cut = talk.next(Interrupted)
         assert 0 < cut.tokens_heard < cut.tokens_written
-        reply = [s for s in talk.talk.dialogue.timeline.segments if s.kind == "reply"]
+        reply = [s for s in talk.talk.session.history.timeline.segments if s.kind == "reply"]
         assert [segment.tokens for segment in reply] == [cut.tokens_heard]
         silent_s = talk.room.now_s + 0.05
         talk.live(0.1)
@@ -186,9 +186,9 @@ def test_noise_over_a_reply_pauses_it_and_it_goes_on_with_the_same_words(
                 talk.next(Interrupted)
             ended = talk.next(TurnEnded)
             assert ended.text == LONG[1:] and ended.finished
-            assert talk.talk.dialogue.turns == 1
+            assert talk.talk.session.turns == 1
             heard.append("".join(clause.text for clause in talk.told(ClauseHeard)))
-            heard.append(talk.talk.dialogue.timeline.position)
+            heard.append(talk.talk.session.tokens)
     assert heard[:2] == heard[2:]
 
 

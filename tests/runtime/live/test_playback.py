@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vita_edge.runtime.events.session_events import ClauseHeard, FirstSound, RanDry
-from vita_edge.runtime.session.playback import DUCKED, FADE_S, Playback, ReplyHeard, Silenced, Told
+from vita_edge.runtime.live.playback import DUCKED, FADE_S, Playback, ReplyHeard, Silenced, Told
 
 RATE = 1000
 FADE = int(FADE_S * RATE)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from vita_edge.runtime.session.jitter_buffer import MARGIN, SUSTAINED, Pace, start_buffer
+from vita_edge.runtime.live.jitter_buffer import MARGIN, SUSTAINED, Pace, start_buffer
 
 
 def test_a_fast_machine_starts_when_what_is_there_lasts_until_the_next_clause() -> None:

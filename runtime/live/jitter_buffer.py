@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["BuildJob", "Pace", "start_buffer"]
+__all__ = ["Pace", "StartBuffer", "smoothed", "start_buffer"]
 
 SUSTAINED = 0.9
 """Work for a second of sound, in seconds, up to which a machine keeps up with playing; the rest is for its noise."""
@@ -13,12 +13,14 @@ MARGIN = 1.25
 """A next clause may take longer than the usual one."""
 
 
+def smoothed(old: float, new: float) -> float:
+    """A new figure replaces a quarter of the old one, so that a pace follows heat and neighbours within a few turns."""
+    return old + (new - old) / 4 if old else new
+
+
 @dataclass
 class Pace:
-    """How fast this machine thinks and speaks, learned from what it did; seconds.
-
-    A new figure replaces a quarter of the old one, so that a pace follows heat and neighbours within a few turns.
-    """
+    """How fast this machine decodes and speaks, learned from what it did; seconds."""
 
     token_s: float = 0.0
     """To decode a token."""
@@ -35,12 +37,11 @@ class Pace:
 
     def learn(self, name: str, value: float) -> None:
         """Take in a new figure for the field ``name``."""
-        old = getattr(self, name)
-        setattr(self, name, value if not old else old + (value - old) / 4)
+        setattr(self, name, smoothed(getattr(self, name), value))
 
 
 @dataclass(frozen=True)
-class BuildJob:
+class StartBuffer:
     """What a reply waits for before it starts."""
 
     seconds: float
@@ -48,7 +49,7 @@ class BuildJob:
     why: str
 
 
-def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool, clause_s: float = 0.0) -> BuildJob:
+def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool, clause_s: float = 0.0) -> StartBuffer:
     """What has to be there before a reply starts.
 
     Args:
@@ -65,16 +66,18 @@ def start_buffer(pace: Pace, *, unspoken_tokens: int, written: bool, clause_s: f
     load = pace.sound_s + thinking / pace.token_sound_s
     to_come = unspoken_tokens * pace.token_sound_s
     if written and not unspoken_tokens:
-        return BuildJob(0.0, "nothing more is to come")
+        return StartBuffer(0.0, "nothing more is to come")
     next_clause = MARGIN * (thinking * pace.clause_tokens + pace.first_piece_s)
     if load <= SUSTAINED:
         if not clause_s:
-            return BuildJob(next_clause, "until the next clause can be heard")
+            return StartBuffer(next_clause, "until the next clause can be heard")
         gained = max(1 - pace.sound_s, 0.0) * clause_s
-        return BuildJob(max(MARGIN * pace.next_piece_s, next_clause - gained), "until more of the clause can be heard")
+        return StartBuffer(
+            max(MARGIN * pace.next_piece_s, next_clause - gained), "until more of the clause can be heard"
+        )
     if not written:
-        return BuildJob(
+        return StartBuffer(
             math.inf, f"a second of speech takes {load:.1f} s to make: the text is awaited, to know how much"
         )
     wait = next_clause + to_come * max(load / SUSTAINED - 1, 0.0)
-    return BuildJob(wait, f"a second of speech takes {load:.1f} s to make, and {to_come:.1f} s are still to be made")
+    return StartBuffer(wait, f"a second of speech takes {load:.1f} s to make, and {to_come:.1f} s are still to be made")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from support.watched_session import WatchedTalk, told_what_to_say
 from vita_edge.runtime import Assistant, Sound, read_sound
 from vita_edge.runtime.events.session_events import FirstSound, Trouble, TurnBegan
-from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.live.live_options import LiveOptions
 from vita_edge.runtime.turns.endpoint_policy import EAGERNESS
 from vita_edge.runtime.turns.turn_events import TurnTimes
 

@@ -18,7 +18,7 @@ from vita_edge.runtime.events.session_events import (
     TurnEnded,
     TurnForgotten,
 )
-from vita_edge.runtime.session.live_options import LiveOptions
+from vita_edge.runtime.live.live_options import LiveOptions
 from vita_edge.runtime.turns.turn_events import TurnTimes
 
 EAGER = LiveOptions(max_new_tokens=60, speech_top_k=1, times=TurnTimes(endpoint_ms=300, withdraw_ms=500))
@@ -47,7 +47,7 @@ def test_both_parts_are_one_question_with_the_same_answer(demo: Assistant, halve
             talk.say(halves)
             ended = talk.next(TurnEnded)
             heard, _ = talk.room.heard(talk.told(FirstSound)[-1].at_s)
-            said.append((ended.text, talk.talk.dialogue.timeline.position, heard[: round(0.5 * 24_000)]))
+            said.append((ended.text, talk.talk.session.tokens, heard[: round(0.5 * 24_000)]))
             if options is EAGER:
                 (withdrawn,) = talk.told(ResponseWithdrawn)
                 assert 0 < withdrawn.audible_s <= 0.75
