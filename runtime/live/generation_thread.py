@@ -31,26 +31,26 @@ from .jitter_buffer import smoothed
 from .live_options import LiveOptions
 from .messages import (
     Cancel,
-    CancelPrefill,
     ClearHistory,
     Commit,
+    ContinueReply,
     Drop,
-    DropInterrupted,
     EndOfText,
-    EndTurn,
     Fail,
+    ForgetInput,
+    ForgetInterrupted,
     GenerationCommand,
     GenerationReport,
-    Interrupt,
+    KeepHeard,
     Leave,
+    ReadAhead,
     ReplySettled,
     Respond,
-    Resume,
     SetInstructions,
+    SettleTurn,
     Speak,
     SpeechCommand,
     SpeechProgress,
-    StartPrefill,
     TextComplete,
     UserSilent,
 )
@@ -155,11 +155,11 @@ class GenerationThread:
 
     def _take(self, command: GenerationCommand) -> None:
         match command:
-            case StartPrefill(begin_s):
+            case ReadAhead(begin_s):
                 self._speech_begin_s = self._heard_since_s = begin_s
                 self._audio_was_read = False
                 self._next_frame_s = self._next_listen_s = 0.0
-            case CancelPrefill():
+            case ForgetInput():
                 self._speech_begin_s = None
                 self._session.clear()
             case UserSilent(silent):
@@ -174,18 +174,18 @@ class GenerationThread:
                     self._cancel(answer, resumed=why in ("resumed", "withdrawn"))
                     self._speak(Drop(number))  # behind what was handed over last
                     self._emit(TurnForgotten(number, monotonic(), why))
-            case Interrupt(number, heard):
+            case KeepHeard(number, heard):
                 if answer := self._answers.get(number):
                     self._interrupt(answer, heard)
-            case Resume(number):
+            case ContinueReply(number):
                 if answer := self._answers.get(number):
                     self._suspended = False
                     answer.response = self._session.resume(answer.response)
                     self._answer = answer
-            case DropInterrupted(number):
+            case ForgetInterrupted(number):
                 self._suspended = False
                 self._end(number, "interrupted")
-            case EndTurn(number):
+            case SettleTurn(number):
                 self._end(number, None)
             case SpeechProgress(number, spoken):
                 if answer := self._answers.get(number):

@@ -49,17 +49,17 @@ from ..session.prompt_layout import PromptLayout
 from ..session.response_table import (
     AudioDone,
     Begin,
-    Fail,
+    CancelCue,
+    DropCue,
+    FailCue,
     FirstToken,
     Ignored,
+    InterruptCue,
     ResponseCue,
     ResponseMachine,
+    ResumeCue,
     TextDone,
 )
-from ..session.response_table import Cancel as CancelCue
-from ..session.response_table import Drop as DropCue
-from ..session.response_table import Interrupt as InterruptCue
-from ..session.response_table import Resume as ResumeCue
 from ..session.session import Session
 from ..text.prompt import UserTurn, system_prompt
 from ..turns.detector import TurnDetector
@@ -366,7 +366,7 @@ class LiveSession:
                 self._advance(number, FirstToken())
                 self._take(said)
             case ResponseFailed(number):
-                self._give_up(number, Fail())
+                self._give_up(number, FailCue())
                 self._take(said)
             case Press() | Release() | Stop() | CompletenessEstimated():
                 self._take(said)
@@ -387,9 +387,9 @@ class LiveSession:
         generation, speech, playback = self._generation, self._speech, self._playback
         match action:
             case StartPrefill():
-                generation.post(messages.StartPrefill(self._turn_taking.speech_begin_s))
+                generation.post(messages.ReadAhead(self._turn_taking.speech_begin_s))
             case CancelPrefill():
-                generation.post(messages.CancelPrefill())
+                generation.post(messages.ForgetInput())
             case StartResponse():
                 self._respond(action)
             case CommitTurn(number):
@@ -407,7 +407,7 @@ class LiveSession:
                 generation.post(messages.Cancel(number, "withdrawn"))
             case EndTurn(number):
                 self._give_up(number, AudioDone())
-                generation.post(messages.EndTurn(number))
+                generation.post(messages.SettleTurn(number))
             case Duck():
                 playback.duck(True)
             case Unduck():
@@ -418,10 +418,10 @@ class LiveSession:
                 self._advance(number, ResumeCue())
                 playback.resume(number)
                 speech.post(messages.Continue(number))
-                generation.post(messages.Resume(number))
+                generation.post(messages.ContinueReply(number))
             case DropInterrupted(number):
                 self._drop(number)
-                generation.post(messages.DropInterrupted(number))
+                generation.post(messages.ForgetInterrupted(number))
 
     def _respond(self, action: StartResponse) -> None:
         number, heard = action.turn, self._speech_input
@@ -439,7 +439,7 @@ class LiveSession:
         self._advance(number, InterruptCue())
         response = self._responses[number]
         response.interrupted_s, response.silent_s, response.settled = monotonic(), None, None
-        self._generation.post(messages.Interrupt(number, self._playback.tokens_heard(number)))
+        self._generation.post(messages.KeepHeard(number, self._playback.tokens_heard(number)))
 
     def _tell_interrupted(self, number: int, response: _Live) -> None:
         """The user has taken the word: once it is silent, and known what the history keeps."""

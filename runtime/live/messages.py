@@ -15,28 +15,28 @@ from ..session.reply_writer import ReadyClause
 
 __all__ = [
     "Cancel",
-    "CancelPrefill",
     "ClearHistory",
     "Commit",
     "Continue",
+    "ContinueReply",
     "Drop",
-    "DropInterrupted",
     "EndOfText",
-    "EndTurn",
     "Fail",
+    "ForgetInput",
+    "ForgetInterrupted",
     "GenerationCommand",
     "GenerationReport",
-    "Interrupt",
+    "KeepHeard",
     "Leave",
+    "ReadAhead",
     "ReplySettled",
     "Reset",
     "Respond",
-    "Resume",
     "SetInstructions",
+    "SettleTurn",
     "Speak",
     "SpeechCommand",
     "SpeechProgress",
-    "StartPrefill",
     "Suspend",
     "TextComplete",
     "UserSilent",
@@ -52,14 +52,14 @@ class Leave:
 
 
 @dataclass(frozen=True)
-class StartPrefill:
+class ReadAhead:
     """The user has begun to speak, at that moment of the input: look, and read ahead."""
 
     speech_begin_s: float
 
 
 @dataclass(frozen=True)
-class CancelPrefill:
+class ForgetInput:
     """It was nothing."""
 
 
@@ -95,7 +95,7 @@ class Cancel:
 
 
 @dataclass(frozen=True)
-class Interrupt:
+class KeepHeard:
     """The reply was silenced: the history keeps what was heard of it."""
 
     response: int
@@ -103,21 +103,21 @@ class Interrupt:
 
 
 @dataclass(frozen=True)
-class Resume:
+class ContinueReply:
     """The interruption was noise: go on with the reply."""
 
     response: int
 
 
 @dataclass(frozen=True)
-class DropInterrupted:
+class ForgetInterrupted:
     """The interruption was meant."""
 
     response: int
 
 
 @dataclass(frozen=True)
-class EndTurn:
+class SettleTurn:
     """The reply was heard to its end."""
 
     response: int
@@ -153,16 +153,16 @@ class ClearHistory:
 
 
 GenerationCommand: TypeAlias = (
-    StartPrefill
-    | CancelPrefill
+    ReadAhead
+    | ForgetInput
     | UserSilent
     | Respond
     | Commit
     | Cancel
-    | Interrupt
-    | Resume
-    | DropInterrupted
-    | EndTurn
+    | KeepHeard
+    | ContinueReply
+    | ForgetInterrupted
+    | SettleTurn
     | SpeechProgress
     | Fail
     | SetInstructions

@@ -29,7 +29,7 @@ from .open_turn import OpenTurn
 from .opened_model import OpenedModel
 from .options import SessionOptions
 from .reply_writer import ReadyClause, ReplyWriter, Written
-from .response_table import AudioDone, Begin, Cancel, Fail, FirstToken, Ignored, ResponseMachine, TextDone
+from .response_table import AudioDone, Begin, CancelCue, FailCue, FirstToken, Ignored, ResponseMachine, TextDone
 from .scheduler import Lane
 
 __all__ = ["Generation", "Step", "write_reply"]
@@ -125,10 +125,10 @@ class Generation:
             yield from self._reply((yield from self._read_turn()))
             self._settle()
         except GeneratorExit:
-            self._leave(Cancel())
+            self._leave(CancelCue())
             raise
         except BaseException:
-            self._leave(Fail())
+            self._leave(FailCue())
             raise
         self.clock.mark("total")
         yield TurnDone(self.reply())
@@ -149,10 +149,10 @@ class Generation:
             yield from self._reply(logits)
             self._settle()
         except GeneratorExit:
-            self._leave(Cancel(), stored)
+            self._leave(CancelCue(), stored)
             raise
         except BaseException:
-            self._leave(Fail())
+            self._leave(FailCue())
             raise
         yield TurnDone(self.reply())
 
@@ -304,11 +304,11 @@ class Generation:
         else:
             self.settled = self._history.settle()
 
-    def _leave(self, cue: Cancel | Fail, stored: int | None = None) -> None:
+    def _leave(self, cue: CancelCue | FailCue, stored: int | None = None) -> None:
         """It ends before it is complete; of its reply the first ``stored`` ids stay, or all."""
         noise = self.writer.state == "noise"
-        self.machine.step(Ignored() if noise and isinstance(cue, Cancel) else cue)
-        if isinstance(cue, Fail) or noise or not self.writer.token_ids:
+        self.machine.step(Ignored() if noise and isinstance(cue, CancelCue) else cue)
+        if isinstance(cue, FailCue) or noise or not self.writer.token_ids:
             self._history.forget()
         else:
             self.settled = self._history.settle(stored)

@@ -11,7 +11,7 @@ from vita_edge.engines.errors import Misuse
 from ..events.reply_events import Event, FinishReason, Reply, TurnDone
 from .generate import Generation, Step
 from .reply_writer import ReadyClause
-from .response_table import Cancel, ResponseState
+from .response_table import CancelCue, ResponseState
 from .scheduler import Scheduler
 
 __all__ = ["Response", "StepGuard"]
@@ -159,6 +159,6 @@ class Response:
         if self.ended:
             return
         self._steps.close()
-        self.generation.machine.step(Cancel())  # steps that were never begun do not say so
+        self.generation.machine.step(CancelCue())  # steps that were never begun do not say so
         self.generation.clock.mark("total")
         self._last = TurnDone(self.generation.reply())

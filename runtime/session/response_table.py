@@ -12,17 +12,17 @@ __all__ = [
     "TABLE",
     "AudioDone",
     "Begin",
-    "Cancel",
-    "Drop",
-    "Fail",
+    "CancelCue",
+    "DropCue",
+    "FailCue",
     "FirstToken",
     "Ignored",
-    "Interrupt",
+    "InterruptCue",
     "ResponseCue",
     "ResponseMachine",
+    "ResponseRow",
     "ResponseState",
-    "Resume",
-    "Row",
+    "ResumeCue",
     "TextDone",
 ]
 
@@ -59,27 +59,27 @@ class AudioDone:
 
 
 @dataclass(frozen=True)
-class Interrupt:
+class InterruptCue:
     """Somebody speaks over it: it is silenced."""
 
 
 @dataclass(frozen=True)
-class Resume:
+class ResumeCue:
     """The interruption was noise: it goes on."""
 
 
 @dataclass(frozen=True)
-class Drop:
+class DropCue:
     """The interruption was meant."""
 
 
 @dataclass(frozen=True)
-class Cancel:
+class CancelCue:
     """It is not needed any more."""
 
 
 @dataclass(frozen=True)
-class Fail:
+class FailCue:
     """It cannot be made."""
 
 
@@ -88,11 +88,13 @@ class Ignored:
     """What it answers turned out to be noise."""
 
 
-ResponseCue: TypeAlias = Begin | FirstToken | TextDone | AudioDone | Interrupt | Resume | Drop | Cancel | Fail | Ignored
+ResponseCue: TypeAlias = (
+    Begin | FirstToken | TextDone | AudioDone | InterruptCue | ResumeCue | DropCue | CancelCue | FailCue | Ignored
+)
 
 
 @dataclass(frozen=True)
-class Row:
+class ResponseRow:
     """In one of ``states``, ``cue`` leads to ``then``, where None is the state that was interrupted."""
 
     states: tuple[ResponseState, ...]
@@ -103,17 +105,17 @@ class Row:
 
 
 ALIVE: tuple[ResponseState, ...] = ("queued", "reading", "generating", "speaking", "interrupted")
-TABLE: tuple[Row, ...] = (
-    Row(("queued",), Begin, "reading"),
-    Row(("reading",), FirstToken, "generating"),
-    Row(("reading", "generating"), TextDone, "speaking"),
-    Row(("speaking",), AudioDone, "completed"),
-    Row(("generating", "speaking"), Interrupt, "interrupted"),
-    Row(("interrupted",), Resume, None),
-    Row(("interrupted",), Drop, "cut_off", "interrupted"),
-    Row(ALIVE, Ignored, "completed", "noise"),
-    Row(ALIVE, Cancel, "cancelled", "cancelled"),
-    Row(ALIVE, Fail, "failed", "failed"),
+TABLE: tuple[ResponseRow, ...] = (
+    ResponseRow(("queued",), Begin, "reading"),
+    ResponseRow(("reading",), FirstToken, "generating"),
+    ResponseRow(("reading", "generating"), TextDone, "speaking"),
+    ResponseRow(("speaking",), AudioDone, "completed"),
+    ResponseRow(("generating", "speaking"), InterruptCue, "interrupted"),
+    ResponseRow(("interrupted",), ResumeCue, None),
+    ResponseRow(("interrupted",), DropCue, "cut_off", "interrupted"),
+    ResponseRow(ALIVE, Ignored, "completed", "noise"),
+    ResponseRow(ALIVE, CancelCue, "cancelled", "cancelled"),
+    ResponseRow(ALIVE, FailCue, "failed", "failed"),
 )
 """The first row that fits is taken; a cue that fits none changes nothing."""
 

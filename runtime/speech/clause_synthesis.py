@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator, Sequence
 from typing import Literal, TypeAlias
 
@@ -18,12 +19,14 @@ from ..events.turn_clock import TurnClock
 from ..text.clause_cutter import Clause
 from ..text.tokenizer import Tokenizer
 from .codec_stream import ExactCodecStream, ReferenceCodecStream, Samples
-from .speech_decoder import SpeechDecoder
+from .speech_decoder import MAX_CODES, SpeechDecoder
 
 __all__ = ["ClauseVoice", "Streaming", "Synthesizer"]
 
 Streaming: TypeAlias = Literal["exact", "reference"]
 """exact: equals one decode of the whole sentence. reference: the chunks and cuts of the reference's live demo."""
+
+_log = logging.getLogger(__name__)
 
 CHUNKS = (12, 12, 20, 40)
 """Codes of the pieces of a clause: 0.3 s of sound as early as it can be had, then growing, so that each piece is made
@@ -129,6 +132,8 @@ class ClauseVoice:
             for code in self._decoder.codes(self._parts[0], self._sample, said=self._said):
                 self._said.append(code)
                 yield code
+            if len(self._said) >= MAX_CODES:
+                _log.warning("A clause did not end by itself, and was cut after as much sound as is made at once.")
             del self._parts[0]
             self._said.clear()
             yield None

@@ -35,7 +35,7 @@ from .turn_events import (
     WithdrawResponse,
 )
 
-__all__ = ["TABLE", "Condition", "Deed", "Row", "Situation"]
+__all__ = ["TABLE", "Condition", "Deed", "Situation", "TurnRow"]
 
 
 @dataclass
@@ -346,7 +346,7 @@ def give_up(s: Situation, cue: TurnEvent) -> None:
 
 
 @dataclass(frozen=True)
-class Row:
+class TurnRow:
     """When the machine is in one of ``states`` and ``cue`` comes and ``when`` holds, it ``does`` and is ``then``."""
 
     states: tuple[TalkState, ...]
@@ -356,60 +356,60 @@ class Row:
     then: TalkState
 
 
-TABLE: tuple[Row, ...] = (
+TABLE: tuple[TurnRow, ...] = (
     # nobody speaks
-    Row(("listening",), SpeechFrame, always, (open_speech, prepare), "hearing"),
+    TurnRow(("listening",), SpeechFrame, always, (open_speech, prepare), "hearing"),
     # the user speaks
-    Row(("hearing", "interrupted"), SpeechFrame, too_long, (count_voice, begin, confirm), "thinking"),
-    Row(("hearing",), SpeechFrame, always, (count_voice,), "hearing"),
-    Row(("interrupted",), SpeechFrame, always, (count_voice,), "interrupted"),
-    Row(("hearing",), SilenceFrame, click, (dismiss,), "listening"),
-    Row(("hearing", "interrupted"), SilenceFrame, hopeful, (start_speculation,), "pausing"),
-    Row(("hearing", "interrupted"), SilenceFrame, pause, (), "pausing"),
+    TurnRow(("hearing", "interrupted"), SpeechFrame, too_long, (count_voice, begin, confirm), "thinking"),
+    TurnRow(("hearing",), SpeechFrame, always, (count_voice,), "hearing"),
+    TurnRow(("interrupted",), SpeechFrame, always, (count_voice,), "interrupted"),
+    TurnRow(("hearing",), SilenceFrame, click, (dismiss,), "listening"),
+    TurnRow(("hearing", "interrupted"), SilenceFrame, hopeful, (start_speculation,), "pausing"),
+    TurnRow(("hearing", "interrupted"), SilenceFrame, pause, (), "pausing"),
     # the user is silent, perhaps only for a moment
-    Row(("pausing",), SpeechFrame, in_a_reply, (forget_resumed, count_voice), "interrupted"),
-    Row(("pausing",), SpeechFrame, always, (forget_resumed, count_voice), "hearing"),
-    Row(("pausing",), AddresseeDecided, always, (note_judgement,), "pausing"),
-    Row(("pausing",), SilenceFrame, over_noise_in_a_reply, (forget_noise, resume), "speaking"),
-    Row(("pausing",), SilenceFrame, over_noise, (forget_noise,), "listening"),
-    Row(("pausing",), SilenceFrame, over, (begin, confirm), "thinking"),
+    TurnRow(("pausing",), SpeechFrame, in_a_reply, (forget_resumed, count_voice), "interrupted"),
+    TurnRow(("pausing",), SpeechFrame, always, (forget_resumed, count_voice), "hearing"),
+    TurnRow(("pausing",), AddresseeDecided, always, (note_judgement,), "pausing"),
+    TurnRow(("pausing",), SilenceFrame, over_noise_in_a_reply, (forget_noise, resume), "speaking"),
+    TurnRow(("pausing",), SilenceFrame, over_noise, (forget_noise,), "listening"),
+    TurnRow(("pausing",), SilenceFrame, over, (begin, confirm), "thinking"),
     # a turn detector has heard how the user stopped
-    Row(("hearing",), CompletenessEstimated, of_this_silence, (note_completeness,), "hearing"),
-    Row(("interrupted",), CompletenessEstimated, of_this_silence, (note_completeness,), "interrupted"),
-    Row(("pausing",), CompletenessEstimated, of_this_silence, (note_completeness,), "pausing"),
+    TurnRow(("hearing",), CompletenessEstimated, of_this_silence, (note_completeness,), "hearing"),
+    TurnRow(("interrupted",), CompletenessEstimated, of_this_silence, (note_completeness,), "interrupted"),
+    TurnRow(("pausing",), CompletenessEstimated, of_this_silence, (note_completeness,), "pausing"),
     # the user has finished, and nothing is heard yet
-    Row(("thinking",), SpeechFrame, insisting_in_a_reply, (forget_resumed, count_voice), "interrupted"),
-    Row(("thinking",), SpeechFrame, insisting, (forget_resumed, count_voice), "hearing"),
-    Row(("thinking",), SpeechFrame, always, (count_voice,), "thinking"),
-    Row(("thinking",), SilenceFrame, calm, (drop_burst,), "thinking"),
-    Row(("thinking",), AddresseeDecided, noise_in_a_reply, (forget_noise, resume), "speaking"),
-    Row(("thinking",), AddresseeDecided, noise, (forget_noise,), "listening"),
-    Row(("thinking",), AddresseeDecided, always, (abandon,), "thinking"),
-    Row(("thinking",), PlaybackStarted, voice_about, (abandon, note_sounding, duck), "ducking"),
-    Row(("thinking",), PlaybackStarted, always, (abandon, note_sounding), "speaking"),
-    Row(("thinking",), PlaybackDone, always, (abandon, close), "listening"),
+    TurnRow(("thinking",), SpeechFrame, insisting_in_a_reply, (forget_resumed, count_voice), "interrupted"),
+    TurnRow(("thinking",), SpeechFrame, insisting, (forget_resumed, count_voice), "hearing"),
+    TurnRow(("thinking",), SpeechFrame, always, (count_voice,), "thinking"),
+    TurnRow(("thinking",), SilenceFrame, calm, (drop_burst,), "thinking"),
+    TurnRow(("thinking",), AddresseeDecided, noise_in_a_reply, (forget_noise, resume), "speaking"),
+    TurnRow(("thinking",), AddresseeDecided, noise, (forget_noise,), "listening"),
+    TurnRow(("thinking",), AddresseeDecided, always, (abandon,), "thinking"),
+    TurnRow(("thinking",), PlaybackStarted, voice_about, (abandon, note_sounding, duck), "ducking"),
+    TurnRow(("thinking",), PlaybackStarted, always, (abandon, note_sounding), "speaking"),
+    TurnRow(("thinking",), PlaybackDone, always, (abandon, close), "listening"),
     # the reply is heard
-    Row(("speaking",), SpeechFrame, heard, (open_speech, duck), "ducking"),
-    Row(("speaking",), PlaybackDone, always, (close,), "listening"),
+    TurnRow(("speaking",), SpeechFrame, heard, (open_speech, duck), "ducking"),
+    TurnRow(("speaking",), PlaybackDone, always, (close,), "listening"),
     # the reply is heard more quietly: is it an interruption?
-    Row(("ducking",), SpeechFrame, insisting_at_once, (count_voice, withdraw), "hearing"),
-    Row(("ducking",), SpeechFrame, insisting, (count_voice, interrupt), "interrupted"),
-    Row(("ducking",), SpeechFrame, always, (count_voice,), "ducking"),
-    Row(("ducking",), SilenceFrame, calm, (drop_burst, unduck), "speaking"),
-    Row(("ducking",), PlaybackDone, always, (close, unduck, prepare), "hearing"),
+    TurnRow(("ducking",), SpeechFrame, insisting_at_once, (count_voice, withdraw), "hearing"),
+    TurnRow(("ducking",), SpeechFrame, insisting, (count_voice, interrupt), "interrupted"),
+    TurnRow(("ducking",), SpeechFrame, always, (count_voice,), "ducking"),
+    TurnRow(("ducking",), SilenceFrame, calm, (drop_burst, unduck), "speaking"),
+    TurnRow(("ducking",), PlaybackDone, always, (close, unduck, prepare), "hearing"),
     # the answer could not be made
-    Row(("pausing", "thinking"), ResponseFailed, in_a_reply, (give_up, resume), "speaking"),
-    Row(("pausing", "thinking", "speaking", "ducking"), ResponseFailed, always, (give_up, unduck), "listening"),
+    TurnRow(("pausing", "thinking"), ResponseFailed, in_a_reply, (give_up, resume), "speaking"),
+    TurnRow(("pausing", "thinking", "speaking", "ducking"), ResponseFailed, always, (give_up, unduck), "listening"),
     # a button is held to talk
-    Row(("listening",), Press, always, (open_speech, prepare), "hearing"),
-    Row(("pausing", "thinking"), Press, in_a_reply, (forget_resumed,), "interrupted"),
-    Row(("pausing", "thinking"), Press, always, (forget_resumed,), "hearing"),
-    Row(("speaking", "ducking"), Press, always, (open_speech, interrupt), "interrupted"),
-    Row(("hearing",), Release, tapped, (dismiss,), "listening"),
-    Row(("interrupted",), Release, tapped, (abandon, dismiss), "listening"),
-    Row(("hearing", "interrupted"), Release, always, (end_speech, begin, confirm), "thinking"),
+    TurnRow(("listening",), Press, always, (open_speech, prepare), "hearing"),
+    TurnRow(("pausing", "thinking"), Press, in_a_reply, (forget_resumed,), "interrupted"),
+    TurnRow(("pausing", "thinking"), Press, always, (forget_resumed,), "hearing"),
+    TurnRow(("speaking", "ducking"), Press, always, (open_speech, interrupt), "interrupted"),
+    TurnRow(("hearing",), Release, tapped, (dismiss,), "listening"),
+    TurnRow(("interrupted",), Release, tapped, (abandon, dismiss), "listening"),
+    TurnRow(("hearing", "interrupted"), Release, always, (end_speech, begin, confirm), "thinking"),
     # the session is to be silent
-    Row(("pausing", "thinking"), Stop, answering, (forget_stopped, abandon), "listening"),
-    Row(("speaking", "ducking"), Stop, always, (drop_reply, unduck), "listening"),
-    Row(("interrupted",), Stop, always, (abandon,), "hearing"),
+    TurnRow(("pausing", "thinking"), Stop, answering, (forget_stopped, abandon), "listening"),
+    TurnRow(("speaking", "ducking"), Stop, always, (drop_reply, unduck), "listening"),
+    TurnRow(("interrupted",), Stop, always, (abandon,), "hearing"),
 )

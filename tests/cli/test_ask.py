@@ -288,7 +288,7 @@ def test_turns_that_are_not_there_or_not_text_are_explained(ask: Ask, tmp_path: 
     ask("--turns", tmp_path / "none.json").assert_explains("Cannot read the turns")
     ask("--turns", tmp_path).assert_explains("Cannot read the turns")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    ask("--turns", tmp_path / "binary").assert_explains("are not text")
+    ask("--turns", tmp_path / "binary").assert_explains("Cannot read the turns")
 
 
 def test_a_turn_that_cannot_be_read_is_told_before_the_first_is_answered(ask: Ask, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ ATTACKS = {
     "line separator": "a\u2028b",
     "half of a pair": "a\udc9bb",
 }
+BY_JSON = {name: text for name, text in ATTACKS.items() if name != "half of a pair"}
+"""A manifest with half of a surrogate pair is refused as a whole."""
 
 
 @pytest.mark.parametrize("text", ATTACKS.values(), ids=list(ATTACKS))
@@ -51,7 +53,7 @@ def spoiled(bundle: Path, change: dict[str, str]) -> Path:
     return bundle
 
 
-@pytest.mark.parametrize("text", ATTACKS.values(), ids=list(ATTACKS))
+@pytest.mark.parametrize("text", BY_JSON.values(), ids=list(BY_JSON))
 def test_a_bundle_cannot_steer_the_terminal(text: str, bundle_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spoiled(bundle_copy, {"notice": text, "producer": text})
     result = run(capsys, "inspect", bundle_copy)

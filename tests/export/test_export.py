@@ -24,6 +24,7 @@ from vita_edge.engines.bundle.format import Bundle, sha256_of
 from vita_edge.engines.errors import BadCheckpoint, Misuse, OutputFailed
 from vita_edge.engines.tensors import TensorSpec
 from vita_edge.export.bundle import LICENCE_NOTICE, export_bundle
+from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
 from vita_edge.export.graphs.graph_builder import GraphBuilder
 from vita_edge.export.lowerings.onnx_runtime import OnnxRuntime
 from vita_edge.export.prompts import DEFAULT_PROMPTS
@@ -64,8 +65,9 @@ def test_the_report_counts_what_was_written(checkpoint: Path, tmp_path: Path) ->
     assert report.parameters == {name: component.parameters for name, component in bundle.components.items()}
     assert any("never uses" in note for note in report.notes)
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
-    assert steps[-1][1] == steps[-1][2] == sum(report.parameters.values()) + 605 * 128
-    assert {what for what, _, _ in steps} == {"embeddings", *COMPONENTS}
+    checked = sum(tensor.size for tensor in Checkpoint.open(checkpoint).tensors().values())
+    assert steps[-1][1] == steps[-1][2] == checked + sum(report.parameters.values()) + 605 * 128
+    assert {what for what, _, _ in steps} == {"checking values", "embeddings", *COMPONENTS}
 
 
 COMPUTED_TABLES = ("rotary.cos", "rotary.sin", "frequency")

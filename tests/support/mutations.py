@@ -55,11 +55,11 @@ def mutated_json(random: Random, content: bytes) -> bytes:
 def _changed(random: Random, data: Any) -> Any:
     places = list(_places(data))
     if not places or random.random() < 0.03:
-        return random.choice(ODD)
+        return _odd(random)
     holder, key = random.choice(places)
     what = random.random()
     if what < 0.6:
-        holder[key] = random.choice(ODD)
+        holder[key] = _odd(random)
     elif what < 0.75:
         del holder[key]
     elif what < 0.85:
@@ -67,10 +67,14 @@ def _changed(random: Random, data: Any) -> Any:
         if other in other_holder if isinstance(other_holder, dict) else other < len(other_holder):
             holder[key] = copy.deepcopy(other_holder[other])
     elif isinstance(holder, dict):
-        holder[random.choice(("x", "", "type", "rope_type", "file", "\u0000", "bytes"))] = random.choice(ODD)
+        holder[random.choice(("x", "", "type", "rope_type", "file", "\u0000", "bytes"))] = _odd(random)
     else:
-        holder.insert(random.randrange(len(holder) + 1), random.choice(ODD))
+        holder.insert(random.randrange(len(holder) + 1), _odd(random))
     return data
+
+
+def _odd(random: Random) -> Any:
+    return copy.deepcopy(random.choice(ODD))
 
 
 def _places(data: Any) -> list[tuple[Any, Any]]:

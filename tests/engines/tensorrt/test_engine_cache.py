@@ -10,12 +10,14 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.spoil import edit_json, flip_byte, rewrite
+from support.spoiled import DEEP, HUGE, LFS, changed
 from vita_edge.engines.bundle.format import Bundle
 from vita_edge.engines.errors import EngineUnavailable, OutputFailed
 from vita_edge.engines.tensorrt.build.engine_writer import EngineFileWriter
@@ -315,6 +317,31 @@ def test_a_damaged_header_is_explained(content: bytes, told: str, cache: EngineC
     assert told in unavailable(tiny_bundle, cache).why
     with pytest.raises(BadEngine, match=told):
         cache.find(key)
+
+
+def edited(change: Callable[[Any], object]) -> Callable[[Path], bytes]:
+    return lambda file: changed(file, change)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        LFS,
+        bytes(200),
+        edited(lambda header: header["engine"].update(bytes=HUGE)),
+        edited(lambda h: h.update(inputs=[])),
+    ],
+)
+def test_a_header_that_cannot_be_is_no_engine(
+    content: bytes | Callable[[Path], bytes], cache: EngineCache, tiny_bundle: Bundle
+) -> None:
+    key = key_of(tiny_bundle)
+    file = publish(cache, key).folder / HEADER
+    rewrite(file, content(file) if callable(content) else content)
+    with pytest.raises(BadEngine):
+        cache.find(key)
+    assert cache.engines(key.component)[0] == []
 
 
 def test_a_header_that_was_edited_does_not_fit_its_name(cache: EngineCache, tiny_bundle: Bundle) -> None:

@@ -13,16 +13,16 @@ from vita_edge.runtime.session.response_table import (
     TABLE,
     AudioDone,
     Begin,
-    Cancel,
-    Drop,
-    Fail,
+    CancelCue,
+    DropCue,
+    FailCue,
     FirstToken,
     Ignored,
-    Interrupt,
+    InterruptCue,
     ResponseCue,
     ResponseMachine,
     ResponseState,
-    Resume,
+    ResumeCue,
     TextDone,
 )
 
@@ -32,11 +32,11 @@ CUES: tuple[ResponseCue, ...] = (
     TextDone("stop"),
     TextDone("length"),
     AudioDone(),
-    Interrupt(),
-    Resume(),
-    Drop(),
-    Cancel(),
-    Fail(),
+    InterruptCue(),
+    ResumeCue(),
+    DropCue(),
+    CancelCue(),
+    FailCue(),
     Ignored(),
 )
 
@@ -64,20 +64,20 @@ def test_an_interruption_that_was_noise_leads_back_to_where_the_response_was() -
     for before in ((Begin(), FirstToken()), (Begin(), FirstToken(), TextDone("stop"))):
         machine = after(*before)
         state = machine.state
-        machine.step(Interrupt())
+        machine.step(InterruptCue())
         assert machine.state == "interrupted" and machine.finish_reason is None
-        machine.step(Resume())
+        machine.step(ResumeCue())
         assert machine.state == state
 
 
 def test_an_interruption_that_was_meant_cuts_the_response_off() -> None:
-    machine = after(Begin(), FirstToken(), TextDone("stop"), Interrupt(), Drop())
+    machine = after(Begin(), FirstToken(), TextDone("stop"), InterruptCue(), DropCue())
     assert (machine.state, machine.finish_reason) == ("cut_off", "interrupted")
 
 
 def test_every_living_state_can_be_cancelled_failed_and_ignored() -> None:
     for state in ALIVE:
-        for cue, end in ((Cancel(), "cancelled"), (Fail(), "failed"), (Ignored(), "noise")):
+        for cue, end in ((CancelCue(), "cancelled"), (FailCue(), "failed"), (Ignored(), "noise")):
             machine = ResponseMachine()
             machine.state = state
             machine.step(cue)

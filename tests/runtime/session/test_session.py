@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import tracemalloc
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -456,3 +457,16 @@ def test_top_p_and_the_repetition_penalty_may_be_given_for_one_response(assistan
     session.reset()
     penalised = session.answer(Turn("Hello"), repetition_penalty=1e9).result()
     assert len(set(penalised.token_ids)) == len(penalised.token_ids)
+
+
+def test_a_session_that_nobody_holds_gives_its_caches_back_at_once(assistant: Assistant) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        session = assistant.session(SPOKEN)
+        session.ask(HELLO)
+        cache = weakref.ref(session.history.timeline.model.cache)
+        del session
+        assert cache() is None
+    finally:
+        gc.enable()

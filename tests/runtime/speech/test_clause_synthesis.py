@@ -14,6 +14,7 @@ from vita_edge.engines.errors import BadBundle
 from vita_edge.runtime import Assistant
 from vita_edge.runtime.decoding.sampling import make_speech_sampler
 from vita_edge.runtime.events.turn_clock import TurnClock
+from vita_edge.runtime.speech import clause_synthesis
 from vita_edge.runtime.speech.clause_synthesis import Streaming, Synthesizer
 from vita_edge.runtime.speech.speech_decoder import SpeechDecoder
 from vita_edge.runtime.text.clause_cutter import Clause, ClauseCutter
@@ -102,6 +103,16 @@ def test_a_sentence_longer_than_the_cache_is_spoken_in_parts(
     codes, pieces = spoken(assistant, "exact")
     assert codes[: len(parts[0]) + len(parts[1])] == parts[0] + parts[1]
     assert sum(map(len, pieces)) == 600 * len(codes)
+
+
+def test_a_clause_that_does_not_end_by_itself_is_named(
+    assistant: Assistant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    codes, _ = spoken(assistant, "exact")
+    assert "did not end" not in caplog.text
+    monkeypatch.setattr(clause_synthesis, "MAX_CODES", len(codes))
+    spoken(assistant, "exact")
+    assert "did not end by itself" in caplog.text
 
 
 def test_the_time_of_decoder_and_codec_is_told_apart(assistant: Assistant) -> None:
