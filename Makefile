@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check contract wheel-check audit clean
+.PHONY: demo test check contract wheel-check audit crosscheck clean
 
 demo: $(VENV)/.demo  ## answer a recorded spoken question about a picture; writes reply.wav
 	$(BIN)/vita-edge demo -o reply.wav --force
@@ -24,6 +24,15 @@ wheel-check: $(VENV)/.test  ## a wheel built from this tree talks in an empty en
 audit: $(VENV)/.test  ## no known hole is installed or allowed; asks pip-audit too where that can be had
 	$(BIN)/python -m pip install --quiet pip-audit || echo "pip-audit cannot be had"
 	$(BIN)/python scripts/audit-dependencies
+
+crosscheck: $(VENV)/.crosscheck  ## the language model against optimum's own export of it, in an environment of its own
+	$(VENV)/crosscheck/bin/python benchmarks/crosscheck.py tests/golden/tiny-a/checkpoint --work $(VENV)/crosscheck-work
+
+$(VENV)/.crosscheck: $(VENV)/bin/python pyproject.toml
+	scripts/make-venv $(PYTHON) $(VENV)/crosscheck
+	$(VENV)/crosscheck/bin/python -m pip install --quiet 'torch==2.13.0+cpu' || echo "the plain build of PyTorch follows"
+	$(VENV)/crosscheck/bin/python -m pip install --quiet --editable '.[crosscheck]'
+	@touch $@
 
 $(VENV)/bin/python:
 	scripts/make-venv $(PYTHON) $(VENV)

@@ -39,8 +39,8 @@ def check_matplotlib() -> None:
     except ModuleNotFoundError as error:
         raise MissingPackage(
             "A picture needs the package matplotlib.",
-            why="It is not installed: the device that talks does without.",
-            fix=f"{install_fix('bench')}\nOr ask for a page, which needs nothing: FILE.html.",
+            why="It is not installed; a page (FILE.html) needs nothing.",
+            fix=install_fix("bench"),
         ) from error
 
 

@@ -65,6 +65,7 @@ class ReferenceRecorder:
         self._speech = SpeechRecorder(reference, self.arrays)
         self._config = reference.config
         self._sounds: dict[str, Tensor] = {}
+        self._pictures: dict[str, Tensor] = {}
 
     def record(self) -> None:
         """All of the plan."""
@@ -89,6 +90,7 @@ class ReferenceRecorder:
             wave = read_wave(self.inputs / f"{name}.wav")
             features = fbank(wave, self._config.audio)
             stages = self.reference.audio.stages(features)
+            self._sounds[f"{name}.wav"] = stages["embeds"]
             for stage, value in {"wave": wave, "fbank": features, **stages}.items():
                 self._put("audio", f"{name}.{stage}", value)
             self._put("audio", f"{name}.n_llm", len(stages["adapter"]))
@@ -105,7 +107,9 @@ class ReferenceRecorder:
             pixels = normalised(tiles, self._config.vision)
             for stage, value in {"grid": grid, "tiles_u8": tiles, "pixels": pixels}.items():
                 self._put("vision", f"{name}.{stage}", value)
-            for stage, value in self._tiles(pixels).items():
+            stages = self._tiles(pixels)
+            self._pictures[f"{name}.png"] = stages["proj"]
+            for stage, value in stages.items():
                 self._put("vision", f"{name}.{stage}", value)
         if not self.plan.sampled_clip:
             return
@@ -203,7 +207,10 @@ class ReferenceRecorder:
     def _seen(self, name: str, told: Conversation) -> list[Tensor]:
         """Rows of the picture's tiles or of the frames."""
         if told.picture:
-            return list(self._tiles(normalised(self._picture(told.picture)[1], self._config.vision))["proj"])
+            rows = self._pictures.get(told.picture)
+            if rows is None:
+                rows = self._tiles(normalised(self._picture(told.picture)[1], self._config.vision))["proj"]
+            return list(rows)
         if not told.clip:
             return []
         if not told.live:

@@ -79,6 +79,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("response")
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same reply (default: 0)")
+    add_sampling(how)
+    how.add_argument(
+        "--style",
+        choices=("command_line", "live"),
+        default="command_line",
+        help=argparse.SUPPRESS,  # reproduces the published demo: docs/how-to/verify-a-bundle.md
+    )
+    how.add_argument(
+        "--streaming",
+        choices=("exact", "reference"),
+        default="exact",
+        help=argparse.SUPPRESS,  # likewise
+    )
+    how.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="end a reply after N tokens (default: %(default)s)",
+    )
+    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: 12)")
+    add_engine_options(parser)
+
+
+def add_sampling(how: argparse._ArgumentGroup) -> None:
+    """How tokens are chosen, the same for every command that holds a session."""
     how.add_argument(
         "--temperature",
         type=float,
@@ -116,27 +142,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end the reply before this text; repeatable"
     )
-    how.add_argument(
-        "--style",
-        choices=("command_line", "live"),
-        default="command_line",
-        help=argparse.SUPPRESS,  # reproduces the published demo: docs/how-to/verify-a-bundle.md
-    )
-    how.add_argument(
-        "--streaming",
-        choices=("exact", "reference"),
-        default="exact",
-        help=argparse.SUPPRESS,  # likewise
-    )
-    how.add_argument(
-        "--max-new-tokens",
-        type=int,
-        default=1024,
-        metavar="N",
-        help="end a reply after N tokens (default: %(default)s)",
-    )
-    how.add_argument("--max-tiles", type=int, metavar="N", help="max tiles per picture (default: 12)")
-    add_engine_options(parser)
+
+
+def sampling_from(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of ``SamplingOptions`` that the command line asks for."""
+    return {
+        "temperature": 0.0 if arguments.greedy else arguments.temperature,
+        "top_k": arguments.top_k,
+        "top_p": arguments.top_p,
+        "min_p": arguments.min_p,
+        "repetition_penalty": arguments.repetition_penalty,
+        "stop": tuple(arguments.stop),
+        "speech_top_k": 1 if arguments.greedy else 2,
+        "seed": arguments.seed,
+        "max_new_tokens": arguments.max_new_tokens,
+    }
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -212,17 +232,9 @@ def options_from(arguments: argparse.Namespace, *, speak: bool) -> SessionOption
         style=arguments.style,
         speak=speak,
         streaming=arguments.streaming,
-        max_new_tokens=arguments.max_new_tokens,
-        temperature=0.0 if arguments.greedy else arguments.temperature,
-        top_k=arguments.top_k,
-        top_p=arguments.top_p,
-        min_p=arguments.min_p,
-        repetition_penalty=arguments.repetition_penalty,
-        stop=tuple(arguments.stop),
-        speech_top_k=1 if arguments.greedy else 2,
-        seed=arguments.seed,
         max_tiles=arguments.max_tiles,
         context_tokens=arguments.context,
+        **sampling_from(arguments),
     )
 
 

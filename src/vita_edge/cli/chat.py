@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vita_edge.engines.errors import Misuse, VitaEdgeError
 from vita_edge.engines.printable import printable
 
-from .ask import add_engine_options, add_recording, engine_options
+from .ask import add_engine_options, add_recording, add_sampling, engine_options, sampling_from
 from .output.output_file import add_force, check_output
 from .output.show import print_json
 
@@ -113,6 +113,7 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same replies")
+    add_sampling(how)
     how.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="end a reply after N tokens")
     add_engine_options(parser)
 
@@ -134,10 +135,8 @@ def live_options(arguments: argparse.Namespace, *, half_duplex: bool = False) ->
         ),
         frames=arguments.frames,
         same_scene=arguments.same_scene,
-        speech_top_k=1 if arguments.greedy else 2,
-        seed=arguments.seed,
-        max_new_tokens=arguments.max_new_tokens,
         context_tokens=arguments.context,
+        **sampling_from(arguments),
     )
 
 
