@@ -191,10 +191,16 @@ def _decode(cv2: Any, path: Path, positions: Sequence[int]) -> tuple[dict[int, N
         while len(times_s) <= last and capture.grab():
             if len(times_s) in wanted:
                 found, frame = capture.retrieve()
-                if not found:
+                if not found or frame is None or not frame.size:  # OpenCV finds frames in damaged files that are none
                     break
                 frames[len(times_s)] = room.take(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
             times_s.append(float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000)
+    except cv2.error as error:  # of its own assertions
+        raise BadInput(
+            f"Cannot read the video {path}.",
+            why=f"OpenCV: {str(error).strip().splitlines()[0]}",
+            fix="Convert it, for example to MP4 with H.264.",
+        ) from error
     finally:
         capture.release()
     return frames, times_s

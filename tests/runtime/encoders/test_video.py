@@ -225,3 +225,23 @@ def test_a_video_of_vast_frames_is_refused_before_one_is_decoded(video: Path, mo
     with pytest.raises(BadInput, match="cannot be used") as raised:
         read_frames(video, sample_positions)
     assert "pixels" in raised.value.why
+
+
+def test_a_frame_that_opencv_finds_and_that_holds_nothing_is_told(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    capture = cv2.VideoCapture
+
+    class Empty:
+        def __init__(self, path: str) -> None:
+            self._capture = capture(path)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._capture, name)
+
+        def retrieve(self) -> tuple[bool, Any]:
+            return True, np.zeros((0, 0, 3), np.uint8)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Empty)
+    with pytest.raises(BadInput, match="Cannot read the video"):
+        read_frames(video)
