@@ -38,8 +38,8 @@ def main() -> None:
         own = [[whole_feeds(graph.inputs, *pair) for pair in zip(raw, prefixes)] for graph in graphs]
         for path, judge in zip(arguments.calibrated, judged(graphs[0], [*zip(graphs, own)][1:], own[0])):
             same = judge.same_choice
-            told = "" if same is None else f"  same choice {100 * same:.1f} % of {judge.positions}"
-            print(f"{name:15} {path.name:24} {judge.snr_db:6.1f} dB{told}", flush=True)
+            reported = "" if same is None else f"  same choice {100 * same:.1f} % of {judge.positions}"
+            print(f"{name:15} {path.name:24} {judge.snr_db:6.1f} dB{reported}", flush=True)
 
 
 if __name__ == "__main__":

@@ -96,11 +96,11 @@ def export_with_optimum(checkpoint: Checkpoint, work: Path) -> dict[str, Any]:
     shutil.rmtree(target, ignore_errors=True)
     decoder.mkdir(parents=True)
     write_decoder(checkpoint, decoder)
-    begun = time.monotonic()
+    started = time.monotonic()
     command = [sys.executable, "-m", "optimum.commands.optimum_cli", "export", "onnx", "--model", str(decoder)]
     subprocess.run([*command, "--task", "text-generation-with-past", str(target)], check=True, stdout=sys.stderr)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"optimum_export_s": round(time.monotonic() - begun, 1), "optimum_export_peak_mib": peak >> 10}
+    return {"optimum_export_s": round(time.monotonic() - started, 1), "optimum_export_peak_mib": peak >> 10}
 
 
 def write_decoder(checkpoint: Checkpoint, folder: Path) -> None:
@@ -167,10 +167,10 @@ class Optimum:
             feeds = {"input_ids": np.array([fed]), "attention_mask": np.ones((1, held + len(fed)), np.int64), **past}
             if "position_ids" in inputs:
                 feeds["position_ids"] = positions
-            begun = time.perf_counter()
+            started = time.perf_counter()
             got = dict(zip(outputs, self._session.run(outputs, feeds)))
             if held:
-                self._times.append(time.perf_counter() - begun)
+                self._times.append(time.perf_counter() - started)
             past = {name: got[name.replace("past_key_values", "present")] for name in past}
             rows.append(got["logits"][0, :, : self._words])
             tokens.append(int(rows[-1][-1].argmax()))
@@ -208,9 +208,9 @@ class Ours:
         model = self._assistant.language_model()
         rows = [row_of(model.prefill(self._assistant.embeddings.rows(ids))).copy()]
         for token in tokens[:-1]:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             logits = model.step(token)
-            self._times.append(time.perf_counter() - begun)
+            self._times.append(time.perf_counter() - started)
             rows.append(row_of(logits).copy())
         return [int(row.argmax()) for row in rows], np.stack(rows)
 

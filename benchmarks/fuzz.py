@@ -49,9 +49,9 @@ def _fuzz(target: Target, seconds: float, seed: int, keep: Path | None) -> int:
     whole, counts, slowest, seen = target.file.read_bytes(), Counter[str](), 0.0, set[str]()
     until, number = time.monotonic() + seconds, 0
     while time.monotonic() < until:
-        random, begun = Random(f"{seed} {target.name} {number}"), time.monotonic()
+        random, started = Random(f"{seed} {target.name} {number}"), time.monotonic()
         verdict, error = try_once(target, whole, random)
-        slowest = max(slowest, time.monotonic() - begun)
+        slowest = max(slowest, time.monotonic() - started)
         counts[verdict] += 1
         if error is not None:
             frame = traceback.extract_tb(error.__traceback__)[-1]

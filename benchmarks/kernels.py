@@ -145,9 +145,9 @@ def compile_graph(
         config.set_compute_capability(getattr(trt.ComputeCapability, device.upper()), i)
     for lengths in profiles:
         config.add_optimization_profile(_profile(builder, axes, lengths))
-    begun = time.perf_counter()
+    started = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     if plan is None:
         raise Refused("; ".join(log.errors) or "no reason given")
     texts = [text for text in log.texts if text.startswith("Layers:")]

@@ -65,7 +65,7 @@ def main() -> None:
         for (path, _), session in sessions.items():
             timed(session, front_ends[path], RATE_HZ, 4)  # memory is there after it
         print(
-            f"{'':24} {'rows':>4} {'clip s':>6} {'whole ms':>9} {'last ms':>8} {'most':>6} {'piece ms':>9} {'load':>5}"
+            f"{'':24} {'rows':>4} {'clip s':>6} {'whole ms':>9} {'last ms':>8} {'max':>6} {'piece ms':>9} {'load':>5}"
         )
         for seconds in options.seconds:
             for rows in options.rows:

@@ -20,9 +20,9 @@ from vita_edge.runtime.audio_io.echo_canceller import Headphones
 from vita_edge.runtime.events.session_events import (
     FirstPcm,
     FirstSound,
-    Happening,
     HistoryShortened,
     Interrupted,
+    SessionEvent,
     TalkStateChanged,
     TurnBegan,
     TurnEnded,
@@ -77,8 +77,8 @@ class Watch:
         self.engine_ms: list[float] = []
         self._began_s: dict[int, float] = {}
 
-    def __call__(self, happening: Happening) -> None:
-        match happening:
+    def __call__(self, event: SessionEvent) -> None:
+        match event:
             case TurnBegan(turn, at_s):
                 self._began_s = {turn: at_s}
             case FirstPcm(turn, at_s) if turn in self._began_s:

@@ -141,7 +141,7 @@ def build_genai(checkpoint: Checkpoint, source: Path, folder: Path, block: int, 
         language = ("model.embed", "model.layers", "model.norm", "lm_")
         names = [name for name in checkpoint.main if name.startswith(language)]
         write_safetensors(plain / "model.safetensors", {name: _streamed(checkpoint.main[name]) for name in names})
-        told = {
+        reported = {
             "architectures": ["Qwen2ForCausalLM"],
             "model_type": "qwen2",
             "hidden_size": config.hidden_size,
@@ -159,7 +159,7 @@ def build_genai(checkpoint: Checkpoint, source: Path, folder: Path, block: int, 
             "bos_token_id": 1,
             "eos_token_id": 2,
         }
-        (plain / "config.json").write_text(json.dumps(told))
+        (plain / "config.json").write_text(json.dumps(reported))
         for name in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(source / name, plain / name)
     module = ["-m", "onnxruntime_genai.models.builder", "-i", str(plain), "-o", str(folder), "-p", "int4", "-e", "cpu"]
@@ -235,7 +235,7 @@ OURS = {
 
 
 def prepare(
-    work: Path, layers: int, vocab: int, capacity: int, threads: int, head: str, wanted: list[str] | None
+    work: Path, layers: int, vocab: int, capacity: int, threads: int, head: str, requested: list[str] | None
 ) -> list[Any]:
     """Write what is missing below ``work`` and open every engine that is installed, or those ``wanted``."""
     source = work / "checkpoint"
@@ -245,7 +245,7 @@ def prepare(
         write_checkpoint(source, replace(tiny, name="practice/peers", llm=llm))
     engines: list[Any] = []
     for name, (precision, block, prefill, first) in OURS.items():
-        if wanted and name not in wanted:
+        if requested and name not in requested:
             continue
         folder = work / name.replace(" ", "_")
         if not folder.exists():
@@ -262,7 +262,7 @@ def prepare(
         print("llama.cpp: not installed, left out")
         return engines
     for kind in ("Q4_0", "Q8_0"):
-        if wanted and f"llama.cpp {kind}" not in wanted:
+        if requested and f"llama.cpp {kind}" not in requested:
             continue
         file = work / f"{kind}.gguf"
         if not file.exists():
@@ -274,7 +274,7 @@ def prepare(
         print("onnxruntime-genai: not installed, left out")
         return engines
     for block in (32, 64):
-        if wanted and f"genai int4 b{block}" not in wanted:
+        if requested and f"genai int4 b{block}" not in requested:
             continue
         folder = work / f"genai_b{block}"
         if not folder.exists():
@@ -367,8 +367,8 @@ def main() -> None:
         print(f"{engine.name:26} {engine.bits:5.2f}  " + "  ".join(f"{cell:>24}" for cell in cells), end="")
         print(f"   {gb_s:5.1f} GB/s ({gb_s / read:.2f})")
     if options.json:
-        told = {"bandwidth_gb_s": read, "bits": {e.name: e.bits for e in engines}, "tokens_per_second": figures}
-        options.json.write_text(json.dumps(told, indent=1))
+        reported = {"bandwidth_gb_s": read, "bits": {e.name: e.bits for e in engines}, "tokens_per_second": figures}
+        options.json.write_text(json.dumps(reported, indent=1))
 
 
 def _matrix_sizes(layers: int, vocab: int) -> list[int]:

@@ -120,15 +120,15 @@ def main() -> None:
     packing = "repacked" if options.repack else "as stored"
     print(f"{options.bundle.name}, {packing}, {options.rounds} rounds; median (least to most)\n")
     for name, peak in peaks.items():
-        print(f"{name:12} {peak.median:7.1f} ({peak.least:.1f} to {peak.most:.1f})")
-    print(f"\n{'stage':42} {'predicted':>10} {'measured':>10} {'least':>8} {'most':>8} {'error':>6}  bound by")
+        print(f"{name:12} {peak.median:7.1f} ({peak.minimum:.1f} to {peak.maximum:.1f})")
+    print(f"\n{'stage':42} {'predicted':>10} {'measured':>10} {'minimum':>8} {'maximum':>8} {'error':>6}  bound by")
     for (name, values), (ms, bound) in zip(measured.items(), found):
         middle = median(values)
         spread = f"{min(values):8.1f} {max(values):8.1f}"
         print(f"{name:42} {ms:7.1f} ms {middle:7.1f} ms {spread} {ms / middle - 1:+6.0%}  {bound}")
     if options.json:
-        told = {"peaks": {k: vars(p) for k, p in peaks.items()}, "measured_ms": measured, "predicted_ms": found}
-        options.json.write_text(json.dumps(told, indent=1))
+        reported = {"peaks": {k: vars(p) for k, p in peaks.items()}, "measured_ms": measured, "predicted_ms": found}
+        options.json.write_text(json.dumps(reported, indent=1))
 
 
 def _device(entry: dict[str, object]) -> Device:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vita_edge.runtime import Assistant, Sound, demo_folder, read_sound
 from vita_edge.runtime.audio_io.echo_canceller import CancelsEcho, EchoCanceller, Headphones
 from vita_edge.runtime.audio_io.sound import resample
-from vita_edge.runtime.events.session_events import FirstSound, Happening, Interrupted, TalkState, TalkStateChanged
+from vita_edge.runtime.events.session_events import FirstSound, Interrupted, SessionEvent, TalkState, TalkStateChanged
 from vita_edge.runtime.live.live_options import LiveOptions
 from vita_edge.runtime.live.live_session import LiveSession
 from vita_edge.runtime.simulation.lockstep import Lockstep
@@ -70,8 +70,8 @@ class Watch:
         self.interruptions = self.sounding = 0
         self.state: TalkState = "listening"
 
-    def __call__(self, happening: Happening) -> None:
-        match happening:
+    def __call__(self, event: SessionEvent) -> None:
+        match event:
             case Interrupted():
                 self.interruptions += 1
             case FirstSound():

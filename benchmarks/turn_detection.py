@@ -127,20 +127,20 @@ def score(points: Sequence[Point], detector: str, name: str, judge: Judge, polic
     )
 
 
-def ends_s(point: Point, told: float | None, policy: EndpointPolicy | int) -> float:
+def ends_s(point: Point, reported: float | None, policy: EndpointPolicy | int) -> float:
     """When the turn is ended, if nobody goes on: at the end of the step in which the silence is long enough."""
-    wanted_s = (policy if isinstance(policy, int) else policy.silence_ms(told or 0.0)) / 1000
-    steps = np.ceil(max(wanted_s, FIRST_S) / STEP_S - 1e-9)
+    requested_s = (policy if isinstance(policy, int) else policy.silence_ms(reported or 0.0)) / 1000
+    steps = np.ceil(max(requested_s, FIRST_S) / STEP_S - 1e-9)
     return point.voice_end_s + float(steps) * STEP_S
 
 
-def is_cut(point: Point, told: float | None, policy: EndpointPolicy | int) -> bool:
-    return ends_s(point, told, policy) <= point.resumes_s
+def is_cut(point: Point, reported: float | None, policy: EndpointPolicy | int) -> bool:
+    return ends_s(point, reported, policy) <= point.resumes_s
 
 
-def audible_s(point: Point, told: float | None, policy: EndpointPolicy | int) -> float:
+def audible_s(point: Point, reported: float | None, policy: EndpointPolicy | int) -> float:
     """How long the answer would be heard until the user has the word again."""
-    return point.resumes_s + BARGE_IN_S - ends_s(point, told, policy) - SOUND_S
+    return point.resumes_s + BARGE_IN_S - ends_s(point, reported, policy) - SOUND_S
 
 
 def nearest(value: float, choices: Sequence[float]) -> float:

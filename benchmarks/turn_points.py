@@ -49,12 +49,12 @@ def points_of(folder: Path, smart_turn: SmartTurn | None) -> list[Point]:
     """All silences of the recordings below a folder; each folder keeps its own in a file, since it takes minutes."""
     points: list[Point] = []
     for place in sorted({path.parent for path in folder.rglob("*") if path.suffix in SOUNDS}):
-        kept = place / f".points{'' if smart_turn else '-alone'}.json"
-        if not kept.is_file():
+        retained = place / f".points{'' if smart_turn else '-alone'}.json"
+        if not retained.is_file():
             paths = sorted(path for path in place.iterdir() if path.suffix in SOUNDS)
             found = [point for path in paths for point in points_in(path, smart_turn)]
-            kept.write_text(json.dumps([asdict(point) for point in found]), "utf-8")
-        rows = json.loads(kept.read_text("utf-8"))
+            retained.write_text(json.dumps([asdict(point) for point in found]), "utf-8")
+        rows = json.loads(retained.read_text("utf-8"))
         points += [Point(**{**row, "features": tuple(row["features"])}) for row in rows]
     return points
 

@@ -46,11 +46,11 @@ def main() -> None:
 
 def left_out(points: list[Point], inputs: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
     speakers = np.array([point.speaker for point in points])
-    told = np.zeros(len(points))
+    reported = np.zeros(len(points))
     for speaker in sorted(set(speakers)):
         there = speakers == speaker
-        told[there] = said(trained(inputs[~there], labels[~there]), inputs[there])
-    return float(roc_auc_score(labels, told))
+        reported[there] = said(trained(inputs[~there], labels[~there]), inputs[there])
+    return float(roc_auc_score(labels, reported))
 
 
 def trained(inputs: NDArray[np.float64], labels: NDArray[np.bool_]) -> dict[str, Any]:
@@ -69,11 +69,11 @@ def trained(inputs: NDArray[np.float64], labels: NDArray[np.bool_]) -> dict[str,
 
 def said(network: dict[str, Any], inputs: NDArray[np.float64]) -> NDArray[np.float64]:
     x = np.clip((inputs - np.array(network["mean"])) / np.array(network["scale"]), -3, 3)
-    told = [
+    reported = [
         np.tanh(x @ np.array(m["first"]) + np.array(m["bias"])) @ np.array(m["second"]) + m["last"]
         for m in network["members"]
     ]
-    return np.asarray(1 / (1 + np.exp(-np.mean(told, 0))))
+    return np.asarray(1 / (1 + np.exp(-np.mean(reported, 0))))
 
 
 if __name__ == "__main__":

@@ -134,18 +134,18 @@ def _chosen(bundle: Bundle, feeds: Feeds, components: Sequence[str] | None) -> t
         raise Misuse(
             f"There is no component {unknown[0]}.", why=f"Known: {', '.join(COMPONENTS)}.", fix="Choose one of them."
         )
-    wanted = [name for name in COMPONENTS if components is None or name in components]
-    narrow = [name for name in wanted if bundle.components[name].precision not in WIDE]
+    requested = [name for name in COMPONENTS if components is None or name in components]
+    narrow = [name for name in requested if bundle.components[name].precision not in WIDE]
     if narrow:
         raise Misuse(
             f"{', '.join(narrow)} of {bundle.path} cannot be calibrated.",
             why=f"Its precision is {bundle.components[narrow[0]].precision}: what was rounded is not rounded again.",
             fix="Export the checkpoint at --precision fp32 or fp16, and calibrate that.",
         )
-    missing = [name for name in wanted if not feeds.files.get(name)]
-    if missing and (components is not None or len(missing) == len(wanted)):
+    missing = [name for name in requested if not feeds.files.get(name)]
+    if missing and (components is not None or len(missing) == len(requested)):
         feeds.samples(missing[0], 1, ())  # says that there are none
-    names = [name for name in wanted if name not in missing]
+    names = [name for name in requested if name not in missing]
     return names, [f"{name} was left as it is: the feeds hold nothing of it" for name in missing]
 
 
@@ -223,8 +223,8 @@ def _write_manifest(
 ) -> None:
     """What is true of the bundle now; ``known`` are bytes and checksums of files that were copied."""
     for name in names:
-        kept = {layer.stored_as.split()[0] for layer in report.layers if layer.component == name}
-        if narrow := [precision for precision in NARROW if precision in kept]:
+        retained = {layer.stored_as.split()[0] for layer in report.layers if layer.component == name}
+        if narrow := [precision for precision in NARROW if precision in retained]:
             manifest["components"][name]["precision"] = narrow[0]
     everywhere = {part["precision"] for part in manifest["components"].values()}
     manifest["precision"] = next((each for each in NARROW if each in everywhere), manifest["precision"])
@@ -245,10 +245,10 @@ def _write_manifest(
 def _earlier_report(bundle: Bundle, manifest: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
     """What was found of other components when the bundle was calibrated before."""
     calibration = manifest.get("calibration")
-    told = calibration.get("report") if isinstance(calibration, Mapping) else None
-    if not isinstance(told, str) or told not in bundle.files:
+    reported = calibration.get("report") if isinstance(calibration, Mapping) else None
+    if not isinstance(reported, str) or reported not in bundle.files:
         return None
-    file = bundle.path / told
+    file = bundle.path / reported
     report = read_json(file, EARLIER)
     try:
         return _without(names, report)

@@ -55,9 +55,9 @@ class Choices:
                     why=f"Known: {', '.join(known)}.",
                     fix="Choose one of them.",
                 )
-        for name, least in (("samples", 1), ("rows", 1), ("block", SMALLEST_BLOCK)):
-            if getattr(self, name) < least:
-                raise Misuse(f"{name} is {getattr(self, name)}.", why=f"The least is {least}.", fix="Give more.")
+        for name, minimum in (("samples", 1), ("rows", 1), ("block", SMALLEST_BLOCK)):
+            if getattr(self, name) < minimum:
+                raise Misuse(f"{name} is {getattr(self, name)}.", why=f"The least is {minimum}.", fix="Give more.")
 
     def weights_alone(self, component: str) -> bool:
         """Whether activations of a component keep their type."""

@@ -174,9 +174,9 @@ def calibrate_component(
 
     See :class:`ComponentCalibration`.
     """
-    least = -math.inf
+    minimum = -math.inf
     for _ in range(ATTEMPTS):
-        one = ComponentCalibration(name, graph, feeds, choices, target, folder, least)
+        one = ComponentCalibration(name, graph, feeds, choices, target, folder, minimum)
         try:
             stage = one.run(raw, threads=threads, progress=progress)
         finally:
@@ -186,5 +186,5 @@ def calibrate_component(
         ]
         if stage.reached or not rounded:
             break
-        least = math.nextafter(sorted(rounded)[len(rounded) // 4], math.inf)
+        minimum = math.nextafter(sorted(rounded)[len(rounded) // 4], math.inf)
     return stage, one.layers

@@ -65,10 +65,10 @@ class Feeds:
         Raises:
             BadInput: they were recorded with a bundle of another checkpoint.
         """
-        wanted = json.loads(json.dumps(model_identity(bundle)))
-        if wanted == self.model:
+        requested = json.loads(json.dumps(model_identity(bundle)))
+        if requested == self.model:
             return
-        different = [key for key in wanted if wanted[key] != self.model.get(key)]
+        different = [key for key in requested if requested[key] != self.model.get(key)]
         raise BadInput(
             f"The feeds {self.path} are those of another model than {bundle.path}.",
             why=f"They were recorded with {self.model.get('name')}, this is {bundle.model.name}; "
@@ -107,14 +107,16 @@ def _read(file: Path) -> Sample:
 def _checked(file: Path, sample: Sample, inputs: Sequence[TensorSpec], beside: Sequence[TensorSpec]) -> Sample:
     """``sample``, of which :func:`whole_feeds` can make what the graph takes."""
     known = {spec.name: spec for spec in (*inputs, *beside)}
-    wanted = [s.name for s in inputs if s.name not in _lengths(0, 0) and not s.name.startswith(PAST)]
-    problems = [f"{name} is missing" for name in wanted if name not in sample]
+    requested = [s.name for s in inputs if s.name not in _lengths(0, 0) and not s.name.startswith(PAST)]
+    problems = [f"{name} is missing" for name in requested if name not in sample]
     problems += [f"{name} is not one of its inputs" for name in sample if name not in known]
-    problems += [told for name, array in sample.items() if name in known and (told := known[name].mismatch(array))]
+    problems += [
+        reported for name, array in sample.items() if name in known and (reported := known[name].mismatch(array))
+    ]
     if problems:
         raise BadInput(
             f"The feeds {file} do not fit the graph.",
-            why=f"{'; '.join(problems)}. It takes {', '.join(wanted)}.",
+            why=f"{'; '.join(problems)}. It takes {', '.join(requested)}.",
             fix="Record again with this version of vita-edge.",
         )
     for name, array in sample.items():

@@ -54,7 +54,7 @@ class Observed:
     """Largest magnitude of every channel, when rows are kept."""
     values: int = 0
     dtype: str = "float32"
-    kept: list[Floats] = field(default_factory=list)
+    retained: list[Floats] = field(default_factory=list)
 
     def __call__(self, array: Array, number: int) -> None:
         if not array.size:
@@ -65,34 +65,34 @@ class Observed:
         self.values += array.size
         if self.rows is None:
             if number % -(-self.samples // self.whole) == 0:
-                self.kept.append(array.astype(np.float32))
+                self.retained.append(array.astype(np.float32))
             return
         flat = array.reshape(-1, array.shape[-1])
         channels = np.maximum(flat.max(axis=0), -flat.min(axis=0)).astype(np.float32)
         self.channels = channels if self.channels is None else np.maximum(self.channels, channels)
-        self.kept.append(_evenly(flat, self.rows).astype(np.float32))
-        most = _level([len(rows) for rows in self.kept], self.rows)
-        self.kept = [_evenly(rows, most) for rows in self.kept]
+        self.retained.append(_evenly(flat, self.rows).astype(np.float32))
+        maximum = _level([len(rows) for rows in self.retained], self.rows)
+        self.retained = [_evenly(rows, maximum) for rows in self.retained]
 
     @property
     def measurable(self) -> bool:
         """Whether there is a range, and something to try it on: not where all was zero, or all that was kept, or
         something was no number."""
-        return 0 < self.amax < math.inf and any(rows.any() for rows in self.kept)
+        return 0 < self.amax < math.inf and any(rows.any() for rows in self.retained)
 
     def inputs(self) -> list[Floats]:
         """What a layer is tried on: one block of rows, or whole samples."""
-        if self.rows is None or not self.kept:
-            return self.kept
-        return [np.concatenate(self.kept)]
+        if self.rows is None or not self.retained:
+            return self.retained
+        return [np.concatenate(self.retained)]
 
     def divided(self, factor: Floats) -> Observed:
         """As if every channel had been divided by its ``factor``."""
         assert self.channels is not None
         channels = self.channels / factor
-        kept = [rows / factor for rows in self.kept]
+        retained = [rows / factor for rows in self.retained]
         return Observed(
-            self.samples, self.rows, self.whole, float(channels.max()), channels, self.values, self.dtype, kept
+            self.samples, self.rows, self.whole, float(channels.max()), channels, self.values, self.dtype, retained
         )
 
 
@@ -106,17 +106,17 @@ def _level(lengths: Sequence[int], room: int) -> int:
     return max(lengths)
 
 
-def _evenly(rows: NDArray[Any], most: int) -> NDArray[Any]:
-    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
+def _evenly(rows: NDArray[Any], maximum: int) -> NDArray[Any]:
+    return rows if len(rows) <= maximum else rows[np.arange(maximum) * len(rows) // maximum]
 
 
 def candidates(seen: Observed, method: str) -> Iterator[Range]:
     """The range of a method, or at ``auto`` all that are worth a try."""
     if method in ("minmax", "auto"):
         yield Range("minmax", max(seen.amax, TINY))
-    if method == "minmax" or not seen.kept:
+    if method == "minmax" or not seen.retained:
         return
-    magnitudes = np.abs(np.concatenate([array.ravel() for array in seen.kept]))
+    magnitudes = np.abs(np.concatenate([array.ravel() for array in seen.retained]))
     waves = seen.rows is None
     if method in ("percentile", "auto"):
         tails = (PERCENTILE,) if method == "percentile" else WAVE_TAILS if waves else TAILS
@@ -128,7 +128,7 @@ def candidates(seen: Observed, method: str) -> Iterator[Range]:
 
 def own_range(seen: Observed, method: str) -> Range:
     """The range in which rounding changes the tensor itself least."""
-    values = np.concatenate([array.ravel() for array in seen.kept])
+    values = np.concatenate([array.ravel() for array in seen.retained])
     ranges = list(candidates(seen, method))
     errors = [np.square(values - quantised(values, each.limit, seen.dtype), dtype=np.float64).sum() for each in ranges]
     return ranges[int(np.argmin(errors))]

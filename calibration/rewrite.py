@@ -231,13 +231,13 @@ class Rewrite:
             if after := self._after.get(i):
                 changed.output[0] = after[0].input[0]
                 nodes += after
-        kept: list[onnx.NodeProto] = []
+        retained: list[onnx.NodeProto] = []
         read = {value.name for value in self._graph.graph.output}
         for node in reversed(nodes):  # one that only an unread one reads is not read either
             if node.op_type not in ("Cast", "Transpose") or read.intersection(node.output):
-                kept.append(node)
+                retained.append(node)
                 read.update(node.input)
-        return kept[::-1]
+        return retained[::-1]
 
     def _dequantise(self, layer: Layer, inputs: list[str], **attributes: int) -> None:
         output = f"{layer.weight}.dequantized"

@@ -67,15 +67,15 @@ def run_graph(graph: ComponentGraph, feeds: Sequence[Sample], *, threads: int = 
 
 def stored_outputs(names: Sequence[str], samples: int) -> tuple[list[Sample], dict[str, Watcher]]:
     """A place for tensors ``names`` of every sample, and the watchers that put them there."""
-    kept: list[Sample] = [{} for _ in range(samples)]
+    retained: list[Sample] = [{} for _ in range(samples)]
 
     def keeper(name: str) -> Watcher:
         def keep(array: Array, number: int) -> None:
-            kept[number][name] = array
+            retained[number][name] = array
 
         return keep
 
-    return kept, {name: keeper(name) for name in names}
+    return retained, {name: keeper(name) for name in names}
 
 
 def together(*watchers: Mapping[str, Watcher]) -> dict[str, Watcher]:
@@ -103,21 +103,21 @@ class _Runner:
     watched: Mapping[str, Watcher]
 
     def __post_init__(self) -> None:
-        wanted = {
+        requested = {
             name
             for i in range(self.segment.start, self.segment.stop)
             for name in self.graph.nodes[i].output
             if name and (name in self.watched or self.last_use.get(name, -1) >= self.segment.stop)
         }
         self.nodes: list[onnx.NodeProto] = []
-        needed = set(wanted)
+        needed = set(requested)
         for i in range(self.segment.stop - 1, self.segment.start - 1, -1):  # what nobody asks for is not computed
             node = self.graph.runnable(i)
             if needed.intersection(node.output):
                 self.nodes.insert(0, node)
                 needed.update(name for name in node.input if name)
         made = {name for node in self.nodes for name in node.output}
-        self.gives = [name for node in self.nodes for name in node.output if name in wanted]
+        self.gives = [name for node in self.nodes for name in node.output if name in requested]
         self.constants = sorted(name for name in needed if name in self.graph.initializers)
         self.needs = sorted(name for name in needed if name not in made and name not in self.graph.initializers)
 

@@ -102,7 +102,7 @@ def round_blocks(weight: Floats, grid: BlockGrid, *, search: bool) -> Blocked:
         high = np.maximum(high, -low)
         low = -high
     best_scales, best_zeros = np.empty_like(low), np.zeros_like(low)
-    least = np.full_like(low, np.inf)
+    minimum = np.full_like(low, np.inf)
     for clip in CLIPS if search else CLIPS[:1]:
         scales = stored_scales((high - low) * np.float32(clip / ((1 << grid.bits) - 1)), grid.scale_dtype)
         zeros = (
@@ -111,8 +111,8 @@ def round_blocks(weight: Floats, grid: BlockGrid, *, search: bool) -> Blocked:
             else np.clip(np.rint(-low * np.float32(clip) / scales), 0, grid.highest)
         )
         error = np.square((_steps(blocks, scales, zeros, grid) - zeros[:, None]) * scales[:, None] - blocks).sum(axis=1)
-        better = error < least
-        for best, tried in ((best_scales, scales), (best_zeros, zeros), (least, error)):
+        better = error < minimum
+        for best, tried in ((best_scales, scales), (best_zeros, zeros), (minimum, error)):
             np.copyto(best, tried, where=better)
     values = _steps(blocks, best_scales, best_zeros, grid).reshape(weight.shape)
     return Blocked(grid, values.astype(np.int8), best_scales, best_zeros)

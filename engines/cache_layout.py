@@ -48,7 +48,7 @@ class CacheLayout:
         """An array [1] for each length, at an address that stays; see :meth:`tell`."""
         return {name: np.zeros(1, dtype) for name, (dtype, _) in self.lengths.items()}
 
-    def tell(self, arrays: Mapping[str, Array], past: int, tokens: int) -> None:
+    def report(self, arrays: Mapping[str, Array], past: int, tokens: int) -> None:
         """Write into ``arrays`` what a call is fed that appends ``tokens`` positions to ``past``."""
         for name, array in arrays.items():
             array[0] = self.lengths[name][1](past, tokens)

@@ -35,9 +35,9 @@ def _source() -> Path | None:
     if (CLONE / "pyproject.toml").is_file() and (CLONE / "src" / "vita_edge").is_dir():
         return CLONE
     distribution = _distribution()
-    told = distribution.read_text("direct_url.json") if distribution else None
+    reported = distribution.read_text("direct_url.json") if distribution else None
     try:
-        address = urlsplit(str(json.loads(told or "{}").get("url", "")))
+        address = urlsplit(str(json.loads(reported or "{}").get("url", "")))
     except (ValueError, AttributeError):
         return None
     path = Path(unquote(address.path))
@@ -49,8 +49,8 @@ def _requirements(extra: str) -> list[str]:
     distribution = _distribution()
     listed = (distribution.requires or []) if distribution else []
     found = (line.partition(";") for line in listed)
-    wanted = (f"extra == '{extra}'", f'extra == "{extra}"')
-    return [name.strip() for name, _, when in found if when.strip() in wanted and not name.startswith(f"{NAME}[")]
+    requested = (f"extra == '{extra}'", f'extra == "{extra}"')
+    return [name.strip() for name, _, when in found if when.strip() in requested and not name.startswith(f"{NAME}[")]
 
 
 def _distribution() -> Distribution | None:

@@ -55,10 +55,10 @@ def prefix_tokens(prefix: Mapping[str, tuple[int, ...]], pasts: Iterable[str], c
         ValueError: layers are missing, or are not those of the cache.
         ContextOverflow: the prefix is longer than the capacity.
     """
-    wanted = {present(name) for name in pasts}
-    if set(prefix) != wanted:
-        raise ValueError(f"a prefix for {sorted(prefix)}, expected {sorted(wanted)}")
-    tokens = prefix[min(wanted)][2]
+    requested = {present(name) for name in pasts}
+    if set(prefix) != requested:
+        raise ValueError(f"a prefix for {sorted(prefix)}, expected {sorted(requested)}")
+    tokens = prefix[min(requested)][2]
     if tokens > capacity_tokens:
         raise ContextOverflow(
             f"A prefix of {tokens} tokens does not fit into a cache of {capacity_tokens}.",

@@ -42,13 +42,13 @@ class Peak:
     """A rate over some rounds: GB/s, or 10⁹ operations a second (a multiply-accumulate is two)."""
 
     median: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
 def machine_peaks(
     threads: int = 0,
-    told: Callable[[str], object] | None = None,
+    reported: Callable[[str], object] | None = None,
     between: Callable[[int], object] | None = None,
 ) -> Rates:
     """``read`` and ``blocks4`` in GB/s, ``fp32``, ``int8`` and ``convolution`` in Gop/s; kernels take turns.
@@ -59,7 +59,7 @@ def machine_peaks(
         between: called with the number of each round after it, to measure something else in turn with the kernels.
             Round 0 touches every page and does not count.
     """
-    say = told or (lambda text: None)
+    say = reported or (lambda text: None)
     rates: dict[str, list[float]] = {}
     with TemporaryDirectory(prefix="vita-edge-peaks-") as folder:
         say("writing graphs")
@@ -93,7 +93,7 @@ def machine_device(peaks: Rates, name: str, when: str) -> dict[str, Any]:
     convolution, fp32, int8 = peaks["convolution"], peaks["fp32"], peaks["int8"]
 
     def share(peak: Peak, whole: float, what: str) -> dict[str, Any]:
-        numbers = {"value": peak.median, "low": peak.least, "high": peak.most}
+        numbers = {"value": peak.median, "low": peak.minimum, "high": peak.maximum}
         return {**{key: round(value / whole, 3) for key, value in numbers.items()}, "source": f"{what}: {how}"}
 
     return {

@@ -141,11 +141,11 @@ def advice(
 
 
 def _longest_context(
-    work: ModelWork, device: Device, precision: str, most: int, weights: Mapping[str, int] | None = None
+    work: ModelWork, device: Device, precision: str, maximum: int, weights: Mapping[str, int] | None = None
 ) -> int:
     """Positions up to ``most`` with which it fits, tightly perhaps; 0 when it does not."""
-    if memory_fit(work, device, precision, most, weights).verdict != "no":
-        return most
+    if memory_fit(work, device, precision, maximum, weights).verdict != "no":
+        return maximum
     bare = memory_fit(work, device, precision, 0, weights)
     position = work.llm.kv_values() * _cache_bytes(device, precision)
     longest = (bare.available - bare.needed) // position // STEP * STEP

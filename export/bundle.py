@@ -70,7 +70,7 @@ def export_bundle(
     notice: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    told: Callable[[str], object] | None = None,
+    reported: Callable[[str], object] | None = None,
     check: Callable[[Path], object] | None = None,
 ) -> ExportReport:
     """Turn the checkpoint at ``checkpoint_path`` into a bundle at ``bundle_path``.
@@ -124,8 +124,8 @@ def export_bundle(
         return step
 
     check_file_sizes(place, {f"{graph.name}.bin": graph.nbytes for graph in graphs})
-    if told:
-        told(notice)
+    if reported:
+        reported(notice)
     check_values(tensors, facts.llm.vocab_size, checkpoint.notes, advance("checking values"))
     with whole_folder(place, needed, what="bundle", replace=replace) as folder:
         files = [_write_text(folder / "tokenizer.json", checkpoint.tokenizer_json())]

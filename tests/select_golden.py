@@ -82,7 +82,7 @@ def select(golden: Path, target: Path) -> int:
 
     cases, text, talk = (_read(data / f"{name}.json") for name in ("cases", "text", "e2e"))
     conversations = recorder.cases()["conversations"]
-    sentences = {name: told for name, told in cases["speech"].items() if f"{name}.ids" in arrays["tts.npz"]}
+    sentences = {name: reported for name, reported in cases["speech"].items() if f"{name}.ids" in arrays["tts.npz"]}
     history = f"$$FIRST_SENTENCE_MARK$${recorder.replies['live1']}"
     documents: dict[str, Any] = {
         "manifest": {**manifest, "selection": "tests/golden/README.md", "arrays": entries},

@@ -150,11 +150,13 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _facts_table(facts: dict[str, Any]) -> str:
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(_told(value))}</td></tr>" for name, value in facts.items())
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(_reported(value))}</td></tr>" for name, value in facts.items()
+    )
     return f'<table class="facts">{rows}</table>'
 
 
-def _told(value: Any) -> str:
+def _reported(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {told}" for name, told in value.items() if told is not None)
+        return ", ".join(f"{name} {reported}" for name, reported in value.items() if reported is not None)
     return "not known" if value is None else str(value)

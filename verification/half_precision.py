@@ -40,11 +40,11 @@ class HalfPrecision:
     @property
     def check(self) -> Check:
         """Fails where values are lost."""
-        told = self.told
-        return Check("half precision", self.component, not self.overflows, detail=told)
+        reported = self.reported
+        return Check("half precision", self.component, not self.overflows, detail=reported)
 
     @property
-    def told(self) -> str:
+    def reported(self) -> str:
         """In one line."""
         if self.overflows:
             first = self.overflows[0]
@@ -54,8 +54,10 @@ class HalfPrecision:
             )
         if self.held_wide:
             first = self.held_wide[0]
-            told = f"{len(self.held_wide)} tensors beyond half precision are held in float32, the first {first.layer}"
-            return f"{told}: {first.amax:.3g}"
+            reported = (
+                f"{len(self.held_wide)} tensors beyond half precision are held in float32, the first {first.layer}"
+            )
+            return f"{reported}: {first.amax:.3g}"
         share = self.largest.amax / LARGEST_HALF
         return f"at most {self.largest.amax:.3g}, {share:.1%} of what half precision holds ({self.largest.layer})"
 

@@ -73,7 +73,9 @@ def record_bundle(
                 "backend": backend,
             }
             recorder.record()
-        cases = {name: told.case([], pad=bundle.model.vision.pad_frames) for name, told in plan.conversations.items()}
+        cases = {
+            name: reported.case([], pad=bundle.model.vision.pad_frames) for name, reported in plan.conversations.items()
+        }
         recorder.arrays.write(target, {"cases": {"conversations": cases, "speech": dict(plan.sentences)}})
         (target / "prompts.json").write_text(json.dumps(dict(bundle.prompts), ensure_ascii=False, indent=1) + "\n")
 
@@ -87,9 +89,9 @@ class _Recorder:
     def record(self) -> None:
         self._record_audio()
         self._record_vision()
-        for name, told in self._plan.conversations.items():
+        for name, reported in self._plan.conversations.items():
             self._progress(f"language model: {name}")
-            self._record_conversation(name, told)
+            self._record_conversation(name, reported)
         self._record_speech()
         self._record_random_codes()
 
@@ -129,33 +131,33 @@ class _Recorder:
                     if output in runs[0]:
                         self.arrays.put("vision", f"{name}.{stage}", np.concatenate([run[output] for run in runs]))
 
-    def _record_conversation(self, name: str, told: Conversation) -> None:
+    def _record_conversation(self, name: str, reported: Conversation) -> None:
         assistant, llm = self._assistant, self._bundle.model.llm
-        pictures = self._seen(told)
-        clips = [assistant.encoders.hear(read_sound(self._inputs / file)) for file in told.sounds]
-        frames = len(pictures) if told.clip else 0
-        turn = UserTurn(told.text, len(pictures) - frames, frames, len(clips))
-        style: Style = "live" if told.live else "command_line"
+        pictures = self._seen(reported)
+        clips = [assistant.encoders.hear(read_sound(self._inputs / file)) for file in reported.sounds]
+        frames = len(pictures) if reported.clip else 0
+        turn = UserTurn(reported.text, len(pictures) - frames, frames, len(clips))
+        style: Style = "live" if reported.live else "command_line"
         prompt = opening(system_prompt(self._bundle.prompts, style, turn), turn, style)
         ids = encode_prompt(prompt, assistant.tokenizer)
         rows = splice(ids, assistant.embeddings.rows, pictures, clips)[: llm.prompt_limit_tokens]
         tokens, logits, prefill = self._decode(rows)
-        stop = {*self._bundle.model.tokens.stop} - ({self._bundle.model.tokens.im_start} if told.live else set())
+        stop = {*self._bundle.model.tokens.stop} - ({self._bundle.model.tokens.im_start} if reported.live else set())
         end = next((i + 1 for i, token in enumerate(tokens) if token in stop), len(tokens))
         recorded = {"ids": ids, "embeds": rows, "prefill_pos": [len(rows) - 1], "prefill_logits": prefill}
         recorded |= {"tokens": tokens, "logits": logits}
-        if told.spoken:
+        if reported.spoken:
             recorded["stop_tokens"] = tokens[:end]
         for stage, value in recorded.items():
             self.arrays.put("llm", f"{name}.{stage}", value)
 
-    def _seen(self, told: Conversation) -> list[Rows]:
+    def _seen(self, reported: Conversation) -> list[Rows]:
         encoders = self._assistant.encoders
-        if told.picture:
-            return encoders.see(read_image(self._inputs / told.picture), "command_line")
-        if not told.clip:
+        if reported.picture:
+            return encoders.see(read_image(self._inputs / reported.picture), "command_line")
+        if not reported.clip:
             return []
-        frames, _ = read_frames(self._inputs / told.clip, sample_positions)
+        frames, _ = read_frames(self._inputs / reported.clip, sample_positions)
         return encoders.encode_tiles(VisionFrontEnd(self._bundle.model.vision).frame_tiles(frames))
 
     def _decode(self, rows: Rows) -> tuple[list[int], Rows, Rows]:

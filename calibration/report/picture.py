@@ -32,8 +32,8 @@ def picture_png(report: CalibrationReport) -> bytes:
         if plain:
             axis.plot(*zip(*plain), "_", color="black", label="min-max alone")
         stage = stages.get(component)
-        told = f": {stage.output} {stage.snr_db:.1f} dB" if stage else ""
-        axis.set_title(f"{component}{told}", loc="left", fontsize=9)
+        reported = f": {stage.output} {stage.snr_db:.1f} dB" if stage else ""
+        axis.set_title(f"{component}{reported}", loc="left", fontsize=9)
         axis.set_ylabel("dB", fontsize=8)
         axis.set_xlim(-0.6, len(layers) - 0.4)
         axis.tick_params(labelsize=7)

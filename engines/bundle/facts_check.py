@@ -30,9 +30,9 @@ def check_facts(facts: ModelFacts, rows: int, columns: int) -> None:
         if path in FLOATS:
             possible = 0 < value < MAX_MS
         else:  # a size of a component, a count, or an id; what lies deeper is checked where it is used
-            least = 0 if path in MAY_BE_ZERO or path.startswith("tokens.") else 1
+            minimum = 0 if path in MAY_BE_ZERO or path.startswith("tokens.") else 1
             whole = isinstance(value, int) and path.count(".") == 1 and path not in MAY_BE_NEGATIVE
-            possible = least <= value < MAX_SIZE if whole else True
+            possible = minimum <= value < MAX_SIZE if whole else True
         if not possible:
             raise ValueError(f"model.{path} is {value:g}, which cannot be")
     for problem in _disagreements(facts, rows, columns):

@@ -113,7 +113,7 @@ class Bundle:
             prompts=prompts,
             components=components,
             files={
-                name: (entry.integer("bytes", at_least=0), entry.text("sha256"))
+                name: (entry.integer("bytes", minimum=0), entry.text("sha256"))
                 for name, entry in manifest.sections("files")
             },
             embeddings=embeddings.values,
@@ -230,7 +230,7 @@ def _component(name: str, entry: Table) -> Component:
         name=name,
         graph=beside(entry.file, entry.text("graph"), MANIFEST_FILE),
         weights=tuple(beside(entry.file, file, MANIFEST_FILE) for file in entry.texts("weights")),
-        parameters=entry.integer("parameters", at_least=0),
+        parameters=entry.integer("parameters", minimum=0),
         precision=entry.text("precision"),
         taps=entry.texts("taps"),
     )

@@ -111,9 +111,9 @@ def _axis(dimension: bytes | memoryview, position: int) -> int | str:
     return f"axis{position}"
 
 
-def _changed(message: bytes | memoryview, wanted: int, change: Callable[[memoryview], bytes | memoryview]) -> bytes:
+def _changed(message: bytes | memoryview, requested: int, change: Callable[[memoryview], bytes | memoryview]) -> bytes:
     """``message`` with every sub-message of the number ``wanted`` changed."""
     return b"".join(
-        encoded_field(number, kind, change(payload) if (number, kind) == (wanted, BYTES) else payload)
+        encoded_field(number, kind, change(payload) if (number, kind) == (requested, BYTES) else payload)
         for number, kind, payload, _ in fields(message)
     )

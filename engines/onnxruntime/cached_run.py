@@ -43,8 +43,8 @@ class CachedRun:
         """Outputs in the order in which they were bound first, which is that of the backend's list."""
         if cache_layout.in_place:
             self._bind_cache(cache, 0)
-        self._told = cache_layout.length_arrays()
-        self._lengths = {name: self._memory.hold(array) for name, array in self._told.items()}
+        self._reported = cache_layout.length_arrays()
+        self._lengths = {name: self._memory.hold(array) for name, array in self._reported.items()}
         for name, block in self._lengths.items():
             self._bind_input(name, block)
         self._seen = 0
@@ -67,8 +67,8 @@ class CachedRun:
         """Run over the cache; the second axis of the first input counts the new positions."""
         tokens = feeds[self._first].shape[1]
         cache.check_room(tokens)
-        self._cache_layout.tell(self._told, cache.length_tokens, tokens)
-        for name, array in self._told.items():
+        self._cache_layout.report(self._reported, cache.length_tokens, tokens)
+        for name, array in self._reported.items():
             self._memory.write(self._lengths[name], array)
         if self._cache_layout.seen:
             self._bind_seen(self._cache_layout.sees(cache.length_tokens + tokens, cache.built_tokens))

@@ -25,8 +25,8 @@ def forget_pages(file: Path) -> int:
     if not sys.platform.startswith("linux"):
         return 0
     try:
-        wanted = str(file.resolve())
-        mappings = [(start, stop) for path, start, stop in _unwritten_mappings() if path == wanted]
+        requested = str(file.resolve())
+        mappings = [(start, stop) for path, start, stop in _unwritten_mappings() if path == requested]
     except OSError:
         return 0
     advise = ctypes.CDLL(None).madvise

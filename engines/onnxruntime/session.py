@@ -108,7 +108,7 @@ class OnnxSession:
             raise ValueError(f"{self.name} is closed")
         check_feeds(self.name, self.inputs, feeds)
         if not self._cache_specs:
-            with _told_in_our_words(self.name):
+            with _in_our_words(self.name):
                 return self._run(self._session, feeds)
         if not isinstance(cache, OnnxKvCache):
             raise ValueError(f"{self.name} needs a cache that new_cache of an ONNX Runtime session has made")
@@ -121,7 +121,7 @@ class OnnxSession:
             run = self._runs[cache] = CachedRun(
                 self._session, self.inputs, self.outputs, cache, self._cache_layout, self._give_back
             )
-        with _told_in_our_words(self.name):
+        with _in_our_words(self.name):
             return run.append(feeds, cache)
 
     def new_cache(self, capacity_tokens: int) -> OnnxKvCache:
@@ -154,7 +154,7 @@ class OnnxSession:
 
 
 @contextmanager
-def _told_in_our_words(graph: str) -> Iterator[None]:
+def _in_our_words(graph: str) -> Iterator[None]:
     """The backend raises classes of its own; our errors and callers' mistakes pass as they are."""
     try:
         yield

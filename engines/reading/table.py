@@ -50,14 +50,14 @@ class Table:
             for i, values in enumerate(self._list(key, REQUIRED))
         ]
 
-    def integer(self, key: str, default: Any = REQUIRED, *, at_least: int | None = 1) -> int:
+    def integer(self, key: str, default: Any = REQUIRED, *, minimum: int | None = 1) -> int:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1:  # nan and inf too
             raise self.refusal(key, "It has to be a whole number.")
         if not -(2**63) <= value < 2**63:
             raise self.refusal(key, "It has to be a number of 64 bits.")
-        if at_least is not None and value < at_least:
-            raise self.refusal(key, f"It has to be {at_least} or more.")
+        if minimum is not None and value < minimum:
+            raise self.refusal(key, f"It has to be {minimum} or more.")
         return int(value)
 
     def number(self, key: str, default: Any = REQUIRED, *, positive: bool = True) -> float:

@@ -29,13 +29,13 @@ class Engine:
         name: str,
         trt: Any,
         engine: Any,
-        told: Callable[[], str] | None = None,
+        reported: Callable[[], str] | None = None,
         *,
         kernels: KernelCache | None = None,
         keep: tuple[Any, ...] = (),
     ) -> None:
         self.name, self.trt, self._engine = name, trt, engine
-        self._told, self.kernels, self._keep = told, kernels, keep
+        self._reported, self.kernels, self._keep = reported, kernels, keep
 
     def activation_bytes(self, profile: int) -> int:
         return int(self._engine.get_device_memory_size_for_profile_v2(profile))
@@ -81,10 +81,10 @@ class Engine:
             self.kernels.keep()
 
     def failed(self, what: str) -> InferenceFailed:
-        told = self._told() if self._told else ""
+        reported = self._reported() if self._reported else ""
         return InferenceFailed(
             f"The engine of {self.name} {what}.",
-            why=told or "TensorRT did not say why.",
+            why=reported or "TensorRT did not say why.",
             fix="Free some memory of the GPU; if it stays, build the engine again: see `vita-edge build --help`.",
         )
 

@@ -177,18 +177,18 @@ class Cuda:
             return _unavailable(name)
         try:
             _, text = self._runtime.cudaGetErrorString(error)
-            told = text.decode() if isinstance(text, bytes) else str(text)
+            reported = text.decode() if isinstance(text, bytes) else str(text)
         except RuntimeError:
-            told = name
+            reported = name
         if name == "cudaErrorMemoryAllocation":
             return InferenceFailed(
                 f"There is no room for {asked}." if asked else "The GPU is out of memory.",
-                why=f"{function}: {told}.",
+                why=f"{function}: {reported}.",
                 fix="Close what else uses the GPU, take a smaller --context, or a bundle of a narrower precision.",
             )
         return InferenceFailed(
             f"The GPU refused {asked or function}.",
-            why=f"{name}: {told}.",
+            why=f"{name}: {reported}.",
             fix="Look at `dmesg` and `nvidia-smi` (on a Jetson: `tegrastats`); start again, and report it if it stays.",
         )
 

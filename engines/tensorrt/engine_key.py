@@ -100,23 +100,23 @@ class EngineKey:
         )
 
 
-def differences(wanted: EngineKey, found: EngineKey) -> list[str]:
+def differences(requested: EngineKey, found: EngineKey) -> list[str]:
     """Why the engine ``found`` cannot be opened where ``wanted`` is needed, in words; nothing when it can.
 
     Profiles and fixed lengths do not count: an engine for other lengths can be opened.
     """
     reasons = []
-    if found.files != wanted.files:
+    if found.files != requested.files:
         reasons.append("the bundle has changed since it was built")
-    if (found.library, found.version) != (wanted.library, wanted.version):
-        reasons.append(f"it was built by {_told(found)}, and here is {_told(wanted)}")
-    if (found.sm, found.gpu) != (wanted.sm, wanted.gpu):
-        there, here = (f"{key.gpu} ({key.sm})" if key.gpu else f"a GPU of {key.sm}" for key in (found, wanted))
+    if (found.library, found.version) != (requested.library, requested.version):
+        reasons.append(f"it was built by {_reported(found)}, and here is {_reported(requested)}")
+    if (found.sm, found.gpu) != (requested.sm, requested.gpu):
+        there, here = (f"{key.gpu} ({key.sm})" if key.gpu else f"a GPU of {key.sm}" for key in (found, requested))
         reasons.append(f"it was built for {there}, and here is {here}")
-    if found.host != wanted.host:
-        reasons.append(f"it was built on {found.host}, and this is {wanted.host}")
+    if found.host != requested.host:
+        reasons.append(f"it was built on {found.host}, and this is {requested.host}")
     return reasons
 
 
-def _told(key: EngineKey) -> str:
+def _reported(key: EngineKey) -> str:
     return f"{'TensorRT-RTX' if key.library == 'tensorrt_rtx' else 'TensorRT'} {key.version}"

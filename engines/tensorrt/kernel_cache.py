@@ -34,7 +34,7 @@ class KernelCache:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._cache: Any = None
-        self._kept_bytes = 0
+        self._stored_bytes = 0
         """Kernels in the file; there are only ever more of them."""
         self.found = False
         """Whether the library took the kernels of an earlier start."""
@@ -57,7 +57,7 @@ class KernelCache:
             if kernels := self._read():
                 self.found = bool(self._cache.deserialize(kernels))
                 if self.found:
-                    self._kept_bytes = len(kernels)
+                    self._stored_bytes = len(kernels)
                 else:
                     self.problem = f"{self._file} is of another GPU, driver or version; its kernels are compiled again"
         config.set_runtime_cache(self._cache)
@@ -71,14 +71,14 @@ class KernelCache:
             self.problem = "the library does not hand its kernels out"
             return
         kernels = memoryview(handed_out)
-        if kernels.nbytes == self._kept_bytes:
+        if kernels.nbytes == self._stored_bytes:
             return
         try:
             write_whole(self._file, sha256(kernels).digest() + bytes(kernels))
         except OutputFailed as error:
             self.problem = f"{error.what} {error.why}"
         else:
-            self._kept_bytes, self.problem = kernels.nbytes, ""
+            self._stored_bytes, self.problem = kernels.nbytes, ""
 
     def _read(self) -> bytes:
         try:

@@ -58,10 +58,10 @@ class TensorRtKvCache(KvLength):
             brought, tensors = self._brought(prefix)
         tokens = prefix_tokens({n: t.shape for n, t in tensors.items()}, self._specs, self.capacity_tokens)
         for name, spec in self._specs.items():
-            tensor, wanted = tensors[present(name)], cache_shape(spec, tokens)
-            if (tensor.dtype, tensor.shape) != (np.dtype(spec.dtype), wanted):
+            tensor, requested = tensors[present(name)], cache_shape(spec, tokens)
+            if (tensor.dtype, tensor.shape) != (np.dtype(spec.dtype), requested):
                 found = f"{tensor.dtype}{list(tensor.shape)}"
-                raise ValueError(f"{present(name)} of the prefix is {found}, expected {spec.dtype}{list(wanted)}")
+                raise ValueError(f"{present(name)} of the prefix is {found}, expected {spec.dtype}{list(requested)}")
         for name in self._specs:
             tensor = tensors[present(name)]
             self._copy(self._blocks[name].address, self._stride(tokens), tensor.address, tokens, name, tokens)

@@ -193,10 +193,10 @@ def _found(*names: str) -> list[Library]:
             problems.append(f"{name} is installed, but cannot be loaded: {first}")
     if found:
         return found
-    wanted = names[0] if len(names) == 1 else "TensorRT"
+    requested = names[0] if len(names) == 1 else "TensorRT"
     absent = f"There is no package {' or '.join(names)}."
     raise EngineUnavailable(
-        f"{wanted} cannot be used here." if problems else f"{wanted} is not installed.",
+        f"{requested} cannot be used here." if problems else f"{requested} is not installed.",
         why="; ".join(problems) + "." if problems else absent,
         fix=_INSTALL,
     )

@@ -44,8 +44,8 @@ def open_engine(
     engines = EngineCache(cache)
     problems: list[str] = []
     for candidate in [library] if library else find_libraries():
-        wanted = EngineKey.of(bundle, component, candidate, sm=device.sm, gpu=device.name)
-        for engine_file in _fitting(engines, wanted, max_context, problems):
+        requested = EngineKey.of(bundle, component, candidate, sm=device.sm, gpu=device.name)
+        for engine_file in _fitting(engines, requested, max_context, problems):
             try:
                 engine_file.check()
                 if really_here and (objection := candidate.objection(engine_file.data())):
@@ -56,13 +56,15 @@ def open_engine(
     raise _explained(bundle, component, engines, device, problems, max_context)
 
 
-def _fitting(engines: EngineCache, wanted: EngineKey, max_context: int | None, problems: list[str]) -> list[EngineFile]:
+def _fitting(
+    engines: EngineCache, requested: EngineKey, max_context: int | None, problems: list[str]
+) -> list[EngineFile]:
     """Engines that may be opened, the best first; of the others, ``problems`` is told why not."""
-    found, unreadable = engines.engines(wanted.component)
+    found, unreadable = engines.engines(requested.component)
     problems += [problem for problem in unreadable if problem not in problems]
     fitting = []
     for engine_file in found:
-        reasons = differences(wanted, engine_file.key)
+        reasons = differences(requested, engine_file.key)
         if max_context and engine_file.capacity and engine_file.capacity[1] < max_context:
             reasons.append(f"its KV cache has room for {engine_file.capacity[1]:,} positions, not {max_context:,}")
         if reasons:

@@ -44,7 +44,7 @@ def open_session(
     if engine is None:
         raise EngineUnavailable(
             f"{library} does not open the engine of {component}.",
-            why=logger.told() or "It did not say why.",
+            why=logger.reported() or "It did not say why.",
             fix=f"Build it again: vita-edge build {bundle.path}",
         )
     if engine_file.key.stripped:
@@ -54,7 +54,7 @@ def open_session(
             component,
             library.trt,
             engine,
-            logger.told,
+            logger.reported,
             kernels=KernelCache(engine_file.kernels) if library.rtx else None,
             keep=(runtime, logger),
         ),
@@ -84,9 +84,9 @@ def _logger_of(trt: ModuleType) -> Any:
             if severity in severe:
                 self.last_error = (message.strip().splitlines() or [""])[0]
 
-        def told(self) -> str:
+        def reported(self) -> str:
             """Once: the next failure, perhaps of another engine, has reasons of its own."""
-            told, self.last_error = self.last_error, ""
-            return told
+            reported, self.last_error = self.last_error, ""
+            return reported
 
     return Logger()

@@ -150,7 +150,7 @@ class TensorRtSession:
                 self._ran(self._step)
             else:
                 lengths = self._cache_layout.length_arrays()
-                self._cache_layout.tell(lengths, cache.length_tokens, count)
+                self._cache_layout.report(lengths, cache.length_tokens, count)
                 if self._cache_layout.seen:
                     reach = self._cache_layout.sees(cache.length_tokens + count, cache.built_tokens)
                     lengths[self._cache_layout.seen] = np.zeros(reach, bool)

@@ -43,7 +43,7 @@ def choose_profile(graph: str, profiles: Sequence[ProfileShapes], shapes: Mappin
     named = sorted(name for name in refused if not of_a_later_layer(name))
     given = "; ".join(f"{name} {list(shapes[name])}" for name in named)
     allowed = " or ".join(
-        "; ".join(f"{name} {_told(profile.ranges[name])}" for name in named if name in profile.ranges)
+        "; ".join(f"{name} {_reported(profile.ranges[name])}" for name in named if name in profile.ranges)
         for profile in profiles
     )
     raise InferenceFailed(
@@ -73,9 +73,9 @@ def max_positions(profiles: Sequence[ProfileShapes], first: str) -> int:
     return max((profile.ranges[first].max[1] for profile in profiles if first in profile.ranges), default=1)
 
 
-def pieces(positions: int, most: int) -> list[slice]:
+def pieces(positions: int, maximum: int) -> list[slice]:
     """``positions`` in pieces of at most ``most``."""
-    return [slice(start, min(start + most, positions)) for start in range(0, positions, most)]
+    return [slice(start, min(start + maximum, positions)) for start in range(0, positions, maximum)]
 
 
 def _fits(profile: ProfileShapes, shapes: Mapping[str, Shape]) -> bool:
@@ -93,5 +93,5 @@ def _size(profile: ProfileShapes) -> int:
     return sum(high - low for limit in profile.ranges.values() for low, high in zip(limit.min, limit.max))
 
 
-def _told(limit: ShapeRange) -> str:
+def _reported(limit: ShapeRange) -> str:
     return f"[{', '.join(str(a) if a == b else f'{a}..{b}' for a, b in zip(limit.min, limit.max))}]"

@@ -64,13 +64,13 @@ class StepRun:
         self.without_graph = "" if graphs else "not wanted"
         """Why steps are not launched as a graph, if they are not."""
         shapes = {name: _single(spec) for name, spec in inputs.items()}
-        told = {name: (dtype, (1,)) for name, (dtype, _) in cache_layout.lengths.items()}
+        reported = {name: (dtype, (1,)) for name, (dtype, _) in cache_layout.lengths.items()}
         feeds = [(name, spec.dtype, shapes[name]) for name, spec in inputs.items()]
-        self._parts, nbytes = lay_out([*feeds, *((name, dtype, shape) for name, (dtype, shape) in told.items())])
+        self._parts, nbytes = lay_out([*feeds, *((name, dtype, shape) for name, (dtype, shape) in reported.items())])
         self._up = Mirror(lane.cuda, nbytes)
         views = {n: self._up.array(part.offset, part.dtype, part.shape) for n, part in self._parts.items()}
         self._feeds = {name: views[name] for name in inputs}
-        self._told = {name: views[name] for name in told}
+        self._reported = {name: views[name] for name in reported}
         for name, part in self._parts.items():
             self._context.shape(name, part.shape)
             on_host = engine.on_host(name)
@@ -93,7 +93,7 @@ class StepRun:
         """Append one position to ``length_tokens`` of them."""
         for name, array in feeds.items():
             self._feeds[name][...] = array
-        self._cache_layout.tell(self._told, length_tokens, 1)
+        self._cache_layout.report(self._reported, length_tokens, 1)
         if self._context.prepare():
             self._forget_graph()
             self._steps = 0

@@ -60,8 +60,8 @@ def account_for(c: ConfigFile, known: KnownKeys, notes: list[str]) -> None:
             continue
         if key in known.neutral:
             if value is not None and value not in known.neutral[key]:
-                wanted = " or ".join(map(repr, known.neutral[key])) or "null"
-                raise c.refusal(key, f"It changes the arithmetic; only {wanted} is supported, as VITA-1.5 has it.")
+                requested = " or ".join(map(repr, known.neutral[key])) or "null"
+                raise c.refusal(key, f"It changes the arithmetic; only {requested} is supported, as VITA-1.5 has it.")
         elif value not in _SAYS_NOTHING:
             strange.append(f"{key} = {value!r:.60}")
     if strange:

@@ -119,7 +119,7 @@ def _sampling(c: ConfigFile) -> SamplingFacts:
         return SamplingFacts()
     return SamplingFacts(
         temperature=c.number("temperature", 1.0, positive=False),
-        top_k=c.integer("top_k", 50, at_least=0),
+        top_k=c.integer("top_k", 50, minimum=0),
         top_p=c.number("top_p", 1.0),
     )
 
@@ -158,7 +158,7 @@ def _note_sampling(generation: ConfigFile, notes: list[str]) -> None:
 def _eos(c: ConfigFile) -> tuple[int, ...]:
     if isinstance(c.values.get("eos_token_id"), list):
         return c.sequence("eos_token_id", int)
-    return (c.integer("eos_token_id", at_least=0),) if "eos_token_id" in c else ()
+    return (c.integer("eos_token_id", minimum=0),) if "eos_token_id" in c else ()
 
 
 def _vision(main: ConfigFile, folder: Path, notes: list[str]) -> VisionConfig:
@@ -239,7 +239,7 @@ def _audio(main: ConfigFile, file: Path, notes: list[str]) -> AudioConfig:
     _must_divide(t, "transformer-attention-heads", heads, "transformer-attention-dim", width)
     if width % 2:
         raise t.refusal("transformer-attention-dim", "The position table needs an even width.")
-    mel_bins = fbank.integer("num_mel_bins", at_least=7)
+    mel_bins = fbank.integer("num_mel_bins", minimum=7)
     if fbank.number("dither", 0.0, positive=False):
         notes.append("train.yaml asks for dither, which is random; none is added.")
     dynamic = t.flag("transformer-dynamic-chunks")
@@ -257,8 +257,8 @@ def _audio(main: ConfigFile, file: Path, notes: list[str]) -> AudioConfig:
         intermediate_size=t.integer("transformer-linear-units"),
         layers=t.integer("transformer-num-blocks"),
         heads=heads,
-        chunk_size=0 if dynamic else t.integer("transformer-chunk_size", at_least=None),
-        left_chunks=t.integer("transformer-left_chunks", at_least=None),
+        chunk_size=0 if dynamic else t.integer("transformer-chunk_size", minimum=None),
+        left_chunks=t.integer("transformer-left_chunks", minimum=None),
         dynamic_chunks=dynamic,
         adapter_kernel=model.integer("kernel_size"),
         adapter_norm=model.text("norm"),

@@ -87,8 +87,8 @@ class AudioPiece:
         self.steps = self._indices(begin, steps)
         self._seen = self._indices(g.op("Sub", begin, past), seen)
         going_on = g.op("Sub", g.constant([1]), self._ending)
-        kept = g.op("Mul", going_on, self._chunks.window())
-        self._first_kept = g.op("Max", g.op("Sub", seen, kept), g.constant([0]))
+        retained = g.op("Mul", going_on, self._chunks.window())
+        self._first_retained = g.op("Max", g.op("Sub", seen, retained), g.constant([0]))
 
     def _indices(self, first: str, count: str) -> str:
         g = self._g
@@ -106,8 +106,8 @@ class AudioPiece:
         last piece."""
         g = self._g
         joined = g.op("Concat", g.inner(self._past[layer][part]), x, axis=1)
-        kept = g.op("Slice", joined, self._first_kept, g.constant([TO_THE_END]), g.constant([1]))
-        g.result(kept, f"present.{layer}.{part}", [1, "kept", *self._axes[part]])
+        retained = g.op("Slice", joined, self._first_retained, g.constant([TO_THE_END]), g.constant([1]))
+        g.result(retained, f"present.{layer}.{part}", [1, "kept", *self._axes[part]])
         return str(joined)
 
     def with_carried(self, x: str) -> str:

@@ -169,8 +169,8 @@ class GraphBuilder:
         graph's own type where half precision does not hold it."""
         if not self._narrowed(weight):
             return self.weight(name, weight)
-        kept = self.weight(name, weight, dtype="float16")
-        return str(self.op("Cast", kept, to=_TYPES[self.floats], called=f"{name}.wide"))
+        retained = self.weight(name, weight, dtype="float16")
+        return str(self.op("Cast", retained, to=_TYPES[self.floats], called=f"{name}.wide"))
 
     def looked_up(self, name: str, weight: Weight, ids: str) -> str:
         """Rows ``ids`` of a table, kept as narrow as :meth:`convolution` keeps a weight: only what is read is cast."""
@@ -296,13 +296,13 @@ def table(array: NDArray[np.floating]) -> Weight:
 def _stream(file: BinaryIO, blob: Blob, location: str, progress: Callable[[int], object] | None) -> TensorProto:
     align = PAGE if blob.nbytes >= PAGE * 4 else 64
     file.write(b"\0" * (-file.tell() % align))
-    offset, written, told = file.tell(), 0, 0
+    offset, written, reported = file.tell(), 0, 0
     for piece in blob.pieces():
         written += file.write(np.ascontiguousarray(piece, blob.stored).data)
         if progress:
             done = blob.parameters * written // max(blob.nbytes, 1)
-            progress(done - told)
-            told = done
+            progress(done - reported)
+            reported = done
     if written != blob.nbytes:
         raise AssertionError(f"{blob.name}: {written} bytes written for {blob.nbytes}")
     tensor = TensorProto(name=blob.name, data_type=_TYPES[blob.dtype], dims=blob.shape)

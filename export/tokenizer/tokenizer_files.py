@@ -150,7 +150,7 @@ def added_tokens(folder: Path) -> tuple[dict[str, int], set[str]]:
     if not is_file(file):
         return described, special
     table = as_table(file, read_json(file))
-    listed = {token: table.integer(token, at_least=0) for token in table.values}
+    listed = {token: table.integer(token, minimum=0) for token in table.values}
     return listed, special if described else {token for token in listed if token.startswith("<|")}
 
 

@@ -94,10 +94,10 @@ class Float16:
     def multiply(self, g: GraphWriter, x: str, weight: Weight, name: str) -> str:
         rows, width = weight.shape
         # transposed here and not in the graph, where it would be one copy more in memory
-        kept = Blob(
+        retained = Blob(
             f"{name}.weight", "float16", (width, rows), lambda: half_columns(weight, f"{name}.weight"), weight.size
         )
-        return g.op("MatMul", x, g.op("Cast", g.blob(kept), to=1))
+        return g.op("MatMul", x, g.op("Cast", g.blob(retained), to=1))
 
 
 @dataclass(frozen=True)
@@ -258,12 +258,12 @@ def _four_bits(rows: Floats, block: int) -> tuple[NDArray[np.uint8], Floats, NDA
     """From the least to the largest of a block in 15 steps, or a part of that range, zero on one of them; two values a
     byte, the first low."""
     blocks = _blocked(rows, block)
-    least, largest = np.minimum(blocks.min(axis=2), 0), np.maximum(blocks.max(axis=2), 0)
-    scales, zeros = np.empty_like(least), np.empty_like(least)
-    smallest = np.full_like(least, np.inf)
+    minimum, largest = np.minimum(blocks.min(axis=2), 0), np.maximum(blocks.max(axis=2), 0)
+    scales, zeros = np.empty_like(minimum), np.empty_like(minimum)
+    smallest = np.full_like(minimum, np.inf)
     for clip in CLIPS:
-        scale = np.maximum((largest - least) * np.float32(clip / 15), np.float32(TINY))
-        zero = np.clip(np.rint(least * np.float32(-clip) / scale), 0, 15)
+        scale = np.maximum((largest - minimum) * np.float32(clip / 15), np.float32(TINY))
+        zero = np.clip(np.rint(minimum * np.float32(-clip) / scale), 0, 15)
         steps, off = _in_steps(blocks, scale, zero)
         off -= steps
         error = np.einsum("rbi,rbi->rb", off, off) * scale**2

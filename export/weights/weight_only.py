@@ -136,8 +136,8 @@ class _Int8:
         """About the least scale, so that no product is larger before it is rescaled than after; but no less than a
         64th of the largest, so that none of weight vanishes. By a power of two, halves are divided exactly."""
         scales = np.concatenate(self._scales).astype(np.float32)
-        least = max(scales.min(), scales.max() / 64)
-        return np.float32(2.0) ** np.floor(np.log2(least, dtype=np.float32))
+        minimum = max(scales.min(), scales.max() / 64)
+        return np.float32(2.0) ** np.floor(np.log2(minimum, dtype=np.float32))
 
 
 @dataclass

@@ -137,9 +137,9 @@ class _FarTimeline:
     def take(self, begin_s: float) -> NDArray[np.float32]:
         """float32 [160]: what sounds from ``begin_s`` on, or follows what was taken before where that is about the
         same; zeros where nothing does."""
-        wanted = self._samples.size - round((self._end_s - begin_s) * MICROPHONE_RATE_HZ)
-        if abs(wanted - self._next) > TOLERANCE_S * MICROPHONE_RATE_HZ:
-            self._next = wanted
+        requested = self._samples.size - round((self._end_s - begin_s) * MICROPHONE_RATE_HZ)
+        if abs(requested - self._next) > TOLERANCE_S * MICROPHONE_RATE_HZ:
+            self._next = requested
         begin, end = (int(np.clip(i, 0, self._samples.size)) for i in (self._next, self._next + BLOCK))
         taken = np.zeros(BLOCK, np.float32)
         taken[begin - self._next : end - self._next] = self._samples[begin:end]

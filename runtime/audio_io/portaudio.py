@@ -120,7 +120,7 @@ def sound_devices() -> list[SoundDevice]:
     ]
 
 
-def choose(wanted: int | str | None, direction: Direction) -> SoundDevice:
+def choose(requested: int | str | None, direction: Direction) -> SoundDevice:
     """The device that is meant by an index, a name, a part of a name (any case), or nothing: the default.
 
     Raises:
@@ -132,18 +132,20 @@ def choose(wanted: int | str | None, direction: Direction) -> SoundDevice:
     if not devices:
         why = "PortAudio lists no device with a channel in that direction."
         raise DeviceFailed(f"There is no {kind}.", why=why, fix="Plug one in, and check with `vita-edge devices`.")
-    if wanted is None:
+    if requested is None:
         return next((d for d in devices if (d.default_input if direction == "input" else d.default_output)), devices[0])
-    if isinstance(wanted, int) or wanted.isdecimal():
-        found = [device for device in devices if device.index == int(wanted)]
+    if isinstance(requested, int) or requested.isdecimal():
+        found = [device for device in devices if device.index == int(requested)]
     else:
-        whole = [device for device in devices if device.name.lower() == wanted.lower()]
-        found = whole[:1] or [device for device in devices if wanted.lower() in device.name.lower()]
+        whole = [device for device in devices if device.name.lower() == requested.lower()]
+        found = whole[:1] or [device for device in devices if requested.lower() in device.name.lower()]
     if not found:
-        raise DeviceFailed(f"There is no {kind} {wanted}.", why=f"There are {there}.", fix="Choose one of these.")
+        raise DeviceFailed(f"There is no {kind} {requested}.", why=f"There are {there}.", fix="Choose one of these.")
     if len(found) > 1:
         meant = "; ".join(f"{device.index}: {device.name}" for device in found)
-        raise DeviceFailed(f"{wanted} could be several {kind}s.", why=f"It fits {meant}.", fix="Give more of the name.")
+        raise DeviceFailed(
+            f"{requested} could be several {kind}s.", why=f"It fits {meant}.", fix="Give more of the name."
+        )
     return found[0]
 
 
@@ -158,14 +160,14 @@ def find_again(device: SoundDevice, direction: Direction) -> SoundDevice | None:
 def silent_stderr() -> Iterator[None]:
     """PortAudio writes lines about every device that does not open, straight to the terminal: not while one is tried
     again and again. What other threads write meanwhile is lost too, so it is kept short."""
-    kept = os.dup(2)
+    retained = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(retained, 2)
+        os.close(retained)
 
 
 def _without_card(name: str) -> str:

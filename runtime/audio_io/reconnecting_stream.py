@@ -39,7 +39,7 @@ class ReconnectingStream:
     """
 
     def __init__(
-        self, wanted: int | str | None, direction: Direction, start: Callable[[SoundDevice, Latency], Any]
+        self, requested: int | str | None, direction: Direction, start: Callable[[SoundDevice, Latency], Any]
     ) -> None:
         """
         Args:
@@ -49,7 +49,7 @@ class ReconnectingStream:
         self.lost = False
         self.gaps = 0  # how often the device ran dry or over
         self.device: SoundDevice | None = None
-        self._wanted = wanted
+        self._requested = requested
         self._direction = direction
         self._start = start
         self._stream: Any = None
@@ -79,7 +79,7 @@ class ReconnectingStream:
         """
         self.gaps = 0
         with PORTAUDIO:
-            self._open(choose(self._wanted, self._direction))
+            self._open(choose(self._requested, self._direction))
         _KEEPER.add(self)
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class ReconnectingStream:
             return False
         self._latency += slower
         try:
-            device = choose(None, self._direction) if self._wanted is None else None
+            device = choose(None, self._direction) if self._requested is None else None
             if device is None and self.device is not None:
                 device = find_again(self.device, self._direction)
             if device is not None:

@@ -25,26 +25,26 @@ MAX_CHANNELS = 8
 class SoundMicrophone:
     """The first channel of an input device. The callback only copies; whoever reads changes the rate."""
 
-    def __init__(self, wanted: int | str | None = None) -> None:
+    def __init__(self, requested: int | str | None = None) -> None:
         """
         Args:
             wanted: index, name or part of a name; None: the default device.
         """
         self._unread = 0
-        self._kept = ReconnectingStream(wanted, "input", self._start)
+        self._retained = ReconnectingStream(requested, "input", self._start)
         self._capture = Capture(MICROPHONE_RATE_HZ)
 
     @property
     def name(self) -> str:
-        return self._kept.name
+        return self._retained.name
 
     @property
     def lost(self) -> bool:
-        return self._kept.lost
+        return self._retained.lost
 
     @property
     def dropouts(self) -> int:
-        return self._unread + self._kept.gaps
+        return self._unread + self._retained.gaps
 
     def read(self, timeout_s: float) -> AudioBlock | None:
         return self._capture.read(timeout_s)
@@ -56,13 +56,13 @@ class SoundMicrophone:
             MissingPackage: sounddevice or PortAudio is not installed.
         """
         self._unread = 0
-        self._kept.open()
+        self._retained.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._kept.close()
+        self._retained.close()
 
     def _start(self, device: SoundDevice, latency: Latency) -> Any:
         return _start_stream(device, "input", latency, self._callback)
@@ -71,7 +71,7 @@ class SoundMicrophone:
         capture = self._capture = Capture(rate_hz)
 
         def hear(heard: NDArray[np.float32], count: int, when: Any, status: Any) -> None:
-            self._kept.called(gap=bool(status.input_overflow))
+            self._retained.called(gap=bool(status.input_overflow))
             delay_s = when.currentTime - when.inputBufferAdcTime
             if not 0 <= delay_s < 1:  # not every driver knows
                 delay_s = count / rate_hz
@@ -86,28 +86,28 @@ class SoundSpeaker:
     While the device is gone nothing is pulled: what has been pulled counts as heard, and nobody could hear it.
     """
 
-    def __init__(self, wanted: int | str | None = None) -> None:
+    def __init__(self, requested: int | str | None = None) -> None:
         """
         Args:
             wanted: index, name or part of a name; None: the default device.
         """
         self.latency_s = 0.0
-        self._kept = ReconnectingStream(wanted, "output", self._start)
+        self._retained = ReconnectingStream(requested, "output", self._start)
         self._playing: tuple[SpeakerSource, Tap | None] | None = None
         self._rate_hz = 0
         self._playout: Playout | None = None
 
     @property
     def name(self) -> str:
-        return self._kept.name
+        return self._retained.name
 
     @property
     def lost(self) -> bool:
-        return self._kept.lost
+        return self._retained.lost
 
     @property
     def underflows(self) -> int:
-        return self._kept.gaps
+        return self._retained.gaps
 
     def start(self, source: SpeakerSource, tap: Tap | None = None) -> None:
         self._playing = (source, tap)
@@ -120,13 +120,13 @@ class SoundSpeaker:
             DeviceFailed: there is no such device, or it refuses.
             MissingPackage: sounddevice or PortAudio is not installed.
         """
-        self._kept.open()
+        self._retained.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._kept.close()
+        self._retained.close()
         self._playing, self._playout, self._rate_hz = None, None, 0
 
     def _start(self, device: SoundDevice, latency: Latency) -> Any:
@@ -138,7 +138,7 @@ class SoundSpeaker:
         clock = SampleClock(rate_hz)
 
         def play(played: NDArray[np.float32], count: int, when: Any, status: Any) -> None:
-            self._kept.called(gap=bool(status.output_underflow))
+            self._retained.called(gap=bool(status.output_underflow))
             now_s = time.monotonic()
             delay_s = when.outputBufferDacTime - when.currentTime
             first_s = clock.step(count, now_s + (delay_s if 0 <= delay_s < 2 else 0.0))
@@ -154,10 +154,10 @@ class SoundSpeaker:
 
 def _settings(device: SoundDevice, direction: Direction) -> Iterator[tuple[int, int]]:
     """Rates and channels to try: what the device says of itself first, since a bare card takes nothing else."""
-    most = device.channels(direction)
-    wide = 1 if direction == "input" else most if most <= MAX_CHANNELS else 2
+    maximum = device.channels(direction)
+    wide = 1 if direction == "input" else maximum if maximum <= MAX_CHANNELS else 2
     rates = dict.fromkeys((device.rate_hz, 48_000, 44_100, 16_000))
-    return ((rate_hz, channels) for channels in dict.fromkeys((wide, min(2, most), most, 1)) for rate_hz in rates)
+    return ((rate_hz, channels) for channels in dict.fromkeys((wide, min(2, maximum), maximum, 1)) for rate_hz in rates)
 
 
 def _start_stream(

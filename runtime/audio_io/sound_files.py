@@ -97,14 +97,14 @@ def _decode(file: BinaryIO | int, name: str) -> tuple[NDArray[np.float32], int]:
         if sound.channels > MAX_CHANNELS:
             why = f"It has {sound.channels} channels; at most {MAX_CHANNELS} are read."
             raise BadInput(f"{name} cannot be read.", why=why, fix="Extract the channel with the voice.")
-        most = MAX_SAMPLES // sound.channels
-        if sound.frames > most and sound.seekable():
+        maximum = MAX_SAMPLES // sound.channels
+        if sound.frames > maximum and sound.seekable():
             raise _too_long(name, sound.frames * sound.channels)
         blocks, count = [np.zeros((0, sound.channels), np.float32)], 0
         while len(block := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
             blocks.append(block)
             count += len(block)
-            if count > most:
+            if count > maximum:
                 raise _too_long(name, count * sound.channels)
         return np.concatenate(blocks), int(sound.samplerate)
 

@@ -81,11 +81,11 @@ def cut(parts: Iterable[Segment], begin: int, end: int) -> list[Segment]:
     return found
 
 
-def common_prefix(held: Iterable[Segment], wanted: Iterable[Segment]) -> int:
+def common_prefix(held: Iterable[Segment], requested: Iterable[Segment]) -> int:
     """Positions from the first on in which both are the same: the same ids, or the very same rows in memory."""
     both = 0
-    held, wanted = iter(held), iter(wanted)
-    one, other = next(held, None), next(wanted, None)
+    held, requested = iter(held), iter(requested)
+    one, other = next(held, None), next(requested, None)
     i = j = 0
     while one is not None and other is not None:
         count = min(one.tokens - i, other.tokens - j)
@@ -97,7 +97,7 @@ def common_prefix(held: Iterable[Segment], wanted: Iterable[Segment]) -> int:
         if i == one.tokens:
             one, i = next(held, None), 0
         if j == other.tokens:
-            other, j = next(wanted, None), 0
+            other, j = next(requested, None), 0
     return both
 
 

@@ -78,7 +78,7 @@ class Camera:
             raise Misuse(
                 f"rotate is {rotate}.", why="A picture is turned by 0, 90, 180 or 270.", fix="Give one of these."
             )
-        self._wanted = source
+        self._requested = source
         self._source: CameraSource | None = None
         self._turns, self._mirror = TURNS[rotate], mirror
         self.skipped = 0
@@ -93,7 +93,7 @@ class Camera:
 
     @property
     def name(self) -> str:
-        return self._source.name if self._source else str(self._wanted)
+        return self._source.name if self._source else str(self._requested)
 
     @property
     def lost(self) -> bool:
@@ -111,7 +111,7 @@ class Camera:
             DeviceFailed: there is no such camera, file or stream, or it gives no picture.
             MissingPackage: OpenCV is not installed.
         """
-        self._source = source = find_source(self._wanted)
+        self._source = source = find_source(self._requested)
         cv2 = _opencv(self.name)
         capture = open_capture(cv2, source)
         if capture is None:

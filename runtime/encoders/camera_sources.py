@@ -49,14 +49,14 @@ def video_devices() -> list[VideoDevice]:
     return sorted(found, key=lambda device: device.index)
 
 
-def find_source(wanted: int | str | Path) -> CameraSource:
+def find_source(requested: int | str | Path) -> CameraSource:
     """What ``wanted`` means: an index, a device by its path, a name, a file, an address, or a GStreamer pipeline.
 
     Raises:
         DeviceFailed: there is nothing of that name.
     """
-    text = str(wanted).strip()
-    if isinstance(wanted, int) or text.isdecimal():
+    text = str(requested).strip()
+    if isinstance(requested, int) or text.isdecimal():
         return CameraSource("device", str(DEVICES / f"video{int(text)}"), f"camera {int(text)}")
     if re.search(r"\s!\s", text):
         return CameraSource("pipeline", text, "the pipeline")

@@ -38,17 +38,17 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 def _whole_numbers(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """32 bits a pixel: of 8 or 16 bits in truth."""
-    least, largest = int(values.min()), int(values.max())
-    if least < 0 or largest > 65535:
-        raise _no_range("whole numbers", least, largest)
+    minimum, largest = int(values.min()), int(values.max())
+    if minimum < 0 or largest > 65535:
+        raise _no_range("whole numbers", minimum, largest)
     return values if largest <= 255 else values >> 8
 
 
 def _floats(values: NDArray[np.float32]) -> NDArray[Any]:
     """Of 0 to 1, or of 0 to 255."""
-    least, largest = float(values.min()), float(values.max())
-    if not (least >= 0 and largest <= 255):  # NaN too
-        raise _no_range("numbers with fractions", least, largest)
+    minimum, largest = float(values.min()), float(values.max())
+    if not (minimum >= 0 and largest <= 255):  # NaN too
+        raise _no_range("numbers with fractions", minimum, largest)
     return np.rint(values * 255 if largest <= 1 else values)
 
 
@@ -56,9 +56,9 @@ def _gray(values: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
 
 
-def _no_range(kind: str, least: float, largest: float) -> BadInput:
+def _no_range(kind: str, minimum: float, largest: float) -> BadInput:
     return BadInput(
         "The picture has a range that cannot be shown.",
-        why=f"It holds {kind} of 32 bits from {least:g} to {largest:g}; pictures go to 1, 255 or 65535.",
+        why=f"It holds {kind} of 32 bits from {minimum:g} to {largest:g}; pictures go to 1, 255 or 65535.",
         fix=_FIX,
     )

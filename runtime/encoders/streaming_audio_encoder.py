@@ -81,8 +81,8 @@ class ClipEncoder:
         self._front_end.check_length(len(samples))
         self._bank.extend(samples)
         frames = self._front_end.frames(len(samples))
-        fewest = (self._steps + 1) * STEP_FRAMES + OVERLAP_FRAMES
-        return self._encode(max(frames, fewest), last=True)["audio_embeds"][0].copy()
+        min_count = (self._steps + 1) * STEP_FRAMES + OVERLAP_FRAMES
+        return self._encode(max(frames, min_count), last=True)["audio_embeds"][0].copy()
 
     @property
     def _hidden(self) -> int:

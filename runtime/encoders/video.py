@@ -48,8 +48,8 @@ def sample_positions(
         why = f"It has {frame_count} frames at {fps:g} a second: {frame_count / fps:.2f} s."
         raise BadInput("There are no frames in the chosen part of the video.", why=why, fix="Choose another part.")
     positions = range(first, last + 1, max(round(fps), 1))
-    wanted = min(max(len(positions), MIN_FRAMES), MAX_FRAMES)
-    return [positions[i] for i in _spread(len(positions), wanted)]
+    requested = min(max(len(positions), MIN_FRAMES), MAX_FRAMES)
+    return [positions[i] for i in _spread(len(positions), requested)]
 
 
 def live_positions(frame_count: int) -> list[int]:
@@ -89,9 +89,9 @@ def read_frames(path: str | Path, choose: Choice | None = None) -> tuple[list[ND
     return _read_list(path, choose) if path.suffix.lower() == ".json" else _read_video(path, choose)
 
 
-def _spread(count: int, wanted: int) -> list[int]:
+def _spread(count: int, requested: int) -> list[int]:
     """``wanted`` indices evenly over ``count``, fractions cut off."""
-    return [int(i) for i in np.linspace(0, count - 1, wanted)]
+    return [int(i) for i in np.linspace(0, count - 1, requested)]
 
 
 def _read_list(path: Path, choose: Choice | None) -> tuple[list[NDArray[np.uint8]], float]:
@@ -174,14 +174,14 @@ def _by_time(choose: Choice, times_s: Sequence[float]) -> tuple[list[int], float
         positions, and the mean frames a second.
     """
     shown = np.maximum.accumulate(np.asarray(times_s)) - times_s[0]
-    wanted_s = np.asarray(choose(int(shown[-1] * EVEN_FPS) + 1, EVEN_FPS)) / EVEN_FPS
-    positions = np.searchsorted(shown, wanted_s + 1e-3, side="right") - 1
+    requested_s = np.asarray(choose(int(shown[-1] * EVEN_FPS) + 1, EVEN_FPS)) / EVEN_FPS
+    positions = np.searchsorted(shown, requested_s + 1e-3, side="right") - 1
     return [int(position) for position in positions], (len(times_s) - 1) / float(shown[-1])
 
 
 def _decode(cv2: Any, path: Path, positions: Sequence[int]) -> tuple[dict[int, NDArray[np.uint8]], list[float]]:
     """The frames at ``positions``, and when each was shown up to the last of them (of all, if none is wanted)."""
-    wanted, last = set(positions), max(positions, default=math.inf)
+    requested, last = set(positions), max(positions, default=math.inf)
     frames: dict[int, NDArray[np.uint8]] = {}
     times_s: list[float] = []
     room = _Room(path)
@@ -189,7 +189,7 @@ def _decode(cv2: Any, path: Path, positions: Sequence[int]) -> tuple[dict[int, N
     try:
         _check_frame_size(cv2, capture, path)
         while len(times_s) <= last and capture.grab():
-            if len(times_s) in wanted:
+            if len(times_s) in requested:
                 found, frame = capture.retrieve()
                 if not found or frame is None or not frame.size:  # OpenCV finds frames in damaged files that are none
                     break

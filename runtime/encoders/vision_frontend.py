@@ -92,12 +92,15 @@ class VisionFrontEnd:
         Raises:
             Misuse: ``max_tiles`` is less than 1.
         """
-        most = self.facts.max_tiles if max_tiles is None else max_tiles
-        if most < 1:
-            raise Misuse(f"max_tiles is {most}.", why="A picture is at least one tile.", fix="Give 1 or more.")
-        least = min(self.facts.min_tiles, most)
+        maximum = self.facts.max_tiles if max_tiles is None else max_tiles
+        if maximum < 1:
+            raise Misuse(f"max_tiles is {maximum}.", why="A picture is at least one tile.", fix="Give 1 or more.")
+        minimum = min(self.facts.min_tiles, maximum)
         candidates = [
-            (area // rows, rows) for area in range(least, most + 1) for rows in range(1, area + 1) if area % rows == 0
+            (area // rows, rows)
+            for area in range(minimum, maximum + 1)
+            for rows in range(1, area + 1)
+            if area % rows == 0
         ]
         best, nearest = (1, 1), float("inf")
         for columns, rows in candidates:

@@ -21,13 +21,13 @@ __all__ = [
     "FirstPcm",
     "FirstSound",
     "FrameSeen",
-    "Happening",
     "HistoryShortened",
     "Interrupted",
     "Level",
     "Observer",
     "RanDry",
     "ResponseWithdrawn",
+    "SessionEvent",
     "Span",
     "Stage",
     "StateTold",
@@ -260,7 +260,7 @@ class Trouble:
     fix: str
 
 
-Happening: TypeAlias = (
+SessionEvent: TypeAlias = (
     Level
     | TalkStateChanged
     | FrameSeen
@@ -282,5 +282,5 @@ Happening: TypeAlias = (
     | DeviceChanged
     | Trouble
 )
-Observer: TypeAlias = Callable[[Happening], None]
+Observer: TypeAlias = Callable[[SessionEvent], None]
 """Called from the threads of the talk, one call at a time; must return at once."""

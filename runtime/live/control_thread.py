@@ -195,13 +195,13 @@ class ControlThread:
             case Silenced(number, at_s):
                 if response := self.responses.get(number):
                     response.silent_s = at_s
-                    self._tell_interrupted(number, response)
+                    self._report_interrupted(number, response)
             case Withdrawn(number, at_s, audible_s):
                 self._emit(ResponseWithdrawn(number, at_s, audible_s))
             case ReplySettled(number):
                 if response := self.responses.get(number):
                     response.settled = said
-                    self._tell_interrupted(number, response)
+                    self._report_interrupted(number, response)
             case TextComplete(number, reason):
                 self._advance(number, TextDone(reason))
             case FirstSound(number):
@@ -286,7 +286,7 @@ class ControlThread:
         response.interrupted_s, response.silent_s, response.settled = monotonic(), None, None
         self._generation(messages.KeepHeard(number, self._playback.tokens_heard(number)))
 
-    def _tell_interrupted(self, number: int, response: _Live) -> None:
+    def _report_interrupted(self, number: int, response: _Live) -> None:
         """The user has taken the word: once it is silent, and known what the history keeps."""
         settled, silent_s, at_s = response.settled, response.silent_s, response.interrupted_s
         if settled is None or silent_s is None or at_s is None:

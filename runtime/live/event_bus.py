@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import get_args
 
-from ..events.session_events import Happening, Observer, Span, Stage, Trouble
+from ..events.session_events import Observer, SessionEvent, Span, Stage, Trouble
 from ..events.turn_clock import TurnClock
 
 __all__ = ["EventBus", "StageClock"]
@@ -29,7 +29,7 @@ class EventBus:
         self.errors: list[Exception] = []
         """What observers have raised."""
 
-    def __call__(self, event: Happening) -> None:
+    def __call__(self, event: SessionEvent) -> None:
         with self._lock:
             for observer in list(self._observers):
                 try:

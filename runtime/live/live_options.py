@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from vita_edge.engines.errors import Misuse
 
-from ..session.options import SessionOptions, WhenFull, check_at_least
+from ..session.options import SessionOptions, WhenFull, check_minimum
 from ..text.prompt import Style
 from ..turns.turn_events import TurnTimes
 
@@ -42,7 +42,7 @@ class LiveOptions(SessionOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         times = self.times
-        check_at_least(
+        check_minimum(
             frames=(self.frames, 0),
             prefix_padding_ms=(self.prefix_padding_ms, 0),
             postroll_ms=(self.postroll_ms, 0),

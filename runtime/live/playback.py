@@ -86,7 +86,7 @@ class _Reply:
     """To be dropped as soon as it has faded."""
     first_s: float | None = None
     """When it was first heard."""
-    told_end: bool = False
+    reported_end: bool = False
     dry_since_s: float | None = None
 
     @property
@@ -104,12 +104,12 @@ class Playback:
         tell: called from the audio callback with what is heard; must return at once.
     """
 
-    def __init__(self, sample_rate_hz: int, tell: Callable[[Told], None]) -> None:
+    def __init__(self, sample_rate_hz: int, report: Callable[[Told], None]) -> None:
         self.sample_rate_hz = sample_rate_hz
-        self._tell = tell
+        self._report = report
         self._lock = threading.Lock()
         self._replies: dict[int, _Reply] = {}
-        self._gain = self._wanted_gain = np.float32(1)
+        self._gain = self._target_gain = np.float32(1)
 
     # --- the side that writes
 
@@ -155,7 +155,7 @@ class Playback:
     def duck(self, quiet: bool) -> None:
         """Play more quietly, or as before."""
         with self._lock:
-            self._wanted_gain = DUCKED if quiet else np.float32(1)
+            self._target_gain = DUCKED if quiet else np.float32(1)
 
     def silence(self, turn: int) -> None:
         """Not another block of the reply is heard until it is resumed."""
@@ -168,12 +168,12 @@ class Playback:
         with self._lock:
             if reply := self._replies.get(turn):
                 reply.silenced, reply.faded, reply.withdrawn = True, False, True
-                self._wanted_gain = np.float32(1)
+                self._target_gain = np.float32(1)
 
     def resume(self, turn: int) -> None:
         """Go on where the reply was silenced, as loudly as before."""
         with self._lock:
-            self._wanted_gain = np.float32(1)
+            self._target_gain = np.float32(1)
             if reply := self._replies.get(turn):
                 reply.silenced, reply.dry_since_s = False, None
 
@@ -181,7 +181,7 @@ class Playback:
         """Drop the reply."""
         with self._lock:
             if self._replies.pop(turn, None):
-                self._wanted_gain = np.float32(1)
+                self._target_gain = np.float32(1)
 
     # --- how far it is
 
@@ -218,24 +218,24 @@ class Playback:
     def pull(self, count: int, at_s: float) -> Samples:
         """The next float32 [count]; ``at_s`` is when the first of them reaches the converter."""
         block = np.zeros(count, np.float32)
-        told: list[Told] = []
+        reported: list[Told] = []
         with self._lock:
             for turn, reply in self._replies.items():
                 if reply.silenced and not reply.faded:
                     self._fade(block, reply)
-                    told.append(self._silenced(turn, reply, at_s + FADE_S))
+                    reported.append(self._silenced(turn, reply, at_s + FADE_S))
                 elif reply.playable:
-                    self._play(turn, reply, block, at_s, told)
+                    self._play(turn, reply, block, at_s, reported)
             silent = not any(reply.playable for reply in self._replies.values())
-            target = np.float32(0) if silent and self._any_silenced() else self._wanted_gain
+            target = np.float32(0) if silent and self._any_silenced() else self._target_gain
             if self._gain != target or target != 1:
                 block *= self._gains(count, target)
             self._gain = target
             gone = [turn for turn, reply in self._replies.items() if reply.withdrawn and reply.faded]
             for turn in gone:
                 del self._replies[turn]
-        for each in told:
-            self._tell(each)
+        for each in reported:
+            self._report(each)
         return block
 
     @staticmethod
@@ -261,20 +261,20 @@ class Playback:
             samples = reply.pieces[0][0][: len(block)]
             block[: len(samples)] += samples
 
-    def _play(self, turn: int, reply: _Reply, block: Samples, at_s: float, told: list[Told]) -> None:
+    def _play(self, turn: int, reply: _Reply, block: Samples, at_s: float, reported: list[Told]) -> None:
         if not reply.started and reply.left:
             reply.started, reply.first_s = True, at_s
-            told.append(FirstSound(turn, at_s))
+            reported.append(FirstSound(turn, at_s))
         filled = 0
         while filled < len(block) and reply.pieces:
             piece, number = reply.pieces[0]
             moment = at_s + filled / self.sample_rate_hz
             if reply.dry_since_s is not None:
-                told.append(RanDry(turn, reply.dry_since_s, moment - reply.dry_since_s))
+                reported.append(RanDry(turn, reply.dry_since_s, moment - reply.dry_since_s))
                 reply.dry_since_s = None
             clause = reply.clauses[number]
             if not clause.heard:
-                told.append(ClauseHeard(turn, moment, clause.text))
+                reported.append(ClauseHeard(turn, moment, clause.text))
             taken = piece[: len(block) - filled]
             block[filled : filled + len(taken)] += taken
             clause.heard += len(taken)
@@ -286,8 +286,8 @@ class Playback:
                 reply.pieces.pop(0)
         if filled < len(block):
             moment = at_s + filled / self.sample_rate_hz
-            if reply.finished and not reply.told_end:
-                reply.told_end = True
-                told.append(ReplyHeard(turn, moment))
+            if reply.finished and not reply.reported_end:
+                reply.reported_end = True
+                reported.append(ReplyHeard(turn, moment))
             elif not reply.finished and reply.started and reply.dry_since_s is None:
                 reply.dry_since_s = moment

@@ -45,7 +45,7 @@ class _Clause:
     def __init__(self, ready: ReadyClause, voice: ClauseVoice) -> None:
         self.ready, self.voice = ready, voice
         self.codes: Generator[int | None, None, None] | None = None
-        self.begun = False
+        self.started = False
         self.work_s = self.first_piece_s = 0.0
         self.samples = self.pieces = 0
         self.span_begin_s = 0.0
@@ -69,7 +69,7 @@ class _Reply:
     suspended: bool = False
     sounded: bool = False
     """The first audio of it is there."""
-    buffer_told: bool = False
+    buffer_reported: bool = False
     """It was told why that is held back."""
     clauses_spoken: int = 0
     tokens_spoken: int = 0
@@ -183,8 +183,8 @@ class SpeechThread:
             self._speaking.leave()  # they share one cache
         self._speaking = clause
         begin_s = monotonic()
-        if not clause.begun:
-            clause.begun = True
+        if not clause.started:
+            clause.started = True
             self._playback.add_clause(reply.number, clause.ready.clause.written, clause.ready.tokens)
         if clause.codes is None:
             clause.codes, clause.span_begin_s, clause.span_codes = clause.voice.codes(), begin_s, 0
@@ -257,8 +257,8 @@ class SpeechThread:
             clause_s=self._left_of_clause(reply),
         )
         lead_s = self._playback.lead_s(number)
-        if 0 < lead_s < required.seconds and not reply.buffer_told:
-            reply.buffer_told = True
+        if 0 < lead_s < required.seconds and not reply.buffer_reported:
+            reply.buffer_reported = True
             self._emit(BufferChosen(number, required.seconds, required.why))
         self._playback.start_with(number, required.seconds)
 

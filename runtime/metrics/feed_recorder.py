@@ -67,20 +67,20 @@ class FeedRecorder:
         self._folder = self._stack.enter_context(whole_folder(self._target, 0, what="recording", mode=PRIVATE))
         _reserve(self._folder / FEEDS_MANIFEST, MANIFEST_BYTES)
         self._lock = threading.Lock()
-        self._kept: dict[str, StoredSamples] = {}
+        self._retained: dict[str, StoredSamples] = {}
         self._sequences: list[tuple[ref[KvCache], FedSequence]] = []
         self._prefix: Array | None = None
         """What the cache of the next sequence was filled with."""
         self._clip: list[Array] = []
         self._failure: OutputFailed | None = None
         """Why nothing is recorded any more."""
-        self._told = self._left = False
+        self._reported = self._left = False
         """The manifest is written; the folder has its name."""
 
     def watch(self, component: str, session: GraphSession) -> GraphSession:
         """``session``, and whatever it is fed is recorded as feeds of ``component``."""
-        if component not in self._kept:
-            self._kept[component] = StoredSamples(self._folder / component, self._limits)
+        if component not in self._retained:
+            self._retained[component] = StoredSamples(self._folder / component, self._limits)
         return _WatchedSession(session, lambda feeds, cache, start: self._take(component, feeds, cache, start))
 
     def close(self) -> None:
@@ -117,14 +117,16 @@ class FeedRecorder:
 
     def _write_manifest_at_last(self) -> None:
         """Write it even to a disk that is full to the last byte: samples make room for it, the newest first."""
-        while not self._told:
+        while not self._reported:
             try:
-                self._tell()
+                self._report()
             except OSError as error:
-                if error.errno != errno.ENOSPC or not any(kept.give_up_newest() for kept in self._kept.values()):
+                if error.errno != errno.ENOSPC or not any(
+                    retained.give_up_newest() for retained in self._retained.values()
+                ):
                     raise
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         """Write the manifest."""
         manifest = {
             "format": FEEDS_FORMAT,
@@ -139,11 +141,11 @@ class FeedRecorder:
             },
             "components": {
                 name: {
-                    "seen": kept.seen,
-                    "files": [f"{name}/{file.name}" for _, file, _ in kept.files],
-                    "bytes": kept.nbytes,
+                    "seen": retained.seen,
+                    "files": [f"{name}/{file.name}" for _, file, _ in retained.files],
+                    "bytes": retained.nbytes,
                 }
-                for name, kept in self._kept.items()
+                for name, retained in self._retained.items()
             },
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
@@ -152,7 +154,7 @@ class FeedRecorder:
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        self._told = True
+        self._reported = True
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
@@ -160,14 +162,14 @@ class FeedRecorder:
         try:
             yield
         except OSError as error:
-            told = OutputFailed.from_os_error(self._target, error)
+            reported = OutputFailed.from_os_error(self._target, error)
             self._failure = OutputFailed(
                 f"The recording {self._target} ends early.",
-                why=f"{told.why} What was recorded before is kept.",
-                fix=told.fix,
+                why=f"{reported.why} What was recorded before is kept.",
+                fix=reported.fix,
             )
             with suppress(OSError):  # while there is a little room: the disk may go on filling up
-                self._tell()
+                self._report()
 
     def _take(self, component: str, feeds: Mapping[str, Array], cache: KvCache | None, start: int) -> None:
         with self._lock, self._going_on():
@@ -180,7 +182,7 @@ class FeedRecorder:
             else:
                 if TEXT in feeds:
                     self._prefix = feeds[TEXT].copy()
-                self._kept[component].offer(dict(feeds))
+                self._retained[component].offer(dict(feeds))
 
     def _take_piece(self, component: str, feeds: Mapping[str, Array]) -> None:
         """A clip as if it had been fed whole. Pieces share frames; a clip may be ended, and go on all the same."""
@@ -191,7 +193,7 @@ class FeedRecorder:
             return  # its beginning was not seen
         self._clip = [so_far[:start], frames.copy()]
         if feeds["last"] if "last" in feeds else len(feeds["ending"]):
-            self._kept[component].offer({CLIP: np.concatenate(self._clip)[None]})
+            self._retained[component].offer({CLIP: np.concatenate(self._clip)[None]})
 
     def _grow(self, component: str, feeds: Mapping[str, Array], cache: KvCache, start: int) -> None:
         """Positions that were appended to a cache, by whichever session."""
@@ -217,7 +219,7 @@ class FeedRecorder:
     def _end(self, sequence: FedSequence) -> None:
         if sequence.whole and sequence.grown and not self._failure:
             sequence.grown = False
-            self._kept[sequence.component].offer(sequence.sample())
+            self._retained[sequence.component].offer(sequence.sample())
 
 
 class _WatchedSession(SessionProxy):

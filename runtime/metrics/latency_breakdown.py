@@ -96,7 +96,7 @@ def wait_parts(report: TurnReport) -> tuple[Stretch, ...]:
     if _waited_for_endpoint(report):
         marks.append(("endpoint", report.endpoint_ms or 0.0))
     else:
-        marks.append(("pause" if report.speculative else "endpoint", report.begun_ms))
+        marks.append(("pause" if report.speculative else "endpoint", report.started_ms))
         marks += _work(report, report.first_pcm_ms if report.first_pcm_ms is not None else report.server_ms)
     marks.append(("buffer" if was_held_back(report) else "playback", report.server_ms))
     parts: list[Stretch] = []
@@ -158,7 +158,7 @@ def _waited_for_endpoint(report: TurnReport) -> bool:
 
 def _work(report: TurnReport, until_ms: float) -> list[tuple[str, float]]:
     """(what was waited for, until when) from the beginning of the attempt to ``until_ms``."""
-    begin_ms = report.begun_ms
+    begin_ms = report.started_ms
     edges = {begin_ms, until_ms, *_edges(report.wait)}
     times = sorted(edge for edge in edges if begin_ms <= edge <= until_ms)
     work = []

@@ -23,12 +23,12 @@ from ..events.session_events import (
     FirstPcm,
     FirstSound,
     FrameSeen,
-    Happening,
     HistoryShortened,
     Interrupted,
     Level,
     RanDry,
     ResponseWithdrawn,
+    SessionEvent,
     Span,
     Stage,
     StateTold,
@@ -56,15 +56,15 @@ class Trace:
     """An observer that remembers what happens, and writes it in the end."""
 
     def __init__(self) -> None:
-        self._happenings: deque[Happening] = deque(maxlen=KEPT)
+        self._recorded: deque[SessionEvent] = deque(maxlen=KEPT)
         self._levels: deque[Level] = deque(maxlen=KEPT_LEVELS)
         self._machine: deque[MachineSample] = deque(maxlen=KEPT_LEVELS)
 
-    def __call__(self, happening: Happening) -> None:
-        if isinstance(happening, Level):
-            self._levels.append(happening)
-        elif not isinstance(happening, Written):  # its token is in a span
-            self._happenings.append(happening)
+    def __call__(self, event: SessionEvent) -> None:
+        if isinstance(event, Level):
+            self._levels.append(event)
+        elif not isinstance(event, Written):  # its token is in a span
+            self._recorded.append(event)
 
     def machine(self, sample: MachineSample) -> None:
         """Remember how the machine was."""
@@ -80,8 +80,8 @@ class Trace:
         write_whole(path, f'{{"displayTimeUnit": "ms", "traceEvents": [\n{events}\n]}}\n'.encode(), mode=PRIVATE)
 
     def _events(self) -> Iterator[Event]:
-        happenings, levels = list(self._happenings), list(self._levels)
-        times = [time for happening in (*happenings, *levels) for time in _times(happening)]
+        events, levels = list(self._recorded), list(self._levels)
+        times = [time for event in (*events, *levels) for time in _times(event)]
         begin_s, end_s = (min(times), max(times)) if times else (0.0, 0.0)
         yield {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": "vita-edge"}}
         for tid, track in enumerate(TRACKS, 1):
@@ -94,8 +94,8 @@ class Trace:
         for before, sample in itertools.pairwise(list(self._machine)):
             for name, value in _counters(before, sample):
                 yield drawing.counter(name, sample.at_s, value)
-        for happening in happenings:
-            yield from drawing.events_of(happening)
+        for event in events:
+            yield from drawing.events_of(event)
         yield from drawing.rest()
 
 
@@ -108,20 +108,20 @@ class _Drawing:
         self._turns: dict[int, TurnBegan] = {}
         self._first_sound_s: dict[int, float] = {}
 
-    def events_of(self, happening: Happening) -> Iterator[Event]:
-        match happening:
+    def events_of(self, event: SessionEvent) -> Iterator[Event]:
+        match event:
             case TalkStateChanged():
-                yield from self._end_state(happening.at_s)
-                self._state = happening
+                yield from self._end_state(event.at_s)
+                self._state = event
             case Span(turn, stage, begin_s, end_s, count):
                 yield self._slice(stage, stage, begin_s, end_s, turn=turn, count=count)
             case TurnBegan():
-                self._turns[happening.turn] = happening
+                self._turns[event.turn] = event
             case TurnForgotten(turn, at_s, why):
                 yield from self._end_turn(turn, at_s, why)
             case TurnEnded(turn, at_s, state, text, reason):
                 yield from self._end_turn(
-                    turn, at_s, "answered", state=state, text=text, finished=happening.finished, finish_reason=reason
+                    turn, at_s, "answered", state=state, text=text, finished=event.finished, finish_reason=reason
                 )
             case FirstSound(turn, at_s):
                 self._first_sound_s[turn] = at_s
@@ -213,13 +213,13 @@ def _counters(before: MachineSample, sample: MachineSample) -> Iterator[tuple[st
             yield name, value
 
 
-def _times(happening: Happening) -> tuple[float, ...]:
-    match happening:
+def _times(event: SessionEvent) -> tuple[float, ...]:
+    match event:
         case Span():
-            return happening.begin_s, happening.end_s
+            return event.begin_s, event.end_s
         case BufferChosen():
             return ()
         case TurnBegan():
-            return happening.speech_begin_s, happening.at_s
+            return event.speech_begin_s, event.at_s
         case _:
-            return (happening.at_s,)
+            return (event.at_s,)

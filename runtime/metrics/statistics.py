@@ -25,8 +25,8 @@ class Summary:
     p50: float
     p95: float
     """At the worse end: 95 % of the series are no worse."""
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,16 @@ def difference(first: Sequence[float], second: Sequence[float], *, paired: bool)
         raise ValueError(f"{a.size} and {b.size} numbers cannot be compared")
     random = np.random.default_rng(SEED)
     if paired:
-        chance, least = _signed_ranks(b - a, random), 2.0 ** (1 - a.size)
+        chance, minimum = _signed_ranks(b - a, random), 2.0 ** (1 - a.size)
         median = np.median(b - a)
         drawn = np.median(_resampled(b - a, random), axis=1)
     else:
-        chance, least = _rank_sums(a, b, random), 2.0 / math.comb(a.size + b.size, a.size)
+        chance, minimum = _rank_sums(a, b, random), 2.0 / math.comb(a.size + b.size, a.size)
         median = np.median(b) - np.median(a)
         drawn = np.median(_resampled(b, random), axis=1) - np.median(_resampled(a, random), axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    least = max(least, 1 / (SHUFFLES + 1))
-    return Difference((a.size, b.size), paired, float(median), float(low), float(high), chance, least)
+    minimum = max(minimum, 1 / (SHUFFLES + 1))
+    return Difference((a.size, b.size), paired, float(median), float(low), float(high), chance, minimum)
 
 
 def _signed_ranks(differences: NDArray[np.float64], random: np.random.Generator) -> float:

@@ -50,7 +50,7 @@ class TurnLog:
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
         except OSError as error:
             raise OutputFailed.from_os_error(path, error) from error
-        self._told = False
+        self._reported = False
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
         self._thread.start()
@@ -81,8 +81,8 @@ class TurnLog:
                 self._torn = False
             except OSError as error:
                 self._torn = True
-                if not self._told:
-                    self._told = True
+                if not self._reported:
+                    self._reported = True
                     self._complain(OutputFailed.from_os_error(self._path, error))
 
     def _write(self, content: bytes) -> None:

@@ -19,10 +19,10 @@ from ..events.session_events import (
     EndpointReached,
     FirstPcm,
     FirstSound,
-    Happening,
     Interrupted,
     RanDry,
     ResponseWithdrawn,
+    SessionEvent,
     Span,
     Stage,
     TurnBegan,
@@ -54,17 +54,17 @@ class _MeasuredTurn:
     interrupted: Interrupted | None = None
 
     def note(
-        self, happening: EndpointReached | Written | FirstPcm | FirstSound | BufferChosen | RanDry | Interrupted
+        self, event: EndpointReached | Written | FirstPcm | FirstSound | BufferChosen | RanDry | Interrupted
     ) -> None:
-        match happening:
+        match event:
             case BufferChosen():
-                self.buffer_s = happening.seconds
+                self.buffer_s = event.seconds
             case RanDry():
-                self.dry_s += happening.seconds
+                self.dry_s += event.seconds
             case Interrupted():
-                self.interrupted = happening
+                self.interrupted = event
             case _:
-                self.moments.setdefault(type(happening), happening.at_s)
+                self.moments.setdefault(type(event), event.at_s)
 
     def after_speech_ms(self, kind: type) -> float | None:
         at_s = self.moments.get(kind)
@@ -90,25 +90,25 @@ class TurnReports:
         self._forgotten_turns: set[int] = set()
         self._wasted_s = self._withdrawn_s = 0.0
 
-    def __call__(self, happening: Happening) -> None:
-        match happening:
+    def __call__(self, event: SessionEvent) -> None:
+        match event:
             case TurnBegan():
-                waited_for = [span for span in self._loose if span.end_s > happening.speech_end_s]
-                self._open[happening.turn] = _MeasuredTurn(happening, waited_for)
+                waited_for = [span for span in self._loose if span.end_s > event.speech_end_s]
+                self._open[event.turn] = _MeasuredTurn(event, waited_for)
                 self._loose.clear()
             case Span():
-                self._work(happening)
+                self._work(event)
             case ResponseWithdrawn():
-                self._withdrawn_s += happening.audible_s
+                self._withdrawn_s += event.audible_s
             case TurnForgotten():
-                self._forget(happening)
+                self._forget(event)
             case TurnEnded():
-                ended = self._open.pop(happening.turn, None)
+                ended = self._open.pop(event.turn, None)
                 if ended:
-                    self._report(self._reported(ended, happening))
+                    self._report(self._reported(ended, event))
             case EndpointReached() | Written() | FirstPcm() | FirstSound() | BufferChosen() | RanDry() | Interrupted():
-                if happening.turn in self._open:
-                    self._open[happening.turn].note(happening)
+                if event.turn in self._open:
+                    self._open[event.turn].note(event)
             case _:
                 pass
 
@@ -123,12 +123,12 @@ class TurnReports:
         elif span.turn in self._forgotten_turns:  # it was under way when the attempt was forgotten
             self._wasted_s += span.end_s - span.begin_s
 
-    def _forget(self, happening: TurnForgotten) -> None:
-        turn = self._open.pop(happening.turn, None)
+    def _forget(self, event: TurnForgotten) -> None:
+        turn = self._open.pop(event.turn, None)
         if turn is None:
             return
-        self._forgotten[happening.why] += 1
-        self._forgotten_turns.add(happening.turn)
+        self._forgotten[event.why] += 1
+        self._forgotten_turns.add(event.turn)
         self._wasted_s += sum(span.end_s - span.begin_s for span in turn.spans if span.turn is not None)
 
     def _reported(self, turn: _MeasuredTurn, end: TurnEnded) -> TurnReport:
@@ -139,7 +139,7 @@ class TurnReports:
         wait_end_s = turn.moments.get(FirstSound, end.at_s)
         wait = _stretches(turn.spans, began.speech_end_s, wait_end_s)
         codes_hz = self._codec.sample_rate_hz / self._codec.samples_per_code
-        first_pcm_ms, begun_ms = turn.after_speech_ms(FirstPcm), _ms(began.at_s - began.speech_end_s)
+        first_pcm_ms, started_ms = turn.after_speech_ms(FirstPcm), _ms(began.at_s - began.speech_end_s)
         cut = turn.interrupted
         report = TurnReport(
             turn=began.turn,
@@ -149,11 +149,11 @@ class TurnReports:
             speculative=began.speculative,
             speech_end_s=began.speech_end_s,
             speech_s=round(began.speech_end_s - began.speech_begin_s, 6),
-            engine_ms=None if first_pcm_ms is None else round(first_pcm_ms - begun_ms, 3),
+            engine_ms=None if first_pcm_ms is None else round(first_pcm_ms - started_ms, 3),
             server_ms=turn.after_speech_ms(FirstSound),
             acoustic_ms=None,
             late_ms=None,
-            begun_ms=begun_ms,
+            started_ms=started_ms,
             endpoint_ms=turn.after_speech_ms(EndpointReached),
             first_text_ms=turn.after_speech_ms(Written),
             first_pcm_ms=first_pcm_ms,

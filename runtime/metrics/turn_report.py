@@ -60,7 +60,7 @@ class TurnReport:
     """Third clock: the same, heard from outside; None unless somebody listened there."""
     late_ms: float | None
     """How much later than the true one the last sample of the user is taken to be; None unless known from outside."""
-    begun_ms: float
+    started_ms: float
     endpoint_ms: float | None
     first_text_ms: float | None
     first_pcm_ms: float | None

@@ -141,10 +141,10 @@ def _bar(label: str, share: float, turns: Sequence[BenchTurn]) -> Bar:
 
 def _rows(report: TurnReport) -> Iterator[WaterfallRow]:
     late_ms = report.late_ms or 0.0
-    begun_ms, endpoint_ms = report.begun_ms + late_ms, (report.endpoint_ms or report.begun_ms) + late_ms
-    silence = [Stretch("pause" if report.speculative else "endpoint", 0.0, begun_ms)]
-    if endpoint_ms > begun_ms:
-        silence.append(Stretch("endpoint", begun_ms, endpoint_ms))
+    started_ms, endpoint_ms = report.started_ms + late_ms, (report.endpoint_ms or report.started_ms) + late_ms
+    silence = [Stretch("pause" if report.speculative else "endpoint", 0.0, started_ms)]
+    if endpoint_ms > started_ms:
+        silence.append(Stretch("endpoint", started_ms, endpoint_ms))
     yield WaterfallRow("silence", tuple(silence))
     for stage in STAGES:
         stretches = tuple(
@@ -163,7 +163,7 @@ def _rows(report: TurnReport) -> Iterator[WaterfallRow]:
 def _marks(report: TurnReport) -> list[WaterfallMark]:
     late_ms = report.late_ms or 0.0
     moments = (
-        ("response started", report.begun_ms),
+        ("response started", report.started_ms),
         ("first PCM", report.first_pcm_ms),
         ("endpoint", report.endpoint_ms),
         ("first sound", report.server_ms),

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from ..events.reply_events import Event, Reply, TurnDone
-from ..events.session_events import Happening
+from ..events.session_events import SessionEvent
 from .response import Response
 
 __all__ = ["EventStream", "result", "stream"]
@@ -87,9 +87,9 @@ class EventStream:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Happening | None] = asyncio.Queue()
+        self._events: asyncio.Queue[SessionEvent | None] = asyncio.Queue()
 
-    def __call__(self, event: Happening) -> None:
+    def __call__(self, event: SessionEvent) -> None:
         """Called by the session, from its threads."""
         self._put(event)
 
@@ -97,14 +97,14 @@ class EventStream:
         """No event will follow; from any thread."""
         self._put(None)
 
-    def _put(self, event: Happening | None) -> None:
+    def _put(self, event: SessionEvent | None) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     def __aiter__(self) -> EventStream:
         return self
 
-    async def __anext__(self) -> Happening:
+    async def __anext__(self) -> SessionEvent:
         event = await self._events.get()
         if event is None:
             raise StopAsyncIteration

@@ -138,20 +138,20 @@ class Assistant:
         """A fresh KV cache over the language model."""
         return LanguageModel(self._llm, self.embeddings, self.bundle.model.llm, context_tokens, prefill=self._prefill)
 
-    def context_tokens(self, wanted: int | None, max_new_tokens: int) -> int:
+    def context_tokens(self, requested: int | None, max_new_tokens: int) -> int:
         """Positions of a KV cache: as many as are ``wanted``, or room for the longest prompt and the longest reply."""
         llm = self.bundle.model.llm
-        most = (self._prefill or self._llm).max_tokens or llm.context_tokens
-        return wanted or min(llm.context_tokens, most, llm.prompt_limit_tokens + max_new_tokens)
+        maximum = (self._prefill or self._llm).max_tokens or llm.context_tokens
+        return requested or min(llm.context_tokens, maximum, llm.prompt_limit_tokens + max_new_tokens)
 
     @property
     def fast_prefill(self) -> bool:
         """Whether prompts are read by a graph of their own."""
         return self._prefill is not None
 
-    def _wants_prefill(self, wanted: bool | None) -> bool:
-        if wanted is not None:
-            return wanted
+    def _wants_prefill(self, requested: bool | None) -> bool:
+        if requested is not None:
+            return requested
         weights = sum(file.stat().st_size for file in self.bundle.components[LLM_PREFILL.name].weights)
         free = available_memory()
         return free is None or weights + MEMORY_RESERVE_BYTES < free

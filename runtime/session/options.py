@@ -11,7 +11,7 @@ from ..decoding.sampling_options import SamplingOptions
 from ..speech.clause_synthesis import Streaming
 from ..text.prompt import Style
 
-__all__ = ["SessionOptions", "WhenFull", "check_at_least"]
+__all__ = ["SessionOptions", "WhenFull", "check_minimum"]
 
 WhenFull: TypeAlias = Literal["refuse", "drop_oldest"]
 """refuse: a turn that does not fit raises ContextOverflow. drop_oldest: past turns leave, and then it fits."""
@@ -42,10 +42,10 @@ class SessionOptions(SamplingOptions):
                     why=f"Known: {', '.join(get_args(kind))}.",
                     fix="Choose one of them.",
                 )
-        check_at_least(context_tokens=(self.context_tokens, 1), max_tiles=(self.max_tiles, 1))
+        check_minimum(context_tokens=(self.context_tokens, 1), max_tiles=(self.max_tiles, 1))
 
 
-def check_at_least(**values: tuple[float | None, float]) -> None:
+def check_minimum(**values: tuple[float | None, float]) -> None:
     """Raise Misuse if a value is below its minimum: name=(value, minimum); None is not checked."""
     for name, (value, minimum) in values.items():
         if value is not None and value < minimum:

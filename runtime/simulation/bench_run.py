@@ -17,8 +17,8 @@ import numpy as np
 from ..audio_io.echo_canceller import Headphones
 from ..encoders.camera import FrameSource
 from ..events.session_events import (
-    Happening,
     Observer,
+    SessionEvent,
     TalkState,
     TalkStateChanged,
     TurnBegan,
@@ -75,9 +75,9 @@ class _Listener:
         self._began, self._ended = False, False
         self._changed = threading.Condition()
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, event: SessionEvent) -> None:
         with self._changed:
-            match happening:
+            match event:
                 case TalkStateChanged(_, state):
                     self._state = state
                 case TurnBegan():

@@ -97,8 +97,8 @@ class DeviceRoom:
         Raises:
             DeviceFailed: it was not heard.
         """
-        wanted = resample(sound.heard_channel, sound.sample_rate_hz, MICROPHONE_RATE_HZ)
-        found_s, clear = self._find(wanted, utterance.begin_s)
+        requested = resample(sound.heard_channel, sound.sample_rate_hz, MICROPHONE_RATE_HZ)
+        found_s, clear = self._find(requested, utterance.begin_s)
         if clear < CLEAR:
             raise DeviceFailed(
                 "The microphone did not hear the question.",
@@ -121,19 +121,19 @@ class DeviceRoom:
             return found_s if clear >= CLEAR else None
         return None
 
-    def _find(self, wanted: Samples, expected_s: float) -> tuple[float, float]:
+    def _find(self, requested: Samples, expected_s: float) -> tuple[float, float]:
         """When ``wanted`` (16 kHz) was heard, and how clearly."""
         blocks = list(self._blocks)
-        length_s = wanted.size / MICROPHONE_RATE_HZ
+        length_s = requested.size / MICROPHONE_RATE_HZ
         begin_s, end_s = expected_s + SEARCHED_S[0], expected_s + SEARCHED_S[1] + length_s
         blocks = [block for block in blocks if begin_s <= block.end_s <= end_s]
-        if not blocks or len(blocks) * 160 < wanted.size:
+        if not blocks or len(blocks) * 160 < requested.size:
             return expected_s, 0.0
         heard = np.concatenate([block.samples for block in blocks])
-        size = 1 << (heard.size + wanted.size).bit_length()
-        spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(wanted, size))
+        size = 1 << (heard.size + requested.size).bit_length()
+        spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(requested, size))
         spectrum /= (np.abs(spectrum) + 1e-9) ** WHITENED  # a voice is like itself a period later: sharpen the match
-        match = np.fft.irfft(spectrum, size)[: heard.size - wanted.size + 1]
+        match = np.fft.irfft(spectrum, size)[: heard.size - requested.size + 1]
         place = int(np.argmax(np.abs(match)))
         others = np.delete(match, np.s_[max(place - 160, 0) : place + 160])
         clear = float(np.abs(match[place]) / (others.std() + 1e-12)) if others.size > 160 else 0.0

@@ -122,11 +122,11 @@ class Room:
             float32 [n] at 24 kHz, and when the first of them sounded.
         """
         with self._lock:
-            kept = np.concatenate(self._heard) if self._heard else np.zeros(0, np.float32)
+            retained = np.concatenate(self._heard) if self._heard else np.zeros(0, np.float32)
             end_s = self._origin_s + (self._heard_ticks + 1) * BLOCK_S + self._speaker_latency_s
-            first_s = end_s - kept.size / SPEAKER_RATE_HZ
-        begin, end = (int(np.clip(np.ceil((t - first_s) * SPEAKER_RATE_HZ), 0, kept.size)) for t in (from_s, to_s))
-        return kept[begin:end], first_s + begin / SPEAKER_RATE_HZ
+            first_s = end_s - retained.size / SPEAKER_RATE_HZ
+        begin, end = (int(np.clip(np.ceil((t - first_s) * SPEAKER_RATE_HZ), 0, retained.size)) for t in (from_s, to_s))
+        return retained[begin:end], first_s + begin / SPEAKER_RATE_HZ
 
     def first_sound_after(self, t_s: float, threshold: float = 0.003) -> float | None:
         """When the first sample from ``t_s`` on sounded whose magnitude is ``threshold`` or more; None: not yet."""

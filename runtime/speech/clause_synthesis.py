@@ -92,8 +92,8 @@ class Synthesizer:
     def clause(self, clause: Clause, sample: Sampler, streaming: Streaming = "exact") -> ClauseVoice:
         """A clause that can be spoken code by code."""
         ids = self._tokenizer.encode(clause.text)
-        most = self.decoder.max_tokens  # a sentence longer than the cache is spoken in parts
-        parts = [self._embeddings.rows(ids[start : start + most]) for start in range(0, len(ids), most)]
+        maximum = self.decoder.max_tokens  # a sentence longer than the cache is spoken in parts
+        parts = [self._embeddings.rows(ids[start : start + maximum]) for start in range(0, len(ids), maximum)]
         return ClauseVoice(self.decoder, parts, self.stream(clause, streaming), sample)
 
     def speak(

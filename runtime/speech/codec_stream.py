@@ -111,7 +111,7 @@ class ReferenceCodecStream:
         self.cuts: list[Cut] = []
         self._codes: list[int] = []
         self._left = 0
-        self._kept = _NOTHING
+        self._retained = _NOTHING
 
     def step(self, code: int) -> Iterator[Samples]:
         """Take one code; yield a segment when a chunk is complete and has a quiet place."""
@@ -125,12 +125,12 @@ class ReferenceCodecStream:
         self._codes = self._codes[-2 * self._padding :]
         cut = find_cut(wave, self._threshold)
         self.cuts.append(cut)
-        joined = np.concatenate([self._kept, wave])
+        joined = np.concatenate([self._retained, wave])
         if not cut.emitted:
-            self._kept = joined
+            self._retained = joined
             return
-        end = len(self._kept) + cut.cut
-        self._kept = joined[end:]
+        end = len(self._retained) + cut.cut
+        self._retained = joined[end:]
         yield joined[:end]
 
     def flush(self) -> Iterator[Samples]:
@@ -138,7 +138,7 @@ class ReferenceCodecStream:
         if not self._codes:
             return
         wave = _run(self._decode, self._codes)[self._rate * self._left :]
-        joined, cuts = np.concatenate([self._kept, wave]), self.cuts
+        joined, cuts = np.concatenate([self._retained, wave]), self.cuts
         self.reset()
         self.cuts = cuts
         yield joined

@@ -45,8 +45,8 @@ class OwnDetector:
     def of_features(self, heard: Sequence[float] | NDArray[np.float64]) -> float:
         """The probability for the features of a turn."""
         x = np.clip((np.asarray(heard, np.float64) - self._mean) / self._scale, -CLIPPED, CLIPPED)
-        told = [np.tanh(x @ m["first"] + m["bias"]) @ m["second"] + m["last"] for m in self._members]
-        return float(1 / (1 + np.exp(-np.mean(told))))
+        reported = [np.tanh(x @ m["first"] + m["bias"]) @ m["second"] + m["last"] for m in self._members]
+        return float(1 / (1 + np.exp(-np.mean(reported))))
 
 
 class CombinedDetector:

@@ -65,8 +65,8 @@ def test_every_component_is_calibrated_and_none_is_far_off(calibrated: tuple[Pat
     assert bundle.precision == "int8"
     assert {part.precision for part in bundle.components.values()} == {"int8"}
     assert list(bundle.damaged_files()) == []
-    told = json.loads((folder / "calibration" / "report.json").read_text("utf-8"))
-    levels = [layer["snr_db"] for layer in told["layers"]]
+    reported = json.loads((folder / "calibration" / "report.json").read_text("utf-8"))
+    levels = [layer["snr_db"] for layer in reported["layers"]]
     assert levels == sorted(levels) and len(levels) == len(report.layers)
 
 
@@ -207,9 +207,9 @@ def test_damage_is_not_written_on_with_a_new_checksum(bundle_copy: Path, feeds: 
     flip_byte(bundle_copy / "components" / "codec.bin", 64)
     calibrate(bundle_copy, feeds, tmp_path / "out", QUICK, components=["vision"])
     assert list(Bundle.open(tmp_path / "out").damaged_files()) == ["components/codec.bin"]
-    with pytest.raises(BadBundle, match="damaged") as told:
+    with pytest.raises(BadBundle, match="damaged") as reported:
         calibrate(bundle_copy, feeds, tmp_path / "other", QUICK, components=["codec"])
-    assert "components/codec.bin" in told.value.why
+    assert "components/codec.bin" in reported.value.why
     assert not (tmp_path / "other").exists()
 
 
@@ -232,8 +232,8 @@ def test_what_was_found_of_a_component_before_gives_way_to_what_is_found_now() -
     def report(component: str, earlier: dict[str, Any] | None = None) -> dict[str, Any]:
         return {"stages": [{"component": component}], "layers": [{"component": component}], "earlier": earlier}
 
-    told = _without(["vision"], report("codec", report("vision", report("audio"))))
-    assert told == report("codec", {"stages": [], "layers": [], "earlier": report("audio")})
+    reported = _without(["vision"], report("codec", report("vision", report("audio"))))
+    assert reported == report("codec", {"stages": [], "layers": [], "earlier": report("audio")})
 
 
 def test_another_component_can_be_calibrated_later(
@@ -242,9 +242,9 @@ def test_another_component_can_be_calibrated_later(
     calibrate(tiny_bundle.path, feeds, tmp_path / "one", QUICK, components=["vision"])
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # the picture cannot be drawn a second time
     calibrate(tmp_path / "one", feeds, tmp_path / "both", QUICK, components=["codec"])
-    told = json.loads((tmp_path / "both" / "manifest.json").read_text("utf-8"))
-    assert told["calibration"]["components"] == ["vision", "codec"]
-    assert set(told["calibration"]["feeds"]) == {"vision", "codec"}
+    reported = json.loads((tmp_path / "both" / "manifest.json").read_text("utf-8"))
+    assert reported["calibration"]["components"] == ["vision", "codec"]
+    assert set(reported["calibration"]["feeds"]) == {"vision", "codec"}
     report = json.loads((tmp_path / "both" / "calibration" / "report.json").read_text("utf-8"))
     assert [stage["component"] for stage in report["stages"]] == ["codec"]
     assert [stage["component"] for stage in report["earlier"]["stages"]] == ["vision"]
@@ -258,8 +258,8 @@ def with_last_sample(feeds: Path, folder: Path, component: str, **changed: Array
     """A copy of ``feeds`` in which some tensors of the last sample are others, or missing."""
     shutil.copytree(feeds, folder)
     last = sorted((folder / component).iterdir())[-1]
-    kept = {**np.load(last), **changed}
-    np.savez(last, **{name: array for name, array in kept.items() if array is not None})
+    retained = {**np.load(last), **changed}
+    np.savez(last, **{name: array for name, array in retained.items() if array is not None})
     return last
 
 
@@ -268,9 +268,9 @@ def test_feeds_that_are_no_numbers_are_refused(tiny_bundle: Bundle, feeds: Path,
     rows = np.load(sorted((feeds / "llm").iterdir())[-1])["inputs_embeds"].copy()
     rows[0, -1, 3] = value
     file = with_last_sample(feeds, tmp_path / "feeds", "llm", inputs_embeds=rows)
-    with pytest.raises(BadInput, match="no number") as told:
+    with pytest.raises(BadInput, match="no number") as reported:
         calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", QUICK, components=["llm"])
-    assert str(file) in told.value.what and "inputs_embeds has 1 NaN or infinite" in told.value.why
+    assert str(file) in reported.value.what and "inputs_embeds has 1 NaN or infinite" in reported.value.why
     assert not (tmp_path / "out").exists()
 
 
@@ -290,9 +290,9 @@ def test_feeds_that_do_not_fit_are_refused_whichever_sample_it_is(
     """None is filled in: a decoder that was fed nothing would be calibrated on zeros."""
     file = with_last_sample(feeds, tmp_path / "feeds", component, **changed)
     every = replace(QUICK, samples=64)
-    with pytest.raises(BadInput, match="do not fit") as told:
+    with pytest.raises(BadInput, match="do not fit") as reported:
         calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", every, components=[component])
-    assert str(file) in told.value.what and why in told.value.why
+    assert str(file) in reported.value.what and why in reported.value.why
 
 
 def test_a_sequence_without_a_prefix_is_calibrated_beside_others(
@@ -315,8 +315,8 @@ def test_layers_that_were_fed_zeros_are_named(
     assert main([*command, "--component", "vision", "--method", "minmax"]) == 0
     printed = capsys.readouterr()
     assert "note: vision: as wide as before" in printed.err and "embeddings/patch" in printed.err
-    told = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
-    assert told["layers"][0]["snr_db"] is None and told["layers"][0]["stored_as"] == "float32"
+    reported = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
+    assert reported["layers"][0]["snr_db"] is None and reported["layers"][0]["stored_as"] == "float32"
 
 
 def test_what_is_not_reached_is_said(
@@ -328,8 +328,8 @@ def test_what_is_not_reached_is_said(
     printed = capsys.readouterr()
     assert "not reached: vision (" in printed.out.splitlines()[-1] and "of 90 dB)" in printed.out.splitlines()[-1]
     assert "note: vision reaches" in printed.err
-    told = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
-    assert told["stages"][0]["target_db"] == 90 and told["notes"][0].startswith("vision reaches")
+    reported = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
+    assert reported["stages"][0]["target_db"] == 90 and reported["notes"][0].startswith("vision reaches")
 
 
 def test_damaged_feeds_are_told(tiny_bundle: Bundle, feeds: Path, tmp_path: Path) -> None:
@@ -364,5 +364,5 @@ def test_the_command_prints_layers_and_stages(
     assert main(command) == 2  # it exists
     assert "exists" in capsys.readouterr().err
     assert main([*command, "--force", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["stages"][0]["component"] == "vision" and told["peak_memory_bytes"] > 1 << 20
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["stages"][0]["component"] == "vision" and reported["peak_memory_bytes"] > 1 << 20

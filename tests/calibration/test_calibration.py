@@ -385,19 +385,20 @@ def test_a_matrix_that_is_turned_before_its_product_is_rounded_like_any_other(
     weights["layers.2/b.weight"][9, :] *= 5000  # nothing is left of the others once it is rounded
     norm = node("RMSNormalization", ["x", "norm.weight"], "n", axis=-1, epsilon=1e-6)
     products = [
-        helper.make_node("MatMul", ["n", kept], [kept[9]], name=kept.removesuffix(".weight")) for kept in weights
+        helper.make_node("MatMul", ["n", retained], [retained[9]], name=retained.removesuffix(".weight"))
+        for retained in weights
     ]
     total = node("Add", ["a", "b"], "y")
     x = normal(1, 80, 64)
     x[..., 9] = 0
     turns = []
     for product in products:
-        kept = product.input[1]
-        turns += [node("Transpose", [kept], f"{kept}.turned", perm=[1, 0]), onnx.NodeProto()]
+        retained = product.input[1]
+        turns += [node("Transpose", [retained], f"{retained}.turned", perm=[1, 0]), onnx.NodeProto()]
         turns[-1].CopyFrom(product)
-        turns[-1].input[1] = f"{kept}.turned"
+        turns[-1].input[1] = f"{retained}.turned"
     plain = graph_file(tmp_path / "plain", [norm, *products, total], {**weights, "norm.weight": gain}, 64)
-    lying = {kept: np.ascontiguousarray(array.T) for kept, array in weights.items()}
+    lying = {retained: np.ascontiguousarray(array.T) for retained, array in weights.items()}
     turned = graph_file(tmp_path / "turned", [norm, *turns, total], {**lying, "norm.weight": gain}, 64)
     (want, one, _), (got, other, _) = (
         calibrated(file, [{"x": x}], choices, name=name, target=target) for file in (plain, turned)
@@ -419,7 +420,7 @@ def chain(folder: Path) -> Path:
     weights = {f"layers.{i}/w.weight": normal(64, 64, seed=i) / 8 for i in range(1, 5)}
     names = ["x", "a", "b", "c", "y"]
     return graph_file(
-        folder, [node("MatMul", [names[i], kept], names[i + 1]) for i, kept in enumerate(weights)], weights, 64
+        folder, [node("MatMul", [names[i], retained], names[i + 1]) for i, retained in enumerate(weights)], weights, 64
     )
 
 
@@ -441,12 +442,12 @@ def test_weights_alone_get_more_bits_until_the_target_is_reached(tmp_path: Path,
         )
         return one[0], [layer.stored_as for layer in one[1]]
 
-    freely, kept = levels(tmp_path / "freely", None)
+    freely, retained = levels(tmp_path / "freely", None)
     assert freely.wider == 0
-    assert kept == ["int4 weight"] * 4 and freely.reached and freely.target_db is None and freely.snr_db < 17
-    better, kept = levels(tmp_path / "better", freely.snr_db + 1)
-    assert better.reached and "int8 weight" in kept and "int4 weight" in kept and better.min_db is not None
-    assert better.wider == kept.count("int8 weight")
+    assert retained == ["int4 weight"] * 4 and freely.reached and freely.target_db is None and freely.snr_db < 17
+    better, retained = levels(tmp_path / "better", freely.snr_db + 1)
+    assert better.reached and "int8 weight" in retained and "int4 weight" in retained and better.min_db is not None
+    assert better.wider == retained.count("int8 weight")
     missed, _ = levels(tmp_path / "missed", 150)
     assert not missed.reached and missed.snr_db > better.snr_db
 
@@ -524,7 +525,7 @@ def test_the_factor_of_moments_takes_no_room_beside_them() -> None:
 
 def test_layers_that_read_one_tensor_share_its_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = {f"layers.1/{name}.weight": normal(64, 32, seed=ord(name)) for name in "abc"}
-    nodes = [node("MatMul", ["x", kept], kept[9]) for kept in weights]
+    nodes = [node("MatMul", ["x", retained], retained[9]) for retained in weights]
     nodes += [node("Sum", ["a", "b", "c"], "y")]
     computed: list[int] = []
 

@@ -109,10 +109,10 @@ def test_json_is_one_object_with_the_promised_keys(ask: Ask, inputs: Path, tmp_p
 
 def test_the_reply_is_a_wav_file_of_the_length_that_is_told(ask: Ask, tmp_path: Path) -> None:
     wav = tmp_path / "reply.wav"
-    told = ask("--text", "Hello", "-o", wav, "--json", *SHORT).json["audio"]
+    reported = ask("--text", "Hello", "-o", wav, "--json", *SHORT).json["audio"]
     info = soundfile.info(wav)
     assert (info.format, info.subtype, info.channels, info.samplerate) == ("WAV", "PCM_16", 1, 24000)
-    assert info.frames > 0 and info.duration == pytest.approx(told["seconds"], abs=1e-3)
+    assert info.frames > 0 and info.duration == pytest.approx(reported["seconds"], abs=1e-3)
     assert list(tmp_path.iterdir()) == [wav]
 
 

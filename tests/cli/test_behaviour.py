@@ -34,15 +34,15 @@ def judged() -> list[Any]:
     return found
 
 
-def told(wrong: list[Any]) -> str:
+def reported(wrong: list[Any]) -> str:
     return "\n".join(f"{j.asked}: {j.state} {j.text!r}, not {j.expected_state} {j.expected_text!r}" for j in wrong)
 
 
 def test_it_knows_what_is_meant_for_it(judged: list[Any]) -> None:
     wrong = [j for j in judged if not j.state_right]
-    assert len(wrong) <= 0.03 * len(judged), told(wrong)
+    assert len(wrong) <= 0.03 * len(judged), reported(wrong)
 
 
 def test_it_answers_what_is_right(judged: list[Any]) -> None:
     wrong = [j for j in judged if not j.right]
-    assert len(wrong) <= 0.05 * len(judged), told(wrong)  # 2 % are, 3 % of others: examples/nano/README.md
+    assert len(wrong) <= 0.05 * len(judged), reported(wrong)  # 2 % are, 3 % of others: examples/nano/README.md

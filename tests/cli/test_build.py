@@ -67,7 +67,7 @@ class BuiltOnce:
 
     cache: Path
     facts: dict[str, Any]
-    told: list[str]
+    reported: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +159,8 @@ def test_engines_are_built_and_told(bundle: Bundle, built: BuiltOnce) -> None:
     assert facts["engines"]["llm"]["profiles"][0].startswith("step: inputs_embeds 1 × 1 × ")
     heard = facts["engines"]["audio"]["profiles"][0]  # one layer stands for all
     assert heard.startswith("piece: fbank 1 × 7..131 × ") and "past.0.key" in heard and "past.1." not in heard
-    assert len(built.told) == len(bundle.components)
-    assert built.told[0].startswith("[1/6] ") and " left" in built.told[0] and " left" not in built.told[-1]
+    assert len(built.reported) == len(bundle.components)
+    assert built.reported[0].startswith("[1/6] ") and " left" in built.reported[0] and " left" not in built.reported[-1]
 
 
 def test_engines_that_are_there_are_used_again(
@@ -304,12 +304,12 @@ def test_a_full_disk_is_told_by_the_process_that_builds(tmp_path: Path) -> None:
 def test_ctrl_c_before_anybody_listens_is_ctrl_c_and_ends_the_process(
     started: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, begun = threading.Thread.start, list[threading.Thread]()
+    start, started = threading.Thread.start, list[threading.Thread]()
 
     def interrupted(thread: threading.Thread) -> None:
-        if len(begun) == started:
+        if len(started) == started:
             raise KeyboardInterrupt
-        begun.append(thread)
+        started.append(thread)
         start(thread)
 
     children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")
@@ -384,13 +384,13 @@ def test_a_bundle_for_onnx_runtime_is_refused(tiny_bundle: Bundle, capsys: pytes
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_built(
-    arguments: tuple[str, ...], told: str, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], reported: str, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "--stripped" in arguments and has_gpu():
         pytest.skip("there is a GPU")
     device = () if "--sm" in arguments else ("--sm", "sm86")
     run(capsys, "build", bundle.path, *device, *arguments, "--engine-dir", tmp_path / "engines").assert_explains(
-        told, code=2
+        reported, code=2
     )
     assert not (tmp_path / "engines").exists()
 
@@ -417,10 +417,10 @@ def test_full_tensorrt_builds_for_its_own_gpu_only_and_old_ones_refuse_new_opera
     with pytest.raises(Misuse) as caught:
         build_jobs(bundle, BuildTarget(Library(None, FULL, "10.3.0"), "sm87", orin), limits)
     assert "--target tensorrt-10.3" in caught.value.fix
-    wanted = build_jobs(bundle, BuildTarget(Library(None, FULL, "10.16.0"), "sm87", orin), limits)
-    assert {engine_file.key.gpu for engine_file in wanted} == {"Orin"}
-    assert [engine_file.size.seconds for engine_file in wanted] == sorted(
-        engine_file.size.seconds for engine_file in wanted
+    requested = build_jobs(bundle, BuildTarget(Library(None, FULL, "10.16.0"), "sm87", orin), limits)
+    assert {engine_file.key.gpu for engine_file in requested} == {"Orin"}
+    assert [engine_file.size.seconds for engine_file in requested] == sorted(
+        engine_file.size.seconds for engine_file in requested
     )
     timings = EngineCache(Path("engines")).timings(Library(None, FULL, "10.16.0"), orin)
     assert timings == Path("engines/timings-tensorrt-10.16.0-orin.bin")
@@ -437,8 +437,8 @@ def test_an_engine_for_this_gpu_is_opened_by_its_library(bundle: Bundle, tmp_pat
     from vita_edge.engines.tensorrt.build.refit import put_weights_in
 
     place = find_place()
-    wanted = build_jobs(bundle, place, EngineLimits.of(bundle.model), components=["vision"], stripped=stripped)
-    (outcome,) = build_engines(wanted, place, EngineCache(tmp_path))
+    requested = build_jobs(bundle, place, EngineLimits.of(bundle.model), components=["vision"], stripped=stripped)
+    (outcome,) = build_engines(requested, place, EngineCache(tmp_path))
     assert outcome.engine_file, outcome.error
     engine_file = open_engine(bundle, "vision", cache=tmp_path)
     trt = place.library.trt
@@ -455,10 +455,10 @@ def test_timings_are_kept_for_the_next_build(bundle: Bundle, tmp_path: Path) -> 
     place = find_place()
     if not place.library.keeps_timings:
         pytest.skip("this library keeps none")
-    wanted = build_jobs(bundle, place, EngineLimits.of(bundle.model), components=["vision"])
-    (first,) = build_engines(wanted, place, EngineCache(tmp_path))
+    requested = build_jobs(bundle, place, EngineLimits.of(bundle.model), components=["vision"])
+    (first,) = build_engines(requested, place, EngineCache(tmp_path))
     timings = EngineCache(tmp_path).timings(place.library, place.device)
     assert timings is not None and timings.stat().st_size > 0
-    (second,) = build_engines(wanted, place, EngineCache(tmp_path), force=True)
+    (second,) = build_engines(requested, place, EngineCache(tmp_path), force=True)
     assert first.engine_file and second.engine_file
     assert second.engine_file.built.seconds < first.engine_file.built.seconds

@@ -24,8 +24,8 @@ def test_the_demo_hears_sees_remembers_and_ignores(
     result = run(capsys, "demo")
     assert (result.code, result.err) == (0, "")
     assert "shapes" in result.out.splitlines()[0]
-    told = [(line[:13].strip(), line[13:]) for line in result.out.splitlines()]
-    lines = {name: [value for other, value in told if other == name] for name, _ in told}
+    reported = [(line[:13].strip(), line[13:]) for line in result.out.splitlines()]
+    lines = {name: [value for other, value in reported if other == name] for name, _ in reported}
     assert lines["question"] == list(QUESTIONS)
     assert len(lines["recording"]) == 3 and len(lines["picture"]) == 1
     assert all(Path(file).is_file() for file in (*lines["recording"], *lines["picture"]))

@@ -55,8 +55,8 @@ def test_one_plan_says_where_memory_and_time_go(capsys: pytest.CaptureFixture[st
     words = ["--model", "full", "--board", "orin-nx-16", "--precision", "int4", "--context", 2048]
     out = run(capsys, "estimate", *words).out
     (one,) = plan(capsys, *words)["estimates"]
-    for told in ("JetPack 7.2", "TensorRT 10.16", "kv cache", "first clause", "assumed efficiencies", "0.43"):
-        assert told in out
+    for reported in ("JetPack 7.2", "TensorRT 10.16", "kv cache", "first clause", "assumed efficiencies", "0.43"):
+        assert reported in out
     assert one["memory_bytes"]["kv_cache"] == 2048 * 57_344
     assert sum(one["latency"]["stages_ms"].values()) == pytest.approx(
         one["latency"]["first_audio_ms"]["expected"], abs=0.1
@@ -130,9 +130,9 @@ def test_a_result_of_something_else_is_refused(
     result.write_text(json.dumps(replace(bench_result(turns(2)), bundle=whose(tiny_bundle, **changed)).to_json()))
     words = ["--board-file", cpu(tmp_path), "--board", "mine", "--measured", result]
     ((name, value),) = changed.items()
-    told = run(capsys, "estimate", tiny_bundle.path, *words)
-    told.assert_explains(f"was measured with another {name}", code=2)
-    assert f"It was {value}; estimated is {whose(tiny_bundle)[name]}." in told.err
+    reported = run(capsys, "estimate", tiny_bundle.path, *words)
+    reported.assert_explains(f"was measured with another {name}", code=2)
+    assert f"It was {value}; estimated is {whose(tiny_bundle)[name]}." in reported.err
 
 
 def test_a_result_without_turns_is_refused(
@@ -182,9 +182,9 @@ def test_where_nothing_is_heard_before_the_end_all_of_it_is_told(
     assert rest > 20
     assert f"{rest} tokens left to prefill after end of speech" in run(capsys, "estimate", *words).out
     (one,) = facts["estimates"]
-    told = {each["what"]: each["predicted"] for each in one["compared"]}
+    reported = {each["what"]: each["predicted"] for each in one["compared"]}
     ms = one["latency"]["stages_ms"]["prefill_rest"]
-    assert told["rest_positions_per_s"] == pytest.approx(1000 * rest / ms, rel=0.02)
+    assert reported["rest_positions_per_s"] == pytest.approx(1000 * rest / ms, rel=0.02)
 
 
 def test_the_target_of_a_bundle_or_the_one_that_is_named_is_planned(

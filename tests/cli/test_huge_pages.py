@@ -64,9 +64,9 @@ def test_the_process_begins_again_once_and_keeps_its_number() -> None:
 def test_only_a_command_that_holds_a_model_begins_again(
     process: list[str], argv: list[str] | None, begins: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun: list[bool] = []
+    started: list[bool] = []
     monkeypatch.setattr(sys, "argv", process)
-    monkeypatch.setattr(cli, "begin_again_with_huge_pages", lambda: begun.append(True))
+    monkeypatch.setattr(cli, "begin_again_with_huge_pages", lambda: started.append(True))
     with pytest.raises(SystemExit):
         cli.main(argv)
-    assert begun == [True] * begins
+    assert started == [True] * begins

@@ -39,7 +39,7 @@ def test_decoding_code_by_code_is_the_same_as_all_at_once():
     model = speech_model.SpeechModel().eval()
     model.out_fnn.bias.data[speech_model.END] = -1e3  # goes on for as long as it is let
     rows = torch.randn(5, speech_model.CONFIG.width)
-    codes = model.speak(rows, most=12)
+    codes = model.speak(rows, maximum=12)
     with torch.no_grad():
         logits = model(rows[None], torch.tensor([codes]))[0]
     special = [speech_model.BOS, speech_model.SOS, speech_model.PADDING]

@@ -19,8 +19,8 @@ from vita_edge.runtime.events.session_events import (
     BufferChosen,
     ClauseHeard,
     DeviceChanged,
-    Happening,
     Level,
+    SessionEvent,
     TalkStateChanged,
     Trouble,
     TurnEnded,
@@ -28,18 +28,18 @@ from vita_edge.runtime.events.session_events import (
 from vita_edge.runtime.metrics.turn_metrics import TurnReports
 
 
-def show(view: TalkView, happenings: Iterable[Happening]) -> None:
+def show(view: TalkView, events: Iterable[SessionEvent]) -> None:
     reports = TurnReports(CODEC, view.report)
-    for happening in happenings:
-        view(happening)
-        reports(happening)
+    for event in events:
+        view(event)
+        reports(event)
         view.draw()
 
 
-def plain(happenings: Iterable[Happening], *, latency: bool = False) -> list[str]:
+def plain(events: Iterable[SessionEvent], *, latency: bool = False) -> list[str]:
     out = io.StringIO()
     with PlainLines(latency=latency, out=out) as view:
-        show(view, happenings)
+        show(view, events)
     return out.getvalue().splitlines()
 
 
@@ -57,12 +57,12 @@ def written(out: io.TextIOWrapper) -> str:
     return buffer.getvalue().decode(out.encoding)
 
 
-def shown(happenings: Iterable[Happening], width: int = 80, **options: str) -> tuple[list[str], str]:
+def shown(events: Iterable[SessionEvent], width: int = 80, **options: str) -> tuple[list[str], str]:
     """What stands on the screen when all has happened, and everything that was written to the terminal."""
     console, out = terminal(width, **options)
     screen = Screen(latency=False, console=console)
     with screen:
-        show(screen, happenings)
+        show(screen, events)
         assert screen._drawn is not None
         lines = screen._drawn[0].plain.splitlines()
     return lines, written(out)
@@ -128,7 +128,7 @@ def test_a_buffer_that_cannot_be_known_yet_is_told_in_words() -> None:
 
 
 def test_a_reply_that_was_not_spoken_is_printed_whole() -> None:
-    silent = [happening for happening in answered(1, 10.0) if not isinstance(happening, ClauseHeard)]
+    silent = [event for event in answered(1, 10.0) if not isinstance(event, ClauseHeard)]
     assert plain(silent)[1:] == ["you   (2.0 s of speech)", "vita  It is a quarter past nine. The tea is ready."]
 
 
@@ -149,8 +149,8 @@ def test_latency_lines_of_a_turn_are_these() -> None:
 
 
 def test_the_screen_shows_level_state_caption_and_the_last_wait() -> None:
-    happenings = [*answered(1, 10.0), Level(15.0, -24.0, 0.9), TalkStateChanged(15.0, "hearing")]
-    lines, all_written = shown([*happenings, ClauseHeard(2, 15.0, "Good morning.")])
+    events = [*answered(1, 10.0), Level(15.0, -24.0, 0.9), TalkStateChanged(15.0, "hearing")]
+    lines, all_written = shown([*events, ClauseHeard(2, 15.0, "Good morning.")])
     assert lines[0] == "─" * 80
     assert lines[1].startswith("● hearing you     ██████████████▍") and lines[1].endswith("-24 dB")
     assert lines[2] == "vita  Good morning."

@@ -87,7 +87,7 @@ def test_lengths_by_hand() -> None:
         (SCATTER, {"past_length": 7}),
     ):
         arrays = cache_layout.length_arrays()
-        cache_layout.tell(arrays, past=7, tokens=5)
+        cache_layout.report(arrays, past=7, tokens=5)
         assert {name: int(array[0]) for name, array in arrays.items()} == want
 
 
@@ -246,7 +246,7 @@ class HostBackend:
 
     def session(self, component: str, **options: Any) -> GraphSession:
         session, engine = opened(
-            self.bundle, component, self.cuda, lane=self.lanes[COMPONENT_SPECS[component].stream], most=64
+            self.bundle, component, self.cuda, lane=self.lanes[COMPONENT_SPECS[component].stream], maximum=64
         )
         if session.max_tokens:  # the tests of the session have a small one
             capacity = self.bundle.model.llm.context_tokens if component == "llm" else 1200

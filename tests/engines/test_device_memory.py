@@ -90,7 +90,7 @@ def test_a_gpu_is_asked_through_bindings_of_any_age(monkeypatch: pytest.MonkeyPa
         CUdevice_attribute=SimpleNamespace(**names),
         cuDeviceGetAttribute=lambda attribute, gpu: (0, attributes[attribute]),
         cuDriverGetVersion=lambda: (0, 12060),
-        cuDeviceGetName=lambda most, gpu: (0, b"Orin".ljust(most, b"\0")),
+        cuDeviceGetName=lambda maximum, gpu: (0, b"Orin".ljust(maximum, b"\0")),
         cuDeviceTotalMem=lambda gpu: (0, 8 << 30),
     )
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)

@@ -140,10 +140,10 @@ def test_caches_over_one_session_do_not_disturb_each_other(
 def test_a_result_is_overwritten_by_the_next_call_over_its_cache(llm: GraphSession, rows: Floats) -> None:
     cache = llm.new_cache(64)
     first = llm.infer({"inputs_embeds": rows[None, :1]}, cache)["logits"]
-    kept = first.copy()
+    retained = first.copy()
     second = llm.infer({"inputs_embeds": rows[None, 1:2]}, cache)["logits"]
     assert second is first, "the decode loop allocates nothing"
-    assert not np.array_equal(kept, first)
+    assert not np.array_equal(retained, first)
 
 
 def test_a_feed_may_be_changed_after_the_call(llm: GraphSession, rows: Floats, whole: list[Floats]) -> None:
@@ -279,9 +279,9 @@ def test_two_language_models_over_one_session_talk_past_each_other(assistant: As
 def test_results_without_a_cache_belong_to_the_caller(tiny_bundle: Bundle) -> None:
     with open_graph(tiny_bundle, "codec") as codec:
         first = codec.infer({"codes": np.array([[1, 2, 3]])})["waveform"]
-        kept = first.copy()
+        retained = first.copy()
         codec.infer({"codes": np.array([[4, 5, 6]])})
-        np.testing.assert_array_equal(first, kept)
+        np.testing.assert_array_equal(first, retained)
 
 
 def test_tiles_together_are_as_tiles_alone(tiny_bundle: Bundle) -> None:
@@ -309,9 +309,9 @@ def test_the_number_of_threads_does_not_change_the_result(tiny_bundle: Bundle, r
     ],
 )
 def test_feeds_that_do_not_fit_are_refused_by_name(
-    feeds: dict[str, NDArray[np.generic]], told: str, tiny_bundle: Bundle
+    feeds: dict[str, NDArray[np.generic]], reported: str, tiny_bundle: Bundle
 ) -> None:
-    with open_graph(tiny_bundle, "codec") as codec, pytest.raises(ValueError, match=told) as raised:
+    with open_graph(tiny_bundle, "codec") as codec, pytest.raises(ValueError, match=reported) as raised:
         codec.infer(feeds)
     assert "It takes codes: int64 [1, frames]" in str(raised.value)
 

@@ -102,10 +102,10 @@ def test_verdicts_change_where_they_should(full: ModelWork, board: Device) -> No
 def test_advice_holds(full: ModelWork, board: Device, mib: int, precision: str, says: str) -> None:
     small = with_memory(board, mib)
     assert memory_fit(full, small, precision, 4096).verdict == "no"
-    told = advice(full, small, precision, 4096) or ""
-    found = re.fullmatch(says, told)
-    assert found, told
-    other = re.search(r"int\d", told)
+    reported = advice(full, small, precision, 4096) or ""
+    found = re.fullmatch(says, reported)
+    assert found, reported
+    other = re.search(r"int\d", reported)
     context = int(found[1].replace(",", "")) if found.groups() else 4096
     better = other[0] if other else precision
     assert memory_fit(full, small, better, context).verdict != "no"

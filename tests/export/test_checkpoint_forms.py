@@ -52,8 +52,8 @@ def settings(name: str, **changes: Any) -> Change:
     def change(folder: Path) -> None:
         data = json.loads((folder / name).read_text("utf-8"))
         data.update(changes)
-        kept = {key: value for key, value in data.items() if value is not ...}
-        rewrite(folder / name, json.dumps(kept, ensure_ascii=False).encode())
+        retained = {key: value for key, value in data.items() if value is not ...}
+        rewrite(folder / name, json.dumps(retained, ensure_ascii=False).encode())
 
     return change
 

@@ -111,7 +111,7 @@ def test_the_notice_is_said_before_the_first_byte_is_written(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[tuple[str, list[Path]]] = []
-    export_bundle(checkpoint, tmp_path / "b", told=lambda notice: seen.append((notice, list(tmp_path.iterdir()))))
+    export_bundle(checkpoint, tmp_path / "b", reported=lambda notice: seen.append((notice, list(tmp_path.iterdir()))))
     assert seen == [(LICENCE_NOTICE, [])]
     assert main(["export", str(checkpoint), "-o", str(tmp_path / "c")]) == 0
     assert capsys.readouterr().err.startswith(LICENCE_NOTICE)
@@ -168,12 +168,12 @@ FACE = {
 
 
 def face(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
-    def told(value: onnx.ValueInfoProto) -> str:
+    def reported(value: onnx.ValueInfoProto) -> str:
         kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
         axes = tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
         return str(TensorSpec(value.name, kind, axes))
 
-    return [told(value) for value in model.graph.input], [told(value) for value in model.graph.output]
+    return [reported(value) for value in model.graph.input], [reported(value) for value in model.graph.output]
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
@@ -217,10 +217,10 @@ def test_a_graph_is_valid_and_uses_one_foreign_operator_at_most(name: str, tiny_
 def test_weights_begin_on_pages_so_that_they_are_mapped(tiny_bundle: Bundle) -> None:
     model = onnx.load(tiny_bundle.components["llm"].graph, load_external_data=False)
     for tensor in model.graph.initializer:
-        told = {entry.key: entry.value for entry in tensor.external_data}
-        if told:
-            assert told["location"] == "llm.bin"
-            assert int(told["offset"]) % (4096 if int(told["length"]) >= 16384 else 64) == 0
+        reported = {entry.key: entry.value for entry in tensor.external_data}
+        if reported:
+            assert reported["location"] == "llm.bin"
+            assert int(reported["offset"]) % (4096 if int(reported["length"]) >= 16384 else 64) == 0
 
 
 # --- all or nothing
@@ -408,7 +408,7 @@ def test_what_appears_under_the_name_meanwhile_is_not_replaced(force: bool, chec
         (tmp_path / "b" / "mine.txt").write_text("mine")
 
     with pytest.raises(OutputFailed):
-        export_bundle(checkpoint, tmp_path / "b", told=appears, force=force)
+        export_bundle(checkpoint, tmp_path / "b", reported=appears, force=force)
     assert [path.name for path in tmp_path.rglob("*")] == ["b", "mine.txt"]
 
 

@@ -102,8 +102,8 @@ def test_at_int4_the_first_layer_and_the_head_have_8_bits_and_the_others_4(golde
     bits: dict[str, set[int]] = {}
     for node in graph.node:
         if node.op_type == "MatMulNBits":
-            told = {attribute.name: attribute.i for attribute in node.attribute}
-            bits.setdefault(node.name.split("/")[0], set()).add(told["bits"])
+            reported = {attribute.name: attribute.i for attribute in node.attribute}
+            bits.setdefault(node.name.split("/")[0], set()).add(reported["bits"])
     assert bits == {"layers.0": {8}, "layers.1": {4}, "layers.2": {4}, "head": {8}}
 
 

@@ -81,10 +81,12 @@ def test_convolutions_and_tables_are_half_at_all_precisions_but_fp32(
         tensors = {tensor.name: tensor for tensor in graph.initializer}
         casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
         weights = [node.input[1] for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
-        kept = [tensors[casts.get(weight, weight)] for weight in weights]
-        kept += [tensors[x] for node in graph.node if node.op_type == "Gather" for x in node.input[:1] if x in tensors]
-        assert kept
-        assert {tensor.data_type for tensor in kept} == {TensorProto.FLOAT16 if half else TensorProto.FLOAT}, name
+        retained = [tensors[casts.get(weight, weight)] for weight in weights]
+        retained += [
+            tensors[x] for node in graph.node if node.op_type == "Gather" for x in node.input[:1] if x in tensors
+        ]
+        assert retained
+        assert {tensor.data_type for tensor in retained} == {TensorProto.FLOAT16 if half else TensorProto.FLOAT}, name
     table = Checkpoint.open(checkpoint).main["model.embed_tokens.weight"].read()[: bundle.model.llm.vocab_size]
     rows = bundle.embedding_table().rows(list(range(len(table))))
     assert np.allclose(rows, table, rtol=2**-11 if half else 0, atol=2**-25 if half else 0)

@@ -80,7 +80,9 @@ def test_constraints_pin_dependencies_of_dependencies() -> None:
 
 def test_the_page_on_dependencies_names_the_floors(audit: Any) -> None:
     page = (ROOT / "docs" / "reference" / "dependencies.md").read_text("utf-8")
-    told = {name: Version(least) for name, least in re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", page, re.MULTILINE)}
+    reported = {
+        name: Version(minimum) for name, minimum in re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", page, re.MULTILINE)
+    }
     floors = {canonicalize_name(one.name): audit.floor(one) for one in audit.declared()}
-    for name, least in told.items():
-        assert floors[name].release[: len(least.release)] == least.release
+    for name, minimum in reported.items():
+        assert floors[name].release[: len(minimum.release)] == minimum.release

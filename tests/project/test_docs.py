@@ -157,9 +157,9 @@ def test_the_reference_lists_the_commands_there_are() -> None:
 def test_the_reference_lists_the_options_there_are(command: str) -> None:
     cells = re.findall(r"^\| (`.*?) \|", section(command), re.MULTILINE)
     for_all = {"-h", "--help", "--json", "--debug"}
-    told = {word for cell in cells for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", cell)}
+    reported = {word for cell in cells for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", cell)}
     there = {option for action in parsers()[command]._actions for option in action.option_strings}
-    assert told == there - for_all
+    assert reported == there - for_all
     positional = {str(a.metavar) for a in parsers()[command]._actions if not a.option_strings}
     assert positional <= set(re.findall(r"`([A-Z]+)`", section(command)))
     assert all(f"`{option}`" in CLI_PAGE for option in for_all)
@@ -187,8 +187,8 @@ def test_the_reference_lists_the_json_keys_of_practice_export_and_inspect(
         "inspect": printed(capsys, "inspect", folder / "bundle", "--check", "--json"),
     }
     for command, facts in made.items():
-        told = documented_keys(command)
-        assert set(printed_keys(facts, told)) == told, command
+        reported = documented_keys(command)
+        assert set(printed_keys(facts, reported)) == reported, command
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
@@ -196,16 +196,19 @@ def test_the_reference_lists_the_json_keys_of_build(tmp_path: Path, capsys: pyte
     golden = ROOT / "tests" / "golden" / "tiny-a"
     bundle, what = tmp_path / "bundle", ("--component", "speech_decoder", "--sm", "sm86")
     printed(capsys, "export", golden / "checkpoint", "-o", bundle, "--target", "tensorrt", "--json")
-    told = documented_keys("build")
-    assert set(printed_keys(printed(capsys, "build", bundle, *what, "--engine-dir", tmp_path, "--json"), told)) == told
+    reported = documented_keys("build")
+    assert (
+        set(printed_keys(printed(capsys, "build", bundle, *what, "--engine-dir", tmp_path, "--json"), reported))
+        == reported
+    )
 
 
 @needs_demo
 def test_the_reference_lists_the_json_keys_of_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     question = ["--audio", DEMO / "question.wav", "--image", DEMO / "picture.png", "--max-new-tokens", 12]
     facts = printed(capsys, "ask", DEMO / "bundle", *question, "-o", tmp_path / "reply.wav", "--json")
-    told = documented_keys("ask")
-    assert set(printed_keys(facts, told)) == told
+    reported = documented_keys("ask")
+    assert set(printed_keys(facts, reported)) == reported
     rows = re.search(r"names in `latency_ms`:\n\n\|.*\n\|[-|]+\n((?:\|.*\n)+)", section("ask"))
     assert rows
     stages = {name for row in rows[1].splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
@@ -217,9 +220,9 @@ def test_the_reference_lists_the_json_keys_of_verify(tmp_path: Path, capsys: pyt
     if not golden.is_dir():
         pytest.skip("the recorded arrays are not here")
     printed(capsys, "export", golden / "checkpoint", "-o", tmp_path / "bundle", "--json")
-    told = documented_keys("verify")
+    reported = documented_keys("verify")
     facts = printed(capsys, "verify", tmp_path / "bundle", "--golden", golden, "--half-precision", "--json")
-    assert set(printed_keys(facts, told)) == told
+    assert set(printed_keys(facts, reported)) == reported
 
 
 def test_the_reference_lists_the_json_keys_of_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,8 +235,8 @@ def test_the_reference_lists_the_json_keys_of_plan(tmp_path: Path, capsys: pytes
     file = tmp_path / "devices.json"
     file.write_text(json.dumps(device))
     words = ["--model", "half", "--precision", "int4", "--board-file", file, "--board", "my-board"]
-    told = documented_keys("estimate")
-    assert set(printed_keys(printed(capsys, "estimate", *words, "--json"), told)) == told
+    reported = documented_keys("estimate")
+    assert set(printed_keys(printed(capsys, "estimate", *words, "--json"), reported)) == reported
 
 
 def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
@@ -246,11 +249,11 @@ def test_the_reference_lists_the_fields_of_events_and_errors() -> None:
     for kind in (SessionOptions, Reply, SpeechPiece, StateDecided, TextPiece, Turn, TurnDone):
         part = re.search(rf"^## {kind.__name__}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
         assert part, kind.__name__
-        told = {
+        reported = {
             name for cell in re.findall(r"^\| (`.*?) \|", part[1], re.MULTILINE) for name in re.findall(r"\w+", cell)
         }
         properties = {name for name, value in vars(kind).items() if isinstance(value, property)}
-        assert told == {field.name for field in dataclasses.fields(kind)} | properties, kind.__name__
+        assert reported == {field.name for field in dataclasses.fields(kind)} | properties, kind.__name__
     text = (ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d) \|$", text, re.MULTILINE))
     family = {name: str(getattr(errors, name).exit_code) for name in errors.__all__ if name != "VitaEdgeError"}
@@ -274,14 +277,14 @@ def test_the_table_of_turn_taking_is_the_one_that_is_run() -> None:
 def test_the_reference_lists_the_happenings_of_a_talk_with_their_fields() -> None:
     import dataclasses
 
-    from vita_edge.runtime.events import session_events as happenings
+    from vita_edge.runtime.events import session_events as events
 
     page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", page[page.index("## Happenings") :], re.MULTILINE)
-    told = {name: re.findall(r"\w+", fields) for name, fields in rows}
-    kinds = {name: getattr(happenings, name) for name in happenings.__all__}
+    reported = {name: re.findall(r"\w+", fields) for name, fields in rows}
+    kinds = {name: getattr(events, name) for name in events.__all__}
     there = {name: kind for name, kind in kinds.items() if dataclasses.is_dataclass(kind)}
-    assert told == {name: [field.name for field in dataclasses.fields(kind)] for name, kind in there.items()}
+    assert reported == {name: [field.name for field in dataclasses.fields(kind)] for name, kind in there.items()}
 
 
 def test_the_reference_lists_the_json_keys_of_bench() -> None:
@@ -289,9 +292,11 @@ def test_the_reference_lists_the_json_keys_of_bench() -> None:
     from vita_edge.cli.output.bench_text import comparison_facts
 
     run = bench_result(turns(3), turns(3, on=False))
-    told = documented_keys("bench")
-    assert set(printed_keys(run.to_json(), told)) == told
+    reported = documented_keys("bench")
+    assert set(printed_keys(run.to_json(), reported)) == reported
     table = section("bench").split("| JSON key of a comparison |")[1]
-    told = {key for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`([^`]+)`", row)}
+    reported = {
+        key for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`([^`]+)`", row)
+    }
     compared = comparison_facts(run, bench_result(turns(3), turns(3, on=False), threads=1))
-    assert set(printed_keys(compared, told)) | {"changes.NAME"} == told
+    assert set(printed_keys(compared, reported)) | {"changes.NAME"} == reported

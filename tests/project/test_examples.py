@@ -15,8 +15,8 @@ def test_own_audio_and_frames_need_no_device_and_forty_lines(tmp_path: Path) -> 
     example = EXAMPLES / "own_audio.py"
     lines = [line for line in example.read_text("utf-8").splitlines() if line.strip()]
     assert len(lines) <= 50
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, str(example)], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=True
     )
-    assert told.stdout.strip()
+    assert reported.stdout.strip()
     assert read_sound(tmp_path / "own_audio.wav").heard_channel.any()

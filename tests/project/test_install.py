@@ -97,9 +97,9 @@ def test_faults_are_reported_to_one_address_which_is_not_made_up(monkeypatch: py
 def test_the_estimate_for_a_board_ends_in_commands_that_can_be_run(
     board: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = run(capsys, "estimate", "--model", "full", "--board", board)
+    reported = run(capsys, "estimate", "--model", "full", "--board", board)
     lines = re.findall(
-        r"^  (.+?)  +vita-edge export CHECKPOINT -o BUNDLE --target (\S+) --precision (\S+)$", told.out, re.M
+        r"^  (.+?)  +vita-edge export CHECKPOINT -o BUNDLE --target (\S+) --precision (\S+)$", reported.out, re.M
     )
     facts = run(capsys, "estimate", "--model", "full", "--board", board, "--json").json["plans"]
     if all(plan["verdict"] == "no" for plan in facts):

@@ -20,8 +20,8 @@ def turns(n: int, *, slower: float = 1.5, scatter: float = 0.02, seed: int = 0, 
     observer = TurnReports(CODEC, reports.append)
     for i in range(n):
         pace = slower * (1 + 0.3 * (i % 3)) * (1 + scatter * random.standard_normal())
-        for happening in answered(i + 1, 10.0 * i, speech_s=1.0 + i % 3, speculative=on, slower=float(pace)):
-            observer(happening)
+        for event in answered(i + 1, 10.0 * i, speech_s=1.0 + i % 3, speculative=on, slower=float(pace)):
+            observer(event)
     heard = [replace(one, acoustic_ms=(one.server_ms or 0.0) + 48.0, late_ms=8.0) for one in reports]
     return [BenchTurn(f"question-{i % 3}.wav", on, 60 + 40 * i, report) for i, report in enumerate(heard)]
 

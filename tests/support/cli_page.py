@@ -26,18 +26,18 @@ def documented_keys(command: str) -> set[str]:
     return {key for row in table[1].splitlines() for key in re.findall(r"`([^`]+)`", row.split("|")[1])}
 
 
-def printed_keys(value: Any, told: set[str], path: str = "") -> Iterator[str]:
+def printed_keys(value: Any, reported: set[str], path: str = "") -> Iterator[str]:
     """Keys of a printed object, no deeper than they are documented."""
-    deeper = any(key.startswith((f"{path}.", f"{path}[]")) for key in told) or not path
-    if path in told:
+    deeper = any(key.startswith((f"{path}.", f"{path}[]")) for key in reported) or not path
+    if path in reported:
         yield path
     if isinstance(value, dict) and deeper:
         for name, inner in value.items():
             any_name = f"{path}.NAME"
-            wild = any(key == any_name or key.startswith(f"{any_name}.") for key in told)
-            yield from printed_keys(inner, told, any_name if wild else f"{path}.{name}".lstrip("."))
+            wild = any(key == any_name or key.startswith(f"{any_name}.") for key in reported)
+            yield from printed_keys(inner, reported, any_name if wild else f"{path}.{name}".lstrip("."))
     elif isinstance(value, list) and deeper:
         for inner in value:
-            yield from printed_keys(inner, told, f"{path}[]")
-    elif path not in told:
+            yield from printed_keys(inner, reported, f"{path}[]")
+    elif path not in reported:
         yield path

@@ -170,8 +170,8 @@ class HostEngine:
     def create_runtime_config(self) -> HostRuntimeConfig:
         return HostRuntimeConfig(compiles_for=self.gpu)
 
-    def create_execution_context(self, wanted: str | HostRuntimeConfig) -> HostContext:
-        config = wanted if isinstance(wanted, HostRuntimeConfig) else HostRuntimeConfig(wanted)
+    def create_execution_context(self, requested: str | HostRuntimeConfig) -> HostContext:
+        config = requested if isinstance(requested, HostRuntimeConfig) else HostRuntimeConfig(requested)
         assert config.strategy == "user"
         self.contexts.append(HostContext(self, config.dynamic_shapes_kernel_specialization_strategy, config.cache))
         return self.contexts[-1]

@@ -17,7 +17,7 @@ __all__ = ["CAPACITY", "decoder_profiles", "opened"]
 CAPACITY = 48
 
 
-def decoder_profiles(engine: HostEngine, first: str, most: int) -> tuple[Profile, ...]:
+def decoder_profiles(engine: HostEngine, first: str, maximum: int) -> tuple[Profile, ...]:
     """Single positions, and up to ``most`` of them."""
     cache = {}
     for name, spec in engine.inputs.items():
@@ -32,7 +32,7 @@ def decoder_profiles(engine: HostEngine, first: str, most: int) -> tuple[Profile
         shapes = [(1, low, *rest), (1, high, *rest), (1, high, *rest)]
         return Profile(name, {first: ProfileRange(*shapes), **cache})  # type: ignore[arg-type]
 
-    return profile("step", 1, 1), profile("prefill", 1, most)
+    return profile("step", 1, 1), profile("prefill", 1, maximum)
 
 
 def opened(
@@ -40,7 +40,7 @@ def opened(
     component: str,
     cuda: HostCuda,
     *,
-    most: int = 16,
+    maximum: int = 16,
     lane: Lane | None = None,
     kernels: KernelCache | None = None,
     **options: Any,
@@ -48,7 +48,7 @@ def opened(
     engine = HostEngine(bundle.components[component].graph, cuda, **options)
     first = next(name for name in engine.inputs if not name.startswith("past"))
     decoder = any(name.startswith("past_key_values") for name in engine.inputs)
-    engine.profiles = decoder_profiles(engine, first, most) if decoder else ()
+    engine.profiles = decoder_profiles(engine, first, maximum) if decoder else ()
     session = TensorRtSession(
         Engine(component, RTX if kernels else TRT, engine, lambda: "the library says no", kernels=kernels),
         engine.inputs,

@@ -12,7 +12,7 @@ from vita_edge.runtime import Assistant
 from vita_edge.runtime.audio_io.echo_canceller import Headphones
 from vita_edge.runtime.decoding.language_model import LanguageModel
 from vita_edge.runtime.decoding.sampling import Logits
-from vita_edge.runtime.events.session_events import Happening
+from vita_edge.runtime.events.session_events import SessionEvent
 from vita_edge.runtime.live.live_options import LiveOptions
 from vita_edge.runtime.live.live_session import LiveSession
 from vita_edge.runtime.simulation.lockstep import Lockstep
@@ -50,7 +50,7 @@ def told_what_to_say(assistant: Assistant, reply: Callable[[], str]) -> Callable
     """In place of ``assistant.language_model``: models whose replies are the texts that ``reply`` gives."""
     make = assistant.language_model
 
-    def told(capacity: int) -> LanguageModel:
+    def reported(capacity: int) -> LanguageModel:
         model = make(capacity)
         model.__class__ = ToldModel
         assert isinstance(model, ToldModel)
@@ -59,7 +59,7 @@ def told_what_to_say(assistant: Assistant, reply: Callable[[], str]) -> Callable
         model._left = []
         return model
 
-    return told
+    return reported
 
 
 class WatchedTalk(Lockstep):
@@ -71,8 +71,8 @@ class WatchedTalk(Lockstep):
 
     def __init__(self, assistant: Assistant, options: LiveOptions | None = None, room: Room | None = None, **more: Any):
         room = room or Room(noise_dbfs=None, start_s=0.0)
-        self.happenings: list[Happening] = []
-        observers = [self.happenings.append]
+        self.events: list[SessionEvent] = []
+        observers = [self.events.append]
         more.setdefault("canceller", Headphones())
         super().__init__(
             room, LiveSession(assistant, room.microphone, room.speaker, options=options, observers=observers, **more)
@@ -80,16 +80,16 @@ class WatchedTalk(Lockstep):
 
     def next(self, kind: type[T], max_s: float = 20.0) -> T:
         """Let time go on until something of this kind happens; returns it."""
-        seen = len(self.happenings)
+        seen = len(self.events)
         found: list[T] = []
 
         def happened() -> bool:
-            found.extend(each for each in self.happenings[seen:] if isinstance(each, kind))
+            found.extend(each for each in self.events[seen:] if isinstance(each, kind))
             return bool(found)
 
-        assert self.until(happened, max_s), f"no {kind.__name__} within {max_s} s: {self.happenings[-9:]}"
+        assert self.until(happened, max_s), f"no {kind.__name__} within {max_s} s: {self.events[-9:]}"
         return found[0]
 
-    def told(self, kind: type[T]) -> list[T]:
+    def reported(self, kind: type[T]) -> list[T]:
         """All of this kind that have happened."""
-        return [happening for happening in self.happenings if isinstance(happening, kind)]
+        return [event for event in self.events if isinstance(event, kind)]

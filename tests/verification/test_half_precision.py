@@ -65,18 +65,18 @@ def test_an_overflow_fails_with_the_name_of_its_layer(
 ) -> None:
     export_bundle(outliers / "checkpoint", tmp_path / "fp16", precision="fp16", target=target)
     options = ["--half-precision"] if asked else []
-    told = report(capsys, tmp_path / "fp16", "--golden", outliers / "recording", *options, status=1)
-    named = {c["name"]: c["detail"] for c in told["checks"] if c["stage"] == "half precision" and not c["passed"]}
+    reported = report(capsys, tmp_path / "fp16", "--golden", outliers / "recording", *options, status=1)
+    named = {c["name"]: c["detail"] for c in reported["checks"] if c["stage"] == "half precision" and not c["passed"]}
     assert list(named) == ["llm"]
     assert named["llm"].startswith("layers.1/mlp.")
-    cause = next(part for part in told["half_precision"] if part["component"] == "llm")["overflows"][0]
+    cause = next(part for part in reported["half_precision"] if part["component"] == "llm")["overflows"][0]
     assert cause["dtype"] == "float16"
     assert cause["not_finite"] > 0
 
 
 def test_what_float32_holds_is_told_and_passes(outliers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = report(capsys, outliers / "fp32", "--golden", outliers / "recording", "--half-precision", status=0)
-    parts = {part["component"]: part for part in told["half_precision"]}
+    reported = report(capsys, outliers / "fp32", "--golden", outliers / "recording", "--half-precision", status=0)
+    parts = {part["component"]: part for part in reported["half_precision"]}
     assert set(parts) == {"vision", "audio", "llm", "speech_prefill", "speech_decoder", "codec"}
     assert all(part["overflows"] == [] for part in parts.values())
     held = parts["llm"]["held_wide"]
@@ -87,9 +87,9 @@ def test_what_float32_holds_is_told_and_passes(outliers: Path, capsys: pytest.Ca
 
 def test_a_sound_checkpoint_has_room(tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--tokens", 2, "--half-precision")
-    told = report(capsys, tiny_bundle.path, "--against", tiny_bundle.path, *options, status=0)
-    assert all(part["overflows"] == part["held_wide"] == [] for part in told["half_precision"])
-    assert 1 < max(part["largest"]["largest"] for part in told["half_precision"]) < 1000
+    reported = report(capsys, tiny_bundle.path, "--against", tiny_bundle.path, *options, status=0)
+    assert all(part["overflows"] == part["held_wide"] == [] for part in reported["half_precision"])
+    assert 1 < max(part["largest"]["largest"] for part in reported["half_precision"]) < 1000
 
 
 @pytest.mark.parametrize("component", ["vision", "audio", "speech_decoder", "codec"])
@@ -104,8 +104,8 @@ def test_a_weight_that_is_no_number_is_named_by_the_layer_that_uses_it(
     content = bytearray(file.read_bytes())
     content[int(place["offset"]) : int(place["offset"]) + 4] = np.float32(np.nan).tobytes()
     rewrite(file, bytes(content))
-    told = report(capsys, bundle_copy, "--golden", golden, status=1)
-    named = [c["name"] for c in told["checks"] if c["stage"] == "half precision" and not c["passed"]]
+    reported = report(capsys, bundle_copy, "--golden", golden, status=1)
+    named = [c["name"] for c in reported["checks"] if c["stage"] == "half precision" and not c["passed"]]
     assert component in named
 
 

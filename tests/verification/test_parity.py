@@ -118,14 +118,14 @@ def spoil(name: str, array: Array) -> None:
 def part_of(golden: Path, target: Path, key: str, change: Callable[[str, Array], None] | None = None) -> Path:
     """A golden folder with nothing but the arrays that belong to the one named ``key``, which ``change`` may change."""
     file, name = key.split(":")
-    wanted = {file: name.split(".")[0]}
+    requested = {file: name.split(".")[0]}
     if name.startswith("image_audio."):  # the recorded talk: tokens in one file, sound in another
-        wanted = {"llm.npz": "image_audio", "e2e.npz": "image_audio"}
+        requested = {"llm.npz": "image_audio", "e2e.npz": "image_audio"}
     (target / "data").mkdir(parents=True)
     (target / "data" / "inputs").symlink_to(golden / "data" / "inputs")
     entries = []
     manifest = json.loads((golden / "data" / "manifest.json").read_text("utf-8"))
-    for part, stem in wanted.items():
+    for part, stem in requested.items():
         with np.load(golden / "data" / part) as archive:
             arrays = {name: archive[name] for name in archive.files if name.split(".")[0] == stem}
         entries += [e for e in manifest["arrays"] if e["file"] == part and e["name"] in arrays]
@@ -199,8 +199,8 @@ def test_an_array_that_nothing_is_compared_with_is_told(golden: Path, tiny_bundl
     folder = part_of(golden, tmp_path / "golden", "tts.npz:fixed.codes")
     with np.load(folder / "data" / "tts.npz") as archive:
         np.savez(folder / "data" / "tts.npz", **archive, **{"fixed.taste": np.zeros(3)})
-    told = {check.name: check.detail for check in verify(tiny_bundle, folder) if check.skipped}
-    assert told["tts.npz:fixed.taste"] == "nothing to compare it with"
+    reported = {check.name: check.detail for check in verify(tiny_bundle, folder) if check.skipped}
+    assert reported["tts.npz:fixed.taste"] == "nothing to compare it with"
 
 
 # --- one wrong weight fails
@@ -372,9 +372,9 @@ def test_the_worst_of_a_stage_takes_most_of_its_limit_or_is_off(
     loose, tight = Check("llm", "loose", True, 0.1, 0.1, 20, 0.5), Check("llm", "tight", True, 0.01, 0.01, 40, 0.02)
     off = Check("ids", "off", False, detail="first differs at 0")
     quiet = Check("codec", "quiet", False, 0.1, 0.1, 2, 0.2)
-    told = [loose, tight, Check("ids", "same", True), off, Check("codec", "loud", True, 0.15, 0.15, 30, 0.2), quiet]
-    told.append(Check("rows", "same", True))
-    monkeypatch.setattr("vita_edge.verification.parity.verify", lambda *_, **__: iter(told))
+    reported = [loose, tight, Check("ids", "same", True), off, Check("codec", "loud", True, 0.15, 0.15, 30, 0.2), quiet]
+    reported.append(Check("rows", "same", True))
+    monkeypatch.setattr("vita_edge.verification.parity.verify", lambda *_, **__: iter(reported))
     assert main(["verify", str(tiny_bundle.path), "--golden", str(golden), "--json"]) == 1
     stages = json.loads(capsys.readouterr().out)["stages"]
     assert [stage["worst"] for stage in stages] == ["tight", "off", "quiet", None]

@@ -45,9 +45,9 @@ def test_a_bundle_is_what_it_was(tiny_bundle: Bundle, recording: Path) -> None:
 def test_what_stays_is_enough_to_compare_elsewhere(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept, bundle = tmp_path / "kept", str(tiny_bundle.path)
-    report(capsys, bundle, "--against", bundle, "--tokens", "4", "--record", str(kept))
-    again = report(capsys, bundle, "--golden", str(kept))
+    retained, bundle = tmp_path / "kept", str(tiny_bundle.path)
+    report(capsys, bundle, "--against", bundle, "--tokens", "4", "--record", str(retained))
+    again = report(capsys, bundle, "--golden", str(retained))
     assert again["passed"]
     assert {check["agreement"] for check in again["checks"] if check["stage"] == "llm"} == {None, 1.0}
 
@@ -56,8 +56,8 @@ def test_a_smaller_bundle_is_told_how_far_it_is_from_the_exact_one(
     golden: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export_bundle(golden / "checkpoint", tmp_path / "int8", precision="int8")
-    told = report(capsys, str(tmp_path / "int8"), "--golden", str(recording))
-    stages = {row["stage"]: row for row in told["stages"]}
+    reported = report(capsys, str(tmp_path / "int8"), "--golden", str(recording))
+    stages = {row["stage"]: row for row in reported["stages"]}
     assert 20 < stages["llm"]["snr_db"] < 60
     assert 0.5 < stages["llm"]["agreement"] <= 1
     assert 0 < stages["speech decoder"]["agreement"] <= 1
@@ -69,8 +69,8 @@ def test_one_wrong_weight_shows(bundle_copy: Path, recording: Path, capsys: pyte
     content = bytearray(file.read_bytes())
     content[4000:4400] = np.full(100, 0.5, np.float32).tobytes()
     rewrite(file, bytes(content))
-    told = report(capsys, str(bundle_copy), "--golden", str(recording), status=1)
-    assert next(row for row in told["stages"] if row["stage"] == "vision tower")["failed"]
+    reported = report(capsys, str(bundle_copy), "--golden", str(recording), status=1)
+    assert next(row for row in reported["stages"] if row["stage"] == "vision tower")["failed"]
 
 
 def test_the_certificate_names_bundle_source_machine_and_figures(
@@ -84,8 +84,8 @@ def test_the_certificate_names_bundle_source_machine_and_figures(
     assert facts["bundle"]["precision"]["llm"] == "fp32"
     assert facts["held_to"]["manifest_sha256"] == facts["bundle"]["manifest_sha256"]
     assert facts["machine"]["versions"]["onnxruntime"]
-    for told in ("passed", facts["bundle"]["manifest_sha256"], "speech decoder", "100.0%", "onnxruntime"):
-        assert told in page
+    for reported in ("passed", facts["bundle"]["manifest_sha256"], "speech decoder", "100.0%", "onnxruntime"):
+        assert reported in page
     assert "http" not in page  # nothing from elsewhere
 
 

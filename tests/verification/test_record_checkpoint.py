@@ -28,18 +28,18 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: object, status: int =
 def test_a_bundle_is_held_to_its_checkpoint(
     golden: Path, tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, kept = tmp_path / "certificate", tmp_path / "kept"
-    options = ("--tokens", 6, "--record", kept, "--certificate", name)
-    told = report(capsys, tiny_bundle.path, "--checkpoint", golden / "checkpoint", *options)
-    assert [check for check in told["checks"] if check["skipped"]] == []
-    stages = {row["stage"] for row in told["stages"]}
+    name, retained = tmp_path / "certificate", tmp_path / "kept"
+    options = ("--tokens", 6, "--record", retained, "--certificate", name)
+    reported = report(capsys, tiny_bundle.path, "--checkpoint", golden / "checkpoint", *options)
+    assert [check for check in reported["checks"] if check["skipped"]] == []
+    stages = {row["stage"] for row in reported["stages"]}
     assert stages >= {"tokenizer", "audio front end", "audio encoder", "vision tower", "llm", "speech decoder", "talk"}
     facts = json.loads(name.with_name("certificate.json").read_text("utf-8"))
     assert facts["held_to"]["model"] == tiny_bundle.model.name
     assert len(facts["held_to"]["weights_sha256"]) == 64
     assert "PyTorch" in facts["held_to"]["reference"]
     assert set(facts["held_to"]["inputs"]) >= {"english.wav", "chinese.wav", "picture.png", "clip.json"}
-    again = report(capsys, tiny_bundle.path, "--golden", kept)  # without the checkpoint, as on the device
+    again = report(capsys, tiny_bundle.path, "--golden", retained)  # without the checkpoint, as on the device
     assert again["passed"]
 
 
@@ -50,8 +50,8 @@ def test_one_wrong_weight_of_the_checkpoint_shows(
     for name, seed in (("a", 1), ("b", 2)):
         write_practice_checkpoint(tmp_path / name, "tiny", seed=seed)
     export_bundle(tmp_path / "a", tmp_path / "bundle")
-    told = report(capsys, tmp_path / "bundle", "--checkpoint", tmp_path / "b", "--tokens", 2, status=1)
-    failed = {row["stage"] for row in told["stages"] if row["failed"]}
+    reported = report(capsys, tmp_path / "bundle", "--checkpoint", tmp_path / "b", "--tokens", 2, status=1)
+    failed = {row["stage"] for row in reported["stages"] if row["failed"]}
     assert failed >= {"audio encoder", "vision tower", "llm", "speech prefix", "codec"}
 
 
@@ -74,9 +74,9 @@ def test_a_checkpoint_of_other_sizes_is_named(
 ) -> None:
     write_practice_checkpoint(tmp_path / "other", "tiny")
     assert main(["verify", str(tiny_bundle.path), "--checkpoint", str(tmp_path / "other")]) == 1
-    told = capsys.readouterr().err
-    assert "was not made from the checkpoint" in told
-    assert "llm.hidden_size: 128 in the bundle, 64 in the checkpoint" in told
+    reported = capsys.readouterr().err
+    assert "was not made from the checkpoint" in reported
+    assert "llm.hidden_size: 128 in the bundle, 64 in the checkpoint" in reported
 
 
 def shorten(folder: Path) -> None:

@@ -191,11 +191,11 @@ def _pixel_checks(
         if pixels is not None:
             yield exact.close(f"{name}.pixels", pixels, recorded, "pixels")
         pixels = recorded
-    wanted = {stage: golden.get("vision.npz", f"{name}.{stage}") for stage in ("vit", "tower", "proj")}
-    if pixels is None or all(want is None for want in wanted.values()):
+    requested = {stage: golden.get("vision.npz", f"{name}.{stage}") for stage in ("vit", "tower", "proj")}
+    if pixels is None or all(want is None for want in requested.values()):
         return
     runs = [{k: v.copy() for k, v in session.infer({"pixel_values": tile[None]}).items()} for tile in pixels]
-    for stage, want in wanted.items():
+    for stage, want in requested.items():
         if want is not None:
             output = "image_embeds" if stage == "proj" else stage
             if output not in runs[0]:

@@ -160,8 +160,8 @@ def _tokens_check(
     best = np.sort(recorded[first])
     error = float(np.abs(ours[first] - recorded[first]).max())
     tie = float(best[-1] - best[-2]) < 2 * error and judge.close(name, ours[first], recorded[first], "logits").passed
-    told = f"first differs at {first}: {int(chosen[first])}, recorded {int(tokens[first])}"
-    return judged(tie, detail=f"{told}{' (a tie)' if tie else ''}")
+    reported = f"first differs at {first}: {int(chosen[first])}, recorded {int(tokens[first])}"
+    return judged(tie, detail=f"{reported}{' (a tie)' if tie else ''}")
 
 
 def _whole_checks(
@@ -222,26 +222,26 @@ def _prompt_texts(golden: GoldenFolder, judge: Comparison) -> Iterator[Check]:
 
 def _case(golden: GoldenFolder, name: str, assistant: Assistant, bundle: Bundle) -> _Case | None:
     conversations = golden.cases.get("conversations", {})
-    told = conversations.get(name)
-    if told is None:
+    reported = conversations.get(name)
+    if reported is None:
         return None
-    if "user" not in told:  # a variation of another one, told in words
+    if "user" not in reported:  # a variation of another one, told in words
         base = name.rsplit("_", 1)[0]
-        told = {**conversations.get(base, {}), **told}
-        if "user" not in told:
+        reported = {**conversations.get(base, {}), **reported}
+        if "user" not in reported:
             return None
-    live = told["style"].startswith("live")
-    sounds = [golden.inputs / file.split()[0] for file in told.get("audio", [])]
-    files = [*sounds, *(golden.inputs / told[key] for key in ("picture",) if key in told)]
+    live = reported["style"].startswith("live")
+    sounds = [golden.inputs / file.split()[0] for file in reported.get("audio", [])]
+    files = [*sounds, *(golden.inputs / reported[key] for key in ("picture",) if key in reported)]
     if not all(file.is_file() for file in files):
         return None
     clips = [assistant.encoders.hear(read_sound(file)) for file in sounds]
     pictures: list[NDArray[np.float32]] = []
     tiles = frames = 0
-    if "picture" in told:
-        pictures = assistant.encoders.see(read_image(golden.inputs / told["picture"]), "command_line")
+    if "picture" in reported:
+        pictures = assistant.encoders.see(read_image(golden.inputs / reported["picture"]), "command_line")
         tiles = len(pictures)
-    elif "clip" in told:
+    elif "clip" in reported:
         sampled = clip_tiles(
             golden, name if name in conversations and "clip" in conversations[name] else base, bundle.model.vision
         )
@@ -249,10 +249,10 @@ def _case(golden: GoldenFolder, name: str, assistant: Assistant, bundle: Bundle)
             return None
         pictures = assistant.encoders.encode_tiles(sampled[1])
         frames = len(pictures)
-    text = re.sub(r"^<image> x (tiles|frames|\d+)(, newline)?, ", "", told["user"])
+    text = re.sub(r"^<image> x (tiles|frames|\d+)(, newline)?, ", "", reported["user"])
     spoken = text == "<audio>"
     past = None
-    if live and told["style"] != "live":
+    if live and reported["style"] != "live":
         e2e = golden.json("e2e.json") or {}
         near = [e2e.get(name), e2e.get(name.rsplit("_", 1)[0]), *_entries(golden)]  # its own first
         reply = next((e["live_history_response"] for e in near if e and "live_history_response" in e), None)

@@ -184,10 +184,10 @@ def _agreement(judge: Comparison, name: str, chosen: list[int], recorded: NDArra
     pairs = list(zip(chosen, recorded.tolist()))
     wrong = [i for i, (ours, theirs) in enumerate(pairs) if ours != theirs]
     first = wrong[0] if wrong else None
-    told = f"{len(pairs) - len(wrong)} of {len(pairs)} codes agree"
-    told += f", first differs at {first}" if wrong else ""
+    reported = f"{len(pairs) - len(wrong)} of {len(pairs)} codes agree"
+    reported += f", first differs at {first}" if wrong else ""
     share = 1 - len(wrong) / len(pairs) if pairs else None
-    return Check(judge.stage, name, True, detail=told, agreement=share, first_difference=first)
+    return Check(judge.stage, name, True, detail=reported, agreement=share, first_difference=first)
 
 
 def _greedy_check(

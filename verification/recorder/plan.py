@@ -39,17 +39,17 @@ class Conversation:
         if self.clip:
             tiles = "<image> x 4, " if self.live else "<image> x frames, newline, "
         style = "live, second turn" if self.past else "live" if self.live else "command line"
-        told: dict[str, Any] = {"style": style, "system": self.system, "user": tiles + (self.text or "<audio>")}
+        reported: dict[str, Any] = {"style": style, "system": self.system, "user": tiles + (self.text or "<audio>")}
         if self.picture:
-            told["picture"] = self.picture
+            reported["picture"] = self.picture
         if self.clip and self.live:
-            told["clip"] = {"file": self.clip, "frames": live_frames, "mode": "one tile per frame"}
+            reported["clip"] = {"file": self.clip, "frames": live_frames, "mode": "one tile per frame"}
         elif self.clip:
             how = "sampled one per second, at least 4"
-            told["clip"] = {"file": self.clip, "frames": how, "mode": "pad" if pad else "square"}
+            reported["clip"] = {"file": self.clip, "frames": how, "mode": "pad" if pad else "square"}
         if self.sounds:
-            told["audio"] = list(self.sounds)
-        return told
+            reported["audio"] = list(self.sounds)
+        return reported
 
 
 @dataclass(frozen=True)

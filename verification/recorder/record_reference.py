@@ -147,8 +147,8 @@ class ReferenceRecorder:
     @torch.inference_mode()
     def record_language(self) -> None:
         """First the conversations without a past, then those whose history holds a reply of the first."""
-        first = {name: told for name, told in self.plan.conversations.items() if not told.past}
-        for names in (first, {n: told for n, told in self.plan.conversations.items() if told.past}):
+        first = {name: reported for name, reported in self.plan.conversations.items() if not reported.past}
+        for names in (first, {n: reported for n, reported in self.plan.conversations.items() if reported.past}):
             if names:
                 self._converse(list(names))
 
@@ -157,9 +157,9 @@ class ReferenceRecorder:
         prompts = []
         for name in names:
             self._progress(f"prompt: {name}")
-            told = self.plan.conversations[name]
-            images, sounds = self._seen(name, told), [self._heard(file) for file in told.sounds]
-            ids = prompt_ids(self.reference.tokenizer, self._prompt(told, len(images)))
+            reported = self.plan.conversations[name]
+            images, sounds = self._seen(name, reported), [self._heard(file) for file in reported.sounds]
+            ids = prompt_ids(self.reference.tokenizer, self._prompt(reported, len(images)))
             prompts.append(self.reference.splice(ids, images, sounds))
             self._put("llm", f"{name}.ids", ids)
             self._put("llm", f"{name}.embeds", prompts[-1])
@@ -186,37 +186,37 @@ class ReferenceRecorder:
 
     def _put_reply(self, name: str, answer: Decoded) -> None:
         """What is shown and spoken: up to a token that ends the reply."""
-        told = self.plan.conversations[name]
+        reported = self.plan.conversations[name]
         stop = set(self.reference.stop_tokens)
-        if not told.live:
+        if not reported.live:
             stop.add(self.reference.token_id("<|im_start|>"))
         tokens = answer.tokens[: self.plan.max_reply_tokens]
         end = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
-        if told.spoken:
+        if reported.spoken:
             self._put("llm", f"{name}.stop_tokens", tokens[: end + 1])
         self.replies[name] = self.reference.tokenizer.decode(tokens[:end], skip_special_tokens=False)
 
-    def _prompt(self, told: Conversation, tiles: int) -> str:
-        system = self.prompts["live" if told.live else "command_line"][told.system]
-        user = "<image>" * tiles + ("\n" if tiles and not told.live else "") + (told.text or "<audio>")
-        if not told.past:
+    def _prompt(self, reported: Conversation, tiles: int) -> str:
+        system = self.prompts["live" if reported.live else "command_line"][reported.system]
+        user = "<image>" * tiles + ("\n" if tiles and not reported.live else "") + (reported.text or "<audio>")
+        if not reported.past:
             return one_turn(system, user)
-        mark = FIRST_SENTENCE_MARK if told.stray_mark else ""
-        return live_second_turn(system, "<audio>", mark + self.replies[told.past], user)
+        mark = FIRST_SENTENCE_MARK if reported.stray_mark else ""
+        return live_second_turn(system, "<audio>", mark + self.replies[reported.past], user)
 
-    def _seen(self, name: str, told: Conversation) -> list[Tensor]:
+    def _seen(self, name: str, reported: Conversation) -> list[Tensor]:
         """Rows of the picture's tiles or of the frames."""
-        if told.picture:
-            rows = self._pictures.get(told.picture)
+        if reported.picture:
+            rows = self._pictures.get(reported.picture)
             if rows is None:
-                rows = self._tiles(normalised(self._picture(told.picture)[1], self._config.vision))["proj"]
+                rows = self._tiles(normalised(self._picture(reported.picture)[1], self._config.vision))["proj"]
             return list(rows)
-        if not told.clip:
+        if not reported.clip:
             return []
-        if not told.live:
-            return list(self._tiles(self._sampled(told.clip, pad=self._config.vision.pad_frames)[1])["proj"])
-        pixels = self._live_frames(told.clip)[1]
-        if told.stray_mark:
+        if not reported.live:
+            return list(self._tiles(self._sampled(reported.clip, pad=self._config.vision.pad_frames)[1])["proj"])
+        pixels = self._live_frames(reported.clip)[1]
+        if reported.stray_mark:
             self._put("vision", f"{name}.pixels", pixels)
         return list(self._tiles(pixels)["proj"])
 
@@ -238,12 +238,12 @@ class ReferenceRecorder:
     @torch.inference_mode()
     def record_talk(self) -> None:
         """Replies as what is sent to the listener."""
-        for name, told in self.plan.conversations.items():
-            if told.spoken and self._config.codec.streams == 1:
+        for name, reported in self.plan.conversations.items():
+            if reported.spoken and self._config.codec.streams == 1:
                 self._progress(f"talk: {name}")
                 ids = self.arrays.get("llm", f"{name}.ids").tolist()
                 self.talk[name] = {**self._speech.record_reply(name, self.replies[name]), "prompt_ids": ids}
-        past = next((told.past for told in self.plan.conversations.values() if told.past), None)
+        past = next((reported.past for reported in self.plan.conversations.values() if reported.past), None)
         if past is not None:
             self.talk["live_history_response"] = FIRST_SENTENCE_MARK + self.replies[past]
 
@@ -253,10 +253,10 @@ class ReferenceRecorder:
         """What was asked: ``cases.json``."""
         pad = self._config.vision.pad_frames
         recorded = self.arrays.files.get("llm", {})
-        told = {name: c for name, c in self.plan.conversations.items() if f"{name}.ids" in recorded}
+        reported = {name: c for name, c in self.plan.conversations.items() if f"{name}.ids" in recorded}
         conversations = {
             name: c.case(live_positions(len(read_clip(self.inputs / c.clip).frames)) if c.clip else [], pad=pad)
-            for name, c in told.items()
+            for name, c in reported.items()
         }
         return {"conversations": conversations, "speech": dict(self.plan.sentences)}
 

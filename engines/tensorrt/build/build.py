@@ -55,7 +55,7 @@ class Outcome:
 
 
 def build_engines(
-    wanted: Sequence[BuildJob],
+    requested: Sequence[BuildJob],
     place: BuildTarget,
     cache: EngineCache,
     *,
@@ -79,11 +79,11 @@ def build_engines(
         EngineUnavailable: another build is going on in this cache.
         OutputFailed: the cache cannot be written to.
     """
-    pace = _earlier_pace(wanted, cache)
+    pace = _earlier_pace(requested, cache)
     with cache.building():
-        absent = [force or not (cache.folder / engine_file.key.folder).exists() for engine_file in wanted]
-        for i, engine_file in enumerate(wanted):
-            later_s = pace.seconds(sum(o.size.seconds for o, new in zip(wanted[i + 1 :], absent[i + 1 :]) if new))
+        absent = [force or not (cache.folder / engine_file.key.folder).exists() for engine_file in requested]
+        for i, engine_file in enumerate(requested):
+            later_s = pace.seconds(sum(o.size.seconds for o, new in zip(requested[i + 1 :], absent[i + 1 :]) if new))
             try:
                 there, replaced = _there(cache, engine_file.key, force)
                 if there:
@@ -111,19 +111,19 @@ def _there(cache: EngineCache, key: EngineKey, force: bool) -> tuple[EngineFile 
 
 
 def _build(
-    wanted: BuildJob,
+    requested: BuildJob,
     place: BuildTarget,
     cache: EngineCache,
     memory_bytes: int | None,
     watch: _Watch,
     debug: Callable[[str], object] | None,
 ) -> EngineFile:
-    key = wanted.key
-    workspace = _workspace(wanted, place, memory_bytes)
-    with cache.publishing(key, wanted.size.engine_bytes) as folder:
+    key = requested.key
+    workspace = _workspace(requested, place, memory_bytes)
+    with cache.publishing(key, requested.size.engine_bytes) as folder:
         job = Job(
-            component=wanted.component,
-            graph=wanted.graph,
+            component=requested.component,
+            graph=requested.graph,
             engine_file=folder / PLAN,
             library=place.library.name,
             target=place.sm if place.compiles_ahead else "",
@@ -140,11 +140,11 @@ def _build(
             key=key,
             bytes=int(done["bytes"]),
             sha256=str(done["sha256"]),
-            inputs=_with_lengths(wanted.interface.inputs, key),
-            outputs=_with_lengths(wanted.interface.outputs, key),
+            inputs=_with_lengths(requested.interface.inputs, key),
+            outputs=_with_lengths(requested.interface.outputs, key),
             built=Built(
                 seconds=round(float(done["seconds"]), 3),
-                estimated_s=round(wanted.size.seconds, 3),
+                estimated_s=round(requested.size.seconds, 3),
                 peak_memory_bytes=done["peak_memory_bytes"],
                 weights_bytes=done["weights_bytes"],
                 activation_bytes=tuple(done["activation_bytes"]),
@@ -159,7 +159,7 @@ def _build(
     return engine_file
 
 
-def _workspace(wanted: BuildJob, place: BuildTarget, memory_bytes: int | None) -> int:
+def _workspace(requested: BuildJob, place: BuildTarget, memory_bytes: int | None) -> int:
     """Check that building fits into the memory; returns what a kernel may take, 0 to leave it to the library.
 
     Raises:
@@ -167,11 +167,11 @@ def _workspace(wanted: BuildJob, place: BuildTarget, memory_bytes: int | None) -
     """
     free = available_memory()
     budget = memory_bytes if memory_bytes is not None else free
-    needed = wanted.size.memory_bytes
+    needed = requested.size.memory_bytes
     if budget is not None and needed > budget:
         whose = "may be taken (--memory)" if memory_bytes is not None else "are free"
         raise EngineUnavailable(
-            f"There is not enough memory to build {wanted.component}.",
+            f"There is not enough memory to build {requested.component}.",
             why=f"It takes about {needed >> 20:,} MiB, and {budget >> 20:,} MiB {whose}.",
             fix="Free some memory; or add swap, which is not counted, and say with --memory MIB how much may be taken.",
         )
@@ -190,10 +190,10 @@ def _with_lengths(specs: Mapping[str, TensorSpec], key: EngineKey) -> dict[str, 
     }
 
 
-def _earlier_pace(wanted: Sequence[BuildJob], cache: EngineCache) -> BuildPace:
+def _earlier_pace(requested: Sequence[BuildJob], cache: EngineCache) -> BuildPace:
     """From the newest engine of each component that the same library has built for such a GPU, of whatever bundle."""
     pace = BuildPace()
-    for engine_file in wanted:
+    for engine_file in requested:
         for earlier in cache.engines(engine_file.component)[0]:
             if (earlier.library, earlier.version, earlier.key.sm) == (
                 engine_file.key.library,
@@ -209,10 +209,10 @@ class _Watch:
     """Adds time to what a builder tells."""
 
     def __init__(
-        self, wanted: BuildJob, pace: BuildPace, later_s: float, progress: Callable[[Progress], object] | None
+        self, requested: BuildJob, pace: BuildPace, later_s: float, progress: Callable[[Progress], object] | None
     ) -> None:
-        self._wanted, self._later_s, self._progress = wanted, later_s, progress
-        self._expected_s = pace.seconds(wanted.size.seconds)
+        self._requested, self._later_s, self._progress = requested, later_s, progress
+        self._expected_s = pace.seconds(requested.size.seconds)
         self._began = time.monotonic()
         self._last: dict[str, Any] = {"phase": "", "step": 0, "steps": 0, "fraction": 0.0}
 
@@ -224,7 +224,7 @@ class _Watch:
         left = BuildPace.left(self._expected_s, elapsed, float(self._last["fraction"]))
         self._progress(
             Progress(
-                component=self._wanted.component,
+                component=self._requested.component,
                 phase=str(self._last["phase"]),
                 step=int(self._last["step"]),
                 steps=int(self._last["steps"]),

@@ -62,8 +62,8 @@ def build_jobs(
             why=f"The bundle has {', '.join(bundle.components)}.",
             fix="Name one of these.",
         )
-    wanted = [_wanted(bundle, place, limits, name, stripped) for name in names]
-    return sorted(wanted, key=lambda engine_file: engine_file.size.seconds)
+    requested = [_requested(bundle, place, limits, name, stripped) for name in names]
+    return sorted(requested, key=lambda engine_file: engine_file.size.seconds)
 
 
 def check_bundle(bundle: Bundle, precision: str | None = None) -> None:
@@ -98,7 +98,7 @@ def _check_library(bundle: Bundle, library: Library) -> None:
         )
 
 
-def _wanted(bundle: Bundle, place: BuildTarget, limits: EngineLimits, name: str, stripped: bool) -> BuildJob:
+def _requested(bundle: Bundle, place: BuildTarget, limits: EngineLimits, name: str, stripped: bool) -> BuildJob:
     part = bundle.components[name]
     interface = graph_interface(part.graph)
     fixed = fixed_lengths(name, bundle.model, limits)

@@ -72,11 +72,11 @@ class Job:
 
 def main() -> int:
     """Run the job on standard input; returns 0 built, 1 failed, 130 stopped."""
-    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    reported = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is not taken for an answer
 
-    def tell(what: dict[str, Any]) -> None:
-        print(json.dumps(what), file=told, flush=True)
+    def report(what: dict[str, Any]) -> None:
+        print(json.dumps(what), file=reported, flush=True)
 
     stopped = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: os._exit(130) if stopped.is_set() else stopped.set())
@@ -87,7 +87,7 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     outcome: list[int] = []
     # In a thread of its own, so that this one hears the signal while the compiler is at work.
-    worker = threading.Thread(target=lambda: outcome.append(_run(job, tell, stopped)), daemon=True)
+    worker = threading.Thread(target=lambda: outcome.append(_run(job, report, stopped)), daemon=True)
     worker.start()
     while worker.is_alive():
         worker.join(0.2)
@@ -99,20 +99,22 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(job: Job, tell: Tell, stopped: threading.Event) -> int:
+def _run(job: Job, report: Tell, stopped: threading.Event) -> int:
     try:
-        tell({"done": _build(job, tell, stopped)})
+        report({"done": _build(job, report, stopped)})
         return 0
     except _BuildStopped:
         return 130
     except VitaEdgeError as error:
-        tell({"failed": [error.what, error.why, error.fix]})
+        report({"failed": [error.what, error.why, error.fix]})
     except MemoryError:
-        tell({"failed": [f"There is not enough memory to build {job.component}.", "An allocation failed.", ""]})
+        report({"failed": [f"There is not enough memory to build {job.component}.", "An allocation failed.", ""]})
     except Exception as error:  # of the bindings: RuntimeError, TypeError
         traceback.print_exc()
-        told = " ".join(str(error).split()) or type(error).__name__
-        tell({"failed": [f"{job.library} failed while it built {job.component}.", f"{told}.", _what_to_do(told)]})
+        reported = " ".join(str(error).split()) or type(error).__name__
+        report(
+            {"failed": [f"{job.library} failed while it built {job.component}.", f"{reported}.", _what_to_do(reported)]}
+        )
     return 1
 
 
@@ -120,7 +122,7 @@ class _BuildStopped(Exception):
     """The user has pressed Ctrl-C."""
 
 
-def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
+def _build(job: Job, report: Tell, stopped: threading.Event) -> dict[str, Any]:
     began = time.monotonic()
     library = find_library(job.library)
     log = new_logger(library, without_driver=bool(job.target))
@@ -130,9 +132,9 @@ def _build(job: Job, tell: Tell, stopped: threading.Event) -> dict[str, Any]:
     config = builder.create_builder_config()
     _configure(job, library, builder, config)
     cache = _with_timings(job, library, config)
-    monitor = new_monitor(library, tell, stopped)
+    monitor = new_monitor(library, report, stopped)
     config.progress_monitor = monitor
-    tell({"phase": "building", "step": 0, "steps": 0, "fraction": 0.0})
+    report({"phase": "building", "step": 0, "steps": 0, "fraction": 0.0})
     try:
         with EngineFileWriter(job.engine_file) as writer:
             built = build_into(writer, library, builder, network, config)
@@ -209,10 +211,10 @@ def _configure(job: Job, library: Library, builder: Any, config: Any) -> None:
     if library.captures_on_request:
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     for profile in job.profiles:
-        wanted = builder.create_optimization_profile()
+        requested = builder.create_optimization_profile()
         for name, shapes in profile.ranges.items():
-            wanted.set_shape(name, shapes.min, shapes.opt, shapes.max)
-        config.add_optimization_profile(wanted)
+            requested.set_shape(name, shapes.min, shapes.opt, shapes.max)
+        config.add_optimization_profile(requested)
 
 
 def _with_timings(job: Job, library: Library, config: Any) -> Any:

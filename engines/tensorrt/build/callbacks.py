@@ -82,7 +82,7 @@ def new_logger(library: Library, *, without_driver: bool) -> Any:
     return Log()
 
 
-def new_monitor(library: Library, tell: Tell, stopped: threading.Event) -> Any:
+def new_monitor(library: Library, report: Tell, stopped: threading.Event) -> Any:
     """A progress monitor that tells what it hears, and ends the build at its next step once ``stopped`` is set."""
 
     monitor_of_library: Any = library.trt.IProgressMonitor
@@ -93,25 +93,25 @@ def new_monitor(library: Library, tell: Tell, stopped: threading.Event) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self._phases = Phases()
-            self._told = 0.0
+            self._reported = 0.0
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
             self._phases.start(name, parent, steps)
-            self._tell()
+            self._report()
 
         def step_complete(self, name: str, step: int) -> bool:
             self._phases.step(name, step)
-            self._tell()
+            self._report()
             return not stopped.is_set()
 
         def phase_finish(self, name: str) -> None:
             self._phases.finish(name)
 
-        def _tell(self) -> None:
+        def _report(self) -> None:
             now = time.monotonic()
-            if now - self._told >= _TELL_EVERY_S:
-                self._told = now
+            if now - self._reported >= _TELL_EVERY_S:
+                self._reported = now
                 phase, step, steps = self._phases.current
-                tell({"phase": phase, "step": step, "steps": steps, "fraction": self._phases.fraction})
+                report({"phase": phase, "step": step, "steps": steps, "fraction": self._phases.fraction})
 
     return Monitor()

@@ -136,14 +136,14 @@ class EngineLimits:
             sentence_tokens=min(USUAL_LONGEST_SENTENCE, longest) if sentence_tokens is None else sentence_tokens,
             codes=codes,
         )
-        for name, value, most in (
+        for name, value, maximum in (
             ("--context", limits.max_context, llm.context_tokens),
             ("--audio-seconds", limits.audio_s, 200),
             ("--codes", limits.codes, LONGEST_CODES),
             ("--sentence-tokens", limits.sentence_tokens, longest),
         ):
-            if not 0 < value <= most:
-                raise Misuse(f"{name} is {value}.", why=f"It can be 1 to {most:,}.", fix="Give another number.")
+            if not 0 < value <= maximum:
+                raise Misuse(f"{name} is {value}.", why=f"It can be 1 to {maximum:,}.", fix="Give another number.")
         return limits
 
 
@@ -262,9 +262,9 @@ def _audio_lengths(facts: ModelFacts, limits: EngineLimits) -> dict[str, _Length
     past = seen if audio.chunk_size > 0 else 0  # with full attention nothing is settled before the end
     carried = max(audio.adapter_kernel - 1, 0)
 
-    def lengths(usual: int, most: int, usual_past: int) -> _Lengths:
+    def lengths(usual: int, maximum: int, usual_past: int) -> _Lengths:
         return {
-            "frames": (MIN_FRAMES, min(usual, most), most),
+            "frames": (MIN_FRAMES, min(usual, maximum), maximum),
             "past": (0, usual_past, past),
             "carried": (0, carried if usual_past else 0, carried),
             "opening": (0, 0 if usual_past else 1, 1),

@@ -216,10 +216,10 @@ def add_recording(group: argparse._ArgumentGroup) -> None:
 
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the engines are opened: arguments of Assistant."""
-    wanted = {"auto": None, "fast": True, "plain": False}[arguments.prefill]
+    requested = {"auto": None, "fast": True, "plain": False}[arguments.prefill]
     return {
         "threads": arguments.threads,
-        "fast_prefill": wanted,
+        "fast_prefill": requested,
         "repack": arguments.repack,
         **backend_options(arguments),
     }
@@ -268,13 +268,13 @@ def hold_turn(talk: Session, turn: Turn, *, quiet: bool) -> Reply:
     """Hold one turn; the text is printed as it is decoded, unless ``quiet``."""
     from vita_edge.runtime import StateDecided, TextPiece, TurnDone
 
-    begun = False
+    started = False
     for event in talk.answer(turn):
         if isinstance(event, StateDecided) and event.state == "noise":
             quiet = True  # the assistant stays silent, on paper too; the reply has the text
         if isinstance(event, TextPiece) and not quiet:
-            text = event.text if begun else event.text.lstrip()
-            begun = begun or bool(text)
+            text = event.text if started else event.text.lstrip()
+            started = started or bool(text)
             print(text, end="", flush=True)
         if isinstance(event, TurnDone):
             if not quiet:
@@ -328,13 +328,13 @@ def summary(reply: Reply, sound: Path | None) -> str:
     moments = [time for time in times if time[0] in MOMENTS]
     stages = [(f"  {name}", ms) for name, ms in times if name not in MOMENTS]
     rows = table([*moments, *stages, (" " * 11, "")]).rstrip().splitlines()  # as wide as the names above
-    told = {
+    reported = {
         "total": ", of which",
         "prefill": f"  {count(reply.prompt_tokens, 'token')}, {reply.prefill_rate:,.0f} a second",
         "decode": f"  {count(len(reply.token_ids), 'token')}, {reply.decode_rate:,.0f} a second",
     }
     names = [name.strip() for name, _ in (*moments, *stages)]
-    return "\n".join([*lines, *(row + told.get(name, "") for name, row in zip(names, rows))])
+    return "\n".join([*lines, *(row + reported.get(name, "") for name, row in zip(names, rows))])
 
 
 def _named(output: Path | None, number: int | None) -> Path | None:

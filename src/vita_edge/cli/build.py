@@ -83,14 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.memory is not None and arguments.memory < 1:
         raise Misuse(f"--memory is {arguments.memory}.", why="It counts MiB.", fix="Give 1 or more.")
     place = find_place(arguments.sm)
-    wanted = build_jobs(bundle, place, limits, components=arguments.component, stripped=arguments.stripped)
+    requested = build_jobs(bundle, place, limits, components=arguments.component, stripped=arguments.stripped)
     cache = EngineCache(arguments.engine_dir)
-    line = BuildLine(len(wanted))
+    line = BuildLine(len(requested))
     outcomes: list[Outcome] = []
     whole = False
     try:
         for outcome in build_engines(
-            wanted,
+            requested,
             place,
             cache,
             memory_bytes=arguments.memory << 20 if arguments.memory else None,
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         line.close()
         if outcomes and not whole:  # Ctrl-C
-            _tell_what_stays(outcomes)
+            _report_what_stays(outcomes)
     if arguments.json:
         print_json(
             {
@@ -127,6 +127,6 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
     return max((error.exit_code for error in failed), default=0)
 
 
-def _tell_what_stays(outcomes: Sequence[Outcome]) -> None:
+def _report_what_stays(outcomes: Sequence[Outcome]) -> None:
     done = [outcome.component for outcome in outcomes if outcome.engine_file]
     print(f"finished engines stay: {', '.join(done) or 'nothing'}", file=sys.stderr)

@@ -144,5 +144,5 @@ def _print(report: CalibrationReport, output: Path, cost: dict[str, Any]) -> Non
         print(f"note: {note}", file=sys.stderr)
     memory = mib(cost["peak_memory_bytes"])
     missed = [f"{s.component} ({s.snr_db:.1f} of {s.target_db:g} dB)" for s in report.stages if not s.reached]
-    told = f"; not reached: {', '.join(missed)}" if missed else ""
-    print(f"{output}: {mib(report.bytes)}, {cost['seconds']:,.1f} s, {memory} of memory at most{told}")
+    reported = f"; not reached: {', '.join(missed)}" if missed else ""
+    print(f"{output}: {mib(report.bytes)}, {cost['seconds']:,.1f} s, {memory} of memory at most{reported}")

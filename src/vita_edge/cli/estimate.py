@@ -100,9 +100,12 @@ def _check(arguments: argparse.Namespace) -> None:
             why="A bundle or --model says what is planned.",
             fix="Give one of them: vita-edge estimate --model full.",
         )
-    for option, value, least in (("--context", arguments.context, 1), ("--clause-tokens", arguments.clause_tokens, 1)):
-        if value is not None and value < least:
-            raise Misuse(f"{option} is {value}.", why=f"It must be {least} or more.", fix="Leave it out.")
+    for option, value, minimum in (
+        ("--context", arguments.context, 1),
+        ("--clause-tokens", arguments.clause_tokens, 1),
+    ):
+        if value is not None and value < minimum:
+            raise Misuse(f"{option} is {value}.", why=f"It must be {minimum} or more.", fix="Leave it out.")
     if arguments.measured and len(arguments.board or ()) != 1:
         raise Misuse(
             "--measured belongs to one device.",
@@ -141,16 +144,16 @@ def _planned(arguments: argparse.Namespace) -> EstimatedModel:
 
 
 def _context(arguments: argparse.Namespace, planned: EstimatedModel) -> int:
-    most = planned.work.context_tokens
+    maximum = planned.work.context_tokens
     if arguments.context is None:
         from vita_edge.engines.tensorrt.build.profiles import usual_context
 
-        return usual_context(planned.work.prompt_limit_tokens, most)
-    if arguments.context > most:
+        return usual_context(planned.work.prompt_limit_tokens, maximum)
+    if arguments.context > maximum:
         raise Misuse(
             f"A context of {arguments.context} tokens is more than the model has.",
-            why=f"It was made for {most}.",
-            fix=f"Ask for {most} or fewer.",
+            why=f"It was made for {maximum}.",
+            fix=f"Ask for {maximum} or fewer.",
         )
     return int(arguments.context)
 
@@ -196,7 +199,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     facts = {
         "devices": str(arguments.board_file),
         "device": THIS,
-        "peaks": {key: {"median": p.median, "least": p.least, "most": p.most} for key, p in peaks.items()},
+        "peaks": {key: {"median": p.median, "least": p.minimum, "most": p.maximum} for key, p in peaks.items()},
     }
     if arguments.json:
         print_json(facts)

@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         notice=arguments.notice,
         force=arguments.force,
         progress=lambda *step: bar()(*step),
-        told=None if arguments.json else lambda notice: print(notice, file=sys.stderr),
+        reported=None if arguments.json else lambda notice: print(notice, file=sys.stderr),
         check=None if plan.lowering.floats == "float32" else _check_activations,
     )
     parameters = sum(report.parameters.values())
@@ -118,5 +118,5 @@ def _as_before(arguments: argparse.Namespace) -> None:
     arguments.target = arguments.target or before.target
     arguments.no_int8_prefill = arguments.no_int8_prefill or not before.int8_prefill
     if not arguments.json:
-        told = f"precision {arguments.precision}, target {arguments.target}, as in the bundle that is replaced"
-        print(f"note: {told}", file=sys.stderr)
+        reported = f"precision {arguments.precision}, target {arguments.target}, as in the bundle that is replaced"
+        print(f"note: {reported}", file=sys.stderr)

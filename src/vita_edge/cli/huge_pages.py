@@ -18,11 +18,11 @@ def begin_again_with_huge_pages() -> None:
 
     The process keeps its number, its files and its arguments. (docs/decisions/0024)
     """
-    told = tunables_for_huge_pages(os.environ, KERNEL)
-    if told is None or not sys.executable:
+    reported = tunables_for_huge_pages(os.environ, KERNEL)
+    if reported is None or not sys.executable:
         return
     try:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, VARIABLE: told})
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, VARIABLE: reported})
     except OSError:  # an interpreter that cannot be found again: pages of the usual size, then
         return
 

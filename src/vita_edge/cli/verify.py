@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vita_edge.verification.parity import GoldenFolder, verify
 
     _check_options(arguments)
-    begun = time.monotonic()
+    started = time.monotonic()
     bundle = Bundle.open(arguments.bundle)
     with _recorded(bundle, arguments) as folder:
         golden = GoldenFolder(folder)
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             fix="Give a folder of arrays that were recorded from its checkpoint.",
         )
     if arguments.certificate:
-        _certify(bundle, golden.source, checks, found, arguments, time.monotonic() - begun)
+        _certify(bundle, golden.source, checks, found, arguments, time.monotonic() - started)
     return _report(checks, found, arguments)
 
 
@@ -207,7 +207,7 @@ def _report(checks: Sequence[Check], found: Sequence[HalfPrecision], arguments: 
     else:
         _print(checks, failed)
         for each in found:
-            print(f"half precision: {each.component}: {each.told}")
+            print(f"half precision: {each.component}: {each.reported}")
     return 1 if failed else 0
 
 

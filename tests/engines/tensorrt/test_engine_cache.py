@@ -310,12 +310,12 @@ def test_a_damaged_engine_is_explained_and_another_one_taken(cache: EngineCache,
         (b'{"format": "vita-edge-engine", "format_version": 1}', "is damaged: KeyError: 'key'"),
     ],
 )
-def test_a_damaged_header_is_explained(content: bytes, told: str, cache: EngineCache, tiny_bundle: Bundle) -> None:
+def test_a_damaged_header_is_explained(content: bytes, reported: str, cache: EngineCache, tiny_bundle: Bundle) -> None:
     key = key_of(tiny_bundle)
     engine_file = publish(cache, key)
     rewrite(engine_file.folder / HEADER, content)
-    assert told in unavailable(tiny_bundle, cache).why
-    with pytest.raises(BadEngine, match=told):
+    assert reported in unavailable(tiny_bundle, cache).why
+    with pytest.raises(BadEngine, match=reported):
         cache.find(key)
 
 

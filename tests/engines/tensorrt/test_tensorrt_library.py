@@ -140,8 +140,8 @@ def test_one_logger_hears_all_engines() -> None:
     network = builder.create_network(0)
     assert not trt.OnnxParser(network, logger).parse(b"no graph")
     assert _logger_of(trt) is logger
-    assert logger.told()
-    assert logger.told() == ""
+    assert logger.reported()
+    assert logger.reported() == ""
 
 
 def test_a_damaged_engine_is_refused_before_the_library_sees_it(

@@ -182,11 +182,11 @@ def test_kernels_are_compiled_once(bundle: Bundle, cuda: HostCuda, rows: Floats,
     first, second = KernelCache(file), KernelCache(file)
     assert talk(bundle, cuda, rows, first) == 2
     assert not first.found
-    kept = file.stat().st_mtime_ns
+    retained = file.stat().st_mtime_ns
     assert talk(bundle, cuda, rows, second) == 0
     assert second.found
     assert (first.problem, second.problem) == ("", "")
-    assert file.stat().st_mtime_ns == kept  # nothing new, nothing written
+    assert file.stat().st_mtime_ns == retained  # nothing new, nothing written
 
 
 def test_kernels_compiled_in_the_background_are_kept_at_the_end(

@@ -141,7 +141,7 @@ def test_a_device_that_is_not_there_is_told(pulse_room: PulseRoom) -> None:
 def test_the_reference_lists_the_json_keys_of_devices(pulse_room: PulseRoom) -> None:
     from support.cli_page import documented_keys, printed_keys
 
-    told = documented_keys("devices")
-    printed = set(printed_keys(json.loads(devices(pulse_room, "--test", "--json").stdout), told))
-    assert {key for key in told - printed if "cameras[]" not in key} <= {"test"}
-    assert printed <= told | {"cameras", "test.cameras"}  # empty where there are none
+    reported = documented_keys("devices")
+    printed = set(printed_keys(json.loads(devices(pulse_room, "--test", "--json").stdout), reported))
+    assert {key for key in reported - printed if "cameras[]" not in key} <= {"test"}
+    assert printed <= reported | {"cameras", "test.cameras"}  # empty where there are none

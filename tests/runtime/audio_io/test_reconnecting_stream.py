@@ -25,7 +25,7 @@ def speaker(monkeypatch: pytest.MonkeyPatch) -> tuple[ReconnectingStream, list[A
     """A speaker of a driver that opens whatever is asked, the third time excepted, and what was asked for."""
     driver = SimpleNamespace(PortAudioError=OSError)
     monkeypatch.setattr(reconnecting_stream, "load", lambda: driver)
-    monkeypatch.setattr(reconnecting_stream, "choose", lambda wanted, direction: SimpleNamespace(name="loud"))
+    monkeypatch.setattr(reconnecting_stream, "choose", lambda requested, direction: SimpleNamespace(name="loud"))
     monkeypatch.setattr(reconnecting_stream, "find_again", lambda device, direction: device)
     opened: list[Any] = []
 

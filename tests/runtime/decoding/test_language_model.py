@@ -102,9 +102,9 @@ def test_a_prompt_that_does_not_fit_is_refused_and_changes_nothing(
 
 
 def test_a_cache_larger_than_the_model_is_refused(assistant: Assistant) -> None:
-    most = assistant.bundle.model.llm.context_tokens
+    maximum = assistant.bundle.model.llm.context_tokens
     with pytest.raises(ContextOverflow, match="more than the model has"):
-        assistant.language_model(most + 1)
+        assistant.language_model(maximum + 1)
 
 
 def test_an_empty_prompt_is_a_mistake_of_the_caller(assistant: Assistant, rows: NDArray[np.float32]) -> None:

@@ -41,7 +41,7 @@ def test_devices_are_listed_by_number_and_name(two_cameras: Path) -> None:
 def test_a_camera_is_called_by_index_path_link_name_or_address(two_cameras: Path, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"")
-    for wanted, kind, target in (
+    for requested, kind, target in (
         (10, "device", two_cameras / "video10"),
         ("1", "device", two_cameras / "video1"),
         (f"{two_cameras}/video0", "device", two_cameras / "video0"),
@@ -53,8 +53,8 @@ def test_a_camera_is_called_by_index_path_link_name_or_address(two_cameras: Path
         ("rtsp://10.0.0.7/live", "stream", "rtsp://10.0.0.7/live"),
         ("nvarguscamerasrc ! nvvidconv ! appsink", "pipeline", "nvarguscamerasrc ! nvvidconv ! appsink"),
     ):
-        source = find_source(wanted)
-        assert (source.kind, source.target) == (kind, str(target)), wanted
+        source = find_source(requested)
+        assert (source.kind, source.target) == (kind, str(target)), requested
 
 
 def test_what_is_not_there_is_named_with_what_is(two_cameras: Path) -> None:

@@ -63,6 +63,6 @@ def test_a_still_scene_is_encoded_once_and_seen_in_every_turn(threshold: float, 
         for _ in range(2):
             talk.say(question)
             answers.append(talk.next(TurnEnded).text)
-        assert sum(1 for span in talk.told(Span) if span.stage == "vision") == encoded
-        assert len(talk.told(FrameSeen)) == 2
+        assert sum(1 for span in talk.reported(Span) if span.stage == "vision") == encoded
+        assert len(talk.reported(FrameSeen)) == 2
     assert all("circle" in answer for answer in answers)

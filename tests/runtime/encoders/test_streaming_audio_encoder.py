@@ -90,8 +90,8 @@ def test_what_is_left_for_the_end_does_not_grow_with_the_clip(
         for end in range(0, samples, 1000):
             encoder.step(long[:end])
         assert len(encoder.finish(long[:samples])) <= 7
-        kept = {array.shape[1] for name, array in encoder._past.items() if name != "past.encoded"}
-        assert kept == {12}
+        retained = {array.shape[1] for name, array in encoder._past.items() if name != "past.encoded"}
+        assert retained == {12}
         assert encoder._past["past.encoded"].shape[1] in (3, 4)
 
 

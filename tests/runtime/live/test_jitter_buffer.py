@@ -32,9 +32,9 @@ def test_a_slow_machine_waits_for_the_text_and_then_for_what_it_cannot_make_in_t
     pace = Pace(token_s=0.1, sound_s=1.8, first_piece_s=0.4, token_sound_s=0.25)
     waiting = start_buffer(pace, unspoken_tokens=20, written=False)
     assert waiting.seconds == math.inf and "the text is awaited" in waiting.why
-    wanted = start_buffer(pace, unspoken_tokens=20, written=True)
-    assert wanted.seconds == pytest.approx(MARGIN * 0.4 + 5 * (1.8 / SUSTAINED - 1))
-    assert "1.8 s to make" in wanted.why
+    requested = start_buffer(pace, unspoken_tokens=20, written=True)
+    assert requested.seconds == pytest.approx(MARGIN * 0.4 + 5 * (1.8 / SUSTAINED - 1))
+    assert "1.8 s to make" in requested.why
 
 
 @pytest.mark.parametrize("sound_s", [0.5, 0.85, 1.2, 3.0])
@@ -55,8 +55,8 @@ def test_played_from_there_on_it_never_runs_dry(sound_s: float, clauses: list[in
             made, left = made + piece, left - piece
             if left <= 1e-9:
                 unspoken -= tokens
-            wanted = start_buffer(pace, unspoken_tokens=unspoken, written=True)
-            if started_s is None and made >= wanted.seconds:
+            requested = start_buffer(pace, unspoken_tokens=unspoken, written=True)
+            if started_s is None and made >= requested.seconds:
                 started_s = now_s
     assert started_s is not None
 

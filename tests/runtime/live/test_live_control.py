@@ -19,8 +19,8 @@ from vita_edge.runtime.encoders.camera import Frame
 from vita_edge.runtime.events.session_events import (
     FirstSound,
     FrameSeen,
-    Happening,
     Interrupted,
+    SessionEvent,
     TalkStateChanged,
     Trouble,
     TurnBegan,
@@ -74,8 +74,8 @@ def test_a_reply_that_is_cancelled_is_silent_and_the_history_keeps_what_was_hear
         silent_s = talk.room.now_s + 0.05
         talk.live(1.0)
         assert talk.room.first_sound_after(silent_s) is None
-        assert talk.told(TurnEnded)[-1].finish_reason == "interrupted"
-        assert talk.told(TalkStateChanged)[-1].state == "listening"
+        assert talk.reported(TurnEnded)[-1].finish_reason == "interrupted"
+        assert talk.reported(TalkStateChanged)[-1].state == "listening"
         assert talk.talk.session.turns == 1
         assert not talk.talk._control.responses
         words[0] = "☞No."
@@ -93,10 +93,10 @@ def test_a_response_that_is_cancelled_before_it_is_heard_leaves_no_trace(
         while talk.talk.state != "pausing":
             talk.live(0.01)
         talk.live(0.2)
-        assert talk.told(TurnBegan)
+        assert talk.reported(TurnBegan)
         talk.talk.cancel_response()
         talk.live(1.0)
-        assert talk.told(TurnForgotten)[-1].why == "stopped"
+        assert talk.reported(TurnForgotten)[-1].why == "stopped"
         assert talk.room.first_sound_after(0.0) is None
         assert (talk.talk.session.tokens, talk.talk.session.turns) == (before, 0)
         assert not talk.talk._control.responses
@@ -106,7 +106,7 @@ def test_where_nothing_is_said_there_is_nothing_to_cancel(demo: Assistant, words
     with WatchedTalk(demo, GREEDY) as talk:
         talk.talk.cancel_response()
         talk.live(0.2)
-        assert [change.state for change in talk.told(TalkStateChanged)] == ["listening"]
+        assert [change.state for change in talk.reported(TalkStateChanged)] == ["listening"]
         talk.say(stop)
         assert talk.next(TurnEnded).text == "Yes."
 
@@ -143,7 +143,7 @@ def test_two_hundred_failed_answers_leave_nothing_behind(
             talk.room.say(stop)
             talk.next(TurnForgotten)
             talk.live(0.3)
-        talk.happenings.clear()
+        talk.events.clear()
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
@@ -153,7 +153,7 @@ def test_two_hundred_failed_answers_leave_nothing_behind(
         infer = encoder.infer
 
         def broken(feeds: dict[str, object], *rest: object) -> object:
-            if talk.told(TurnBegan):  # the end of a clip, not what is heard ahead
+            if talk.reported(TurnBegan):  # the end of a clip, not what is heard ahead
                 raise InferenceFailed("The graph audio failed while it ran.", why="A test.", fix="None.")
             return infer(feeds, *rest)  # type: ignore[arg-type]
 
@@ -175,10 +175,10 @@ def test_two_hundred_failed_answers_leave_nothing_behind(
 def test_an_observer_that_raises_is_told_once_and_the_others_see_all(
     demo: Assistant, stop: Sound, words: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen: list[Happening] = []
-    calls: list[Happening] = []
+    seen: list[SessionEvent] = []
+    calls: list[SessionEvent] = []
 
-    def bad(event: Happening) -> None:
+    def bad(event: SessionEvent) -> None:
         calls.append(event)
         raise ValueError("a bug of the program")
 
@@ -210,9 +210,9 @@ def test_a_bad_frame_costs_the_frame_and_not_the_session(demo: Assistant, questi
     with WatchedTalk(demo, replace(GREEDY, frames=1), camera=camera) as talk:
         talk.say(question)
         assert talk.next(TurnEnded).text == "Yes."
-        assert len(talk.told(Trouble)) == 1
+        assert len(talk.reported(Trouble)) == 1
     assert camera.number >= 0
-    assert all(seen.number > 0 for seen in talk.told(FrameSeen))
+    assert all(seen.number > 0 for seen in talk.reported(FrameSeen))
 
 
 def test_without_a_word_about_it_the_echo_is_cancelled(demo: Assistant, golden: Path) -> None:
@@ -234,7 +234,7 @@ def test_two_live_sessions_share_one_model(demo: Assistant, question: Sound) -> 
         for _ in range(900):
             one.live(0.01)
             other.live(0.01)
-        together = [(talk.told(TurnEnded)[-1].text, np.trim_zeros(talk.room.heard()[0])) for talk in (one, other)]
-    for (text, pcm), (wanted, heard) in zip(together, alone):
-        assert text == wanted
+        together = [(talk.reported(TurnEnded)[-1].text, np.trim_zeros(talk.room.heard()[0])) for talk in (one, other)]
+    for (text, pcm), (requested, heard) in zip(together, alone):
+        assert text == requested
         np.testing.assert_array_equal(pcm, heard)

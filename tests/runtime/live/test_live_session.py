@@ -49,7 +49,7 @@ def stop() -> Sound:
 
 
 def states(talk: WatchedTalk) -> list[str]:
-    return [change.state for change in talk.told(TalkStateChanged)]
+    return [change.state for change in talk.reported(TalkStateChanged)]
 
 
 @pytest.fixture
@@ -65,10 +65,10 @@ def test_a_question_is_answered_aloud(demo: Assistant, question: Sound) -> None:
         talk.say(question)
         ended = talk.next(TurnEnded)
         assert ended.text and talk.room.first_sound_after(0.0) is not None
-    began, first = talk.told(TurnBegan)[-1], talk.told(FirstSound)[-1]
+    began, first = talk.reported(TurnBegan)[-1], talk.reported(FirstSound)[-1]
     assert first.turn == began.turn == ended.turn
     assert 0.5 <= first.at_s - began.speech_end_s <= 0.6  # the endpoint's silence, and hardly more
-    heard = "".join(clause.text for clause in talk.told(ClauseHeard)).strip()
+    heard = "".join(clause.text for clause in talk.reported(ClauseHeard)).strip()
     assert heard == ended.text
     assert states(talk)[-2:] == ["speaking", "listening"]
 
@@ -82,7 +82,7 @@ def test_speculation_changes_when_it_is_made_and_nothing_of_what_is_heard(demo: 
             texts.append(talk.next(TurnEnded).text)
             pcm, _ = talk.room.heard()
         heard.append(np.trim_zeros(pcm))
-        order = [type(h) for h in talk.happenings if isinstance(h, (FirstPcm, EndpointReached))]
+        order = [type(h) for h in talk.events if isinstance(h, (FirstPcm, EndpointReached))]
         made.append(order[-2:])
     assert texts[0] == texts[1]
     np.testing.assert_array_equal(heard[0], heard[1])
@@ -93,11 +93,11 @@ def test_a_pause_inside_a_question_is_not_its_end(demo: Assistant, question: Sou
     with WatchedTalk(demo, SHORT) as talk:
         talk.say(question)
         talk.next(TurnEnded)
-    forgotten = talk.told(TurnForgotten)
+    forgotten = talk.reported(TurnForgotten)
     assert [each.why for each in forgotten] == ["resumed"]
-    first, last = talk.told(TurnBegan)
+    first, last = talk.reported(TurnBegan)
     assert first.speech_begin_s == pytest.approx(last.speech_begin_s)
-    assert talk.told(FirstSound)[0].turn == last.turn
+    assert talk.reported(FirstSound)[0].turn == last.turn
 
 
 @pytest.mark.parametrize("stream_audio", [False, True])
@@ -109,7 +109,9 @@ def test_as_little_is_read_after_the_endpoint_of_the_twentieth_turn_as_of_the_fi
             talk.say(stop)
             talk.next(TurnEnded)
         assert talk.talk.session.turns == 20
-    read = [sum(s.count for s in talk.told(Span) if s.turn == turn and s.stage == "prefill") for turn in range(1, 21)]
+    read = [
+        sum(s.count for s in talk.reported(Span) if s.turn == turn and s.stage == "prefill") for turn in range(1, 21)
+    ]
     # the word begins anywhere in a step of 32 ms, and a position is 80 ms of it
     assert max(read) - min(read) <= 2
     assert abs(sum(read[:10]) - sum(read[10:])) <= 10
@@ -121,7 +123,7 @@ def test_only_the_end_of_a_question_is_encoded_after_it(demo: Assistant, questio
         talk.say(question)
         ended = talk.next(TurnEnded)
     heard_ms: dict[int | None, int] = {}
-    for span in talk.told(Span):
+    for span in talk.reported(Span):
         if span.stage == "audio":
             heard_ms[span.turn] = heard_ms.get(span.turn, 0) + span.count
     assert heard_ms[None] > 2000
@@ -140,7 +142,7 @@ def test_noise_is_not_answered_and_not_remembered(demo: Assistant, question: Sou
         before = talk.talk.session.tokens
         talk.say(question)
         talk.live(1.0)
-        assert talk.told(TurnForgotten)[-1].why == "noise"
+        assert talk.reported(TurnForgotten)[-1].why == "noise"
         assert talk.room.first_sound_after(0.0) is None
         assert states(talk)[-1] == "listening"
         assert talk.talk.session.tokens == before and talk.talk.session.turns == 0
@@ -187,7 +189,7 @@ def test_noise_over_a_reply_pauses_it_and_it_goes_on_with_the_same_words(
             ended = talk.next(TurnEnded)
             assert ended.text == LONG[1:] and ended.finished
             assert talk.talk.session.turns == 1
-            heard.append("".join(clause.text for clause in talk.told(ClauseHeard)))
+            heard.append("".join(clause.text for clause in talk.reported(ClauseHeard)))
             heard.append(talk.talk.session.tokens)
     assert heard[:2] == heard[2:]
 
@@ -201,7 +203,7 @@ def test_a_cough_ducks_and_nothing_more(demo: Assistant, question: Sound, words:
         cough = Sound(question.heard_channel[16000 : 16000 + 2400], 16000)
         talk.say(cough, after_s=0.0)
         talk.next(TurnEnded)
-    assert not talk.told(Interrupted)
+    assert not talk.reported(Interrupted)
     assert "ducking" in states(talk)
 
 

@@ -17,8 +17,8 @@ class Heard:
     """A playback, what was pulled from it, and what it has told."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
-        self.playback = Playback(RATE, self.told.append)
+        self.reported: list[Told] = []
+        self.playback = Playback(RATE, self.reported.append)
         self.now_s = 0.0
 
     def reply(self, turn: int, *clauses: int, finish: bool = True) -> None:
@@ -44,10 +44,10 @@ def heard() -> Heard:
 def test_nothing_is_heard_before_it_is_released(heard: Heard) -> None:
     heard.reply(1, 30)
     assert not heard.pull(20).any()
-    assert heard.told == []
+    assert heard.reported == []
     heard.playback.release(1)
     assert (heard.pull(20) == 1).all()
-    assert heard.told == [FirstSound(1, 0.02), ClauseHeard(1, 0.02, "clause 1")]
+    assert heard.reported == [FirstSound(1, 0.02), ClauseHeard(1, 0.02, "clause 1")]
 
 
 def test_clauses_follow_each_other_without_a_gap_and_are_told_to_the_sample(heard: Heard) -> None:
@@ -55,14 +55,14 @@ def test_clauses_follow_each_other_without_a_gap_and_are_told_to_the_sample(hear
     heard.playback.release(1)
     assert heard.pull(20).tolist() == [1] * 15 + [2] * 5
     assert heard.pull(40).tolist() == [2] * 25 + [0] * 15
-    assert heard.told == [
+    assert heard.reported == [
         FirstSound(1, 0.0),
         ClauseHeard(1, 0.0, "clause 1"),
         ClauseHeard(1, 0.015, "clause 2"),
         ReplyHeard(1, pytest.approx(0.045)),  # type: ignore[arg-type]
     ]
     heard.pull(20)
-    assert len(heard.told) == 4  # it ends once
+    assert len(heard.reported) == 4  # it ends once
 
 
 def test_a_reply_waits_for_its_start_buffer_or_its_end(heard: Heard) -> None:
@@ -87,20 +87,20 @@ def test_running_dry_is_told_with_its_length_when_it_is_over(heard: Heard) -> No
     heard.playback.start_with(1, 0.0)
     heard.pull(20)
     heard.pull(20)
-    assert not any(isinstance(each, RanDry) for each in heard.told)
+    assert not any(isinstance(each, RanDry) for each in heard.reported)
     heard.playback.add(1, np.ones(5, np.float32))
     heard.pull(20)
-    (dry,) = (each for each in heard.told if isinstance(each, RanDry))
+    (dry,) = (each for each in heard.reported if isinstance(each, RanDry))
     assert (dry.at_s, dry.seconds) == (pytest.approx(0.015), pytest.approx(0.025))
 
 
 def test_a_reply_without_sound_ends_when_it_is_released(heard: Heard) -> None:
     heard.reply(1)
     heard.pull(20)
-    assert heard.told == []
+    assert heard.reported == []
     heard.playback.release(1)
     heard.pull(20)
-    assert heard.told == [ReplyHeard(1, 0.02)]
+    assert heard.reported == [ReplyHeard(1, 0.02)]
 
 
 def test_ducking_is_quieter_by_14_db_and_comes_and_goes_within_a_few_milliseconds(heard: Heard) -> None:
@@ -122,7 +122,7 @@ def test_silence_comes_within_one_block_fades_and_says_when(heard: Heard) -> Non
     heard.playback.silence(1)
     block = heard.pull(20)
     assert block[0] == 1 and block[FADE - 1] == 0 and not block[FADE:].any()
-    assert heard.told[-1] == Silenced(1, pytest.approx(0.02 + FADE_S))  # type: ignore[arg-type]
+    assert heard.reported[-1] == Silenced(1, pytest.approx(0.02 + FADE_S))  # type: ignore[arg-type]
     assert not heard.pull(20).any()
     assert heard.playback.lead_s(1) == pytest.approx(0.28)  # what was faded was not used up
 
@@ -174,4 +174,4 @@ def test_sound_of_a_forgotten_reply_is_dropped(heard: Heard) -> None:
     heard.playback.add(1, np.ones(10, np.float32))
     heard.playback.release(1)
     assert not heard.pull(50).any()
-    assert heard.told == []
+    assert heard.reported == []

@@ -25,14 +25,14 @@ OPTIONS = LiveOptions(max_new_tokens=8, speech_top_k=1, times=TurnTimes(policy=E
 class Detector:
     name = "test detector"
 
-    def __init__(self, tell: Callable[[], float]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[], float]) -> None:
+        self._report = report
         self.heard_s: list[float] = []
 
     def probability(self, turn: NDArray[np.float32]) -> float:
         assert turn.dtype == np.float32
         self.heard_s.append(turn.size / 16_000)
-        return self._tell()
+        return self._report()
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +52,10 @@ def endpoint_s(demo: Assistant, question: Sound, detector: Detector, options: Li
     """From the end of the voice to the first sound of the answer, by the clock of the room."""
     with WatchedTalk(demo, options, turn_detector=detector) as talk:
         talk.say(question)
-        if not talk.told(FirstSound):
+        if not talk.reported(FirstSound):
             talk.next(FirstSound)
-        (first,) = talk.told(FirstSound)
-        began = next(one for one in talk.told(TurnBegan) if one.turn == first.turn)
+        (first,) = talk.reported(FirstSound)
+        began = next(one for one in talk.reported(TurnBegan) if one.turn == first.turn)
         return first.at_s - began.speech_end_s
 
 
@@ -77,8 +77,8 @@ def test_a_detector_that_fails_is_named_once_and_the_fixed_silence_takes_over(de
         for _ in range(2):
             talk.say(question)
             talk.live(3.0)
-        assert len(talk.told(FirstSound)) == 2
-        (trouble,) = talk.told(Trouble)
+        assert len(talk.reported(FirstSound)) == 2
+        (trouble,) = talk.reported(Trouble)
         assert "test detector" in trouble.what and "bad graph" in trouble.why
     assert endpoint_s(demo, question, Detector(fails)) == pytest.approx(0.512 + PLAYING_S, abs=0.04)
 

@@ -46,17 +46,17 @@ def test_both_parts_are_one_question_with_the_same_answer(demo: Assistant, halve
         with WatchedTalk(demo, options) as talk:
             talk.say(halves)
             ended = talk.next(TurnEnded)
-            heard, _ = talk.room.heard(talk.told(FirstSound)[-1].at_s)
+            heard, _ = talk.room.heard(talk.reported(FirstSound)[-1].at_s)
             said.append((ended.text, talk.talk.session.tokens, heard[: round(0.5 * 24_000)]))
             if options is EAGER:
-                (withdrawn,) = talk.told(ResponseWithdrawn)
+                (withdrawn,) = talk.reported(ResponseWithdrawn)
                 assert 0 < withdrawn.audible_s <= 0.75
-                assert "withdrawn" in [one.why for one in talk.told(TurnForgotten)]
-                assert talk.told(Interrupted) == []
-                begins = {round(began.speech_begin_s, 3) for began in talk.told(TurnBegan)}
+                assert "withdrawn" in [one.why for one in talk.reported(TurnForgotten)]
+                assert talk.reported(Interrupted) == []
+                begins = {round(began.speech_begin_s, 3) for began in talk.reported(TurnBegan)}
                 assert len(begins) == 1  # the question begins where its first part does
             else:
-                assert talk.told(ResponseWithdrawn) == []
+                assert talk.reported(ResponseWithdrawn) == []
     (text, position, heard), (patient_text, patient_position, patient_heard) = said
     assert (text, position) == (patient_text, patient_position) and text
     np.testing.assert_array_equal(heard, patient_heard)
@@ -65,9 +65,9 @@ def test_both_parts_are_one_question_with_the_same_answer(demo: Assistant, halve
 def test_the_reply_fades_within_a_block(demo: Assistant, halves: Sound) -> None:
     with WatchedTalk(demo, EAGER) as talk:
         talk.say(halves)
-        if not talk.told(ResponseWithdrawn):
+        if not talk.reported(ResponseWithdrawn):
             talk.next(ResponseWithdrawn)
-        (withdrawn,) = talk.told(ResponseWithdrawn)
+        (withdrawn,) = talk.reported(ResponseWithdrawn)
         talk.live(0.1)
         samples, _ = talk.room.heard(withdrawn.at_s, withdrawn.at_s + 0.05)
         assert np.abs(samples).max() == 0

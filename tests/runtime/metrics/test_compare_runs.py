@@ -105,8 +105,10 @@ def test_on_a_busy_machine_slower_work_is_not_called_worse() -> None:
     assert verdicts(busy(quiet, 0.01), busy(slow, 0.01))["engine_ms"] == "worse"
     found = verdicts(busy(quiet, 0.01), busy(slow, 0.6))
     assert {found[name] for name in ("acoustic_ms", "server_ms", "engine_ms", "codec_rtf")} == {"too busy to tell"}
-    told = {change.measure: change.verdict for change in changes(busy(quiet, 0.6), busy(slow, 0.6), interleaved=True)}
-    assert told["engine_ms"] == "worse"
+    reported = {
+        change.measure: change.verdict for change in changes(busy(quiet, 0.6), busy(slow, 0.6), interleaved=True)
+    }
+    assert reported["engine_ms"] == "worse"
 
 
 def test_on_a_busy_machine_a_shorter_silence_is_still_better() -> None:

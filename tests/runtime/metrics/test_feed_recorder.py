@@ -108,8 +108,8 @@ def test_pieces_of_a_clip_are_joined_to_what_the_whole_would_have_been(
     with FeedRecorder(tmp_path / "feeds", tiny_bundle) as recorder:
         session = recorder.watch("audio", _Session())  # type: ignore[arg-type]
         for begin, stop, last in ((0, 11, False), (2, 15, True), (2, 19, True)):
-            told = np.array(last) if flag == "last" else np.ones(int(last), bool)
-            fed = {"fbank": frames[:, begin * 4 : stop], "begin": np.array(begin), flag: told}
+            reported = np.array(last) if flag == "last" else np.ones(int(last), bool)
+            fed = {"fbank": frames[:, begin * 4 : stop], "begin": np.array(begin), flag: reported}
             session.infer(fed)
     clips = [sample["fbank"].ravel().tolist() for sample in recorded(tmp_path / "feeds", "audio")]
     assert clips == [list(range(15)), list(range(19))]
@@ -129,9 +129,9 @@ def test_a_disk_that_fills_up_ends_the_recording_and_not_the_talk(
         session.infer({"codes": np.array([[2]])})
     session.infer({"codes": np.array([[3]])})  # there is room again, but what is missing is missing
     decoder.infer(rows(3), cache)  # type: ignore[arg-type]
-    with pytest.raises(OutputFailed, match="ends early") as told:
+    with pytest.raises(OutputFailed, match="ends early") as reported:
         recorder.close()
-    assert "No space left" in told.value.why and "is kept" in told.value.why
+    assert "No space left" in reported.value.why and "is kept" in reported.value.why
     assert [sample["codes"].item() for sample in recorded(tmp_path / "feeds", "codec")] == [1]
     assert recorded(tmp_path / "feeds", "llm") == []
     assert [path.name for path in tmp_path.iterdir()] == ["feeds"]
@@ -274,8 +274,8 @@ def test_a_folder_of_questions_is_asked_one_by_one(
     (tmp_path / "asked" / "a.png").write_bytes((golden / "data" / "inputs" / "square.png").read_bytes())
     arguments = ["--folder", str(tmp_path / "asked"), "--max-new-tokens", "4", "--json"]
     assert main(["record", str(tiny_bundle.path), "-o", str(tmp_path / "feeds"), *arguments]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["turns"] == 2
-    assert told["components"]["llm"]["kept"] == 2
-    assert told["components"]["vision"]["seen"] > 0
-    assert "audio" not in {name for name, part in told["components"].items() if part["seen"]}
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["turns"] == 2
+    assert reported["components"]["llm"]["kept"] == 2
+    assert reported["components"]["vision"]["seen"] > 0
+    assert "audio" not in {name for name, part in reported["components"].items() if part["seen"]}

@@ -8,22 +8,22 @@ from dataclasses import replace
 import pytest
 
 from support.events import CODEC, answered, dry_run, talk
-from vita_edge.runtime.events.session_events import Happening
+from vita_edge.runtime.events.session_events import SessionEvent
 from vita_edge.runtime.metrics.latency_breakdown import CAUSES, largest_saving, wait_parts, wait_sums
 from vita_edge.runtime.metrics.turn_metrics import TurnReports
 from vita_edge.runtime.metrics.turn_report import Stretch, TurnReport
 
 
-def reports(happenings: list[Happening]) -> list[TurnReport]:
+def reports(events: list[SessionEvent]) -> list[TurnReport]:
     made: list[TurnReport] = []
     observer = TurnReports(CODEC, made.append)
-    for happening in happenings:
-        observer(happening)
+    for event in events:
+        observer(event)
     return made
 
 
-def report(happenings: list[Happening]) -> TurnReport:
-    (one,) = reports(happenings)
+def report(events: list[SessionEvent]) -> TurnReport:
+    (one,) = reports(events)
     return one
 
 

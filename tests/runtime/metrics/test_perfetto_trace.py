@@ -15,15 +15,15 @@ import pytest
 from support.events import answered, talk
 from vita_edge.engines.bundle import atomic_file
 from vita_edge.engines.errors import OutputFailed
-from vita_edge.runtime.events.session_events import Happening, TurnEnded
+from vita_edge.runtime.events.session_events import SessionEvent, TurnEnded
 from vita_edge.runtime.metrics import perfetto_trace as trace_module
 from vita_edge.runtime.metrics.perfetto_trace import Trace
 
 
-def written(happenings: Iterable[Happening], folder: Path) -> list[dict[str, Any]]:
+def written(events: Iterable[SessionEvent], folder: Path) -> list[dict[str, Any]]:
     trace = Trace()
-    for happening in happenings:
-        trace(happening)
+    for event in events:
+        trace(event)
     trace.write(folder / "trace.json")
     events: list[dict[str, Any]] = json.loads((folder / "trace.json").read_text("utf-8"))["traceEvents"]
     return events
@@ -67,8 +67,8 @@ def test_times_are_those_of_what_happened_in_microseconds(tmp_path: Path) -> Non
 
 
 def test_a_talk_that_was_cut_off_is_whole_all_the_same(tmp_path: Path) -> None:
-    happenings = [happening for happening in answered(1, 10.0) if not isinstance(happening, TurnEnded)]
-    events = written(happenings, tmp_path)
+    events = [event for event in answered(1, 10.0) if not isinstance(event, TurnEnded)]
+    events = written(events, tmp_path)
     assert [event["name"] for event in events if event["ph"] in "be"] == ["turn 1: not ended"] * 2
 
 
@@ -79,7 +79,7 @@ def test_the_trace_of_nothing_is_empty(tmp_path: Path) -> None:
 def test_memory_is_bounded_and_the_newest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_module, "KEPT", 200)
     monkeypatch.setattr(trace_module, "KEPT_LEVELS", 5)
-    long_talk = [happening for i in range(20) for happening in talk(100.0 + 40 * i)]
+    long_talk = [event for i in range(20) for event in talk(100.0 + 40 * i)]
     events = written(long_talk, tmp_path)
     assert sum(event["ph"] == "C" for event in events) == 10
     assert len(events) < 300

@@ -13,7 +13,7 @@ def series(seed: int, n: int, middle: float = 700.0, spread: float = 30.0) -> li
 
 
 def test_a_summary_counts_what_is_known() -> None:
-    assert summary([3.0, None, 1.0, 2.0]) == Summary(n=3, p50=2.0, p95=3.0, least=1.0, most=3.0)
+    assert summary([3.0, None, 1.0, 2.0]) == Summary(n=3, p50=2.0, p95=3.0, minimum=1.0, maximum=3.0)
     assert summary([None]) is None and summary([]) is None
 
 

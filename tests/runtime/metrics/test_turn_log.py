@@ -23,8 +23,8 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 def reports() -> list[TurnReport]:
     made: list[TurnReport] = []
     observer = TurnReports(CODEC, made.append)
-    for happening in talk():
-        observer(happening)
+    for event in talk():
+        observer(event)
     return made
 
 

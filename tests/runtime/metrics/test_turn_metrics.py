@@ -8,16 +8,16 @@ from collections.abc import Iterable
 import pytest
 
 from support.events import CODEC, answered, barge_in, dry_run, noise, opening, resumed, talk
-from vita_edge.runtime.events.session_events import FirstSound, Happening, Span, TurnForgotten
+from vita_edge.runtime.events.session_events import FirstSound, SessionEvent, Span, TurnForgotten
 from vita_edge.runtime.metrics.turn_metrics import TurnReports
 from vita_edge.runtime.metrics.turn_report import Interruption, Stretch, TurnReport
 
 
-def reports(happenings: Iterable[Happening]) -> list[TurnReport]:
+def reports(events: Iterable[SessionEvent]) -> list[TurnReport]:
     made: list[TurnReport] = []
     observer = TurnReports(CODEC, made.append)
-    for happening in happenings:
-        observer(happening)
+    for event in events:
+        observer(event)
     return made
 
 
@@ -27,7 +27,7 @@ def test_clocks_and_moments_of_a_turn_are_exact() -> None:
     assert report.text == "It is a quarter past nine. The tea is ready."
     assert (report.speech_end_s, report.speech_s) == (53.0, 2.0)
     assert (report.engine_ms, report.server_ms, report.acoustic_ms) == (520.0, 700.0, None)
-    assert (report.begun_ms, report.endpoint_ms, report.first_text_ms, report.first_pcm_ms) == (160, 600, 360, 680)
+    assert (report.started_ms, report.endpoint_ms, report.first_text_ms, report.first_pcm_ms) == (160, 600, 360, 680)
 
 
 def test_stages_are_summed_over_the_turn_and_over_the_wait() -> None:
@@ -56,7 +56,7 @@ def test_rates_are_those_of_the_work_and_of_the_sound() -> None:
 
 def test_without_speculation_the_attempt_begins_with_the_endpoint() -> None:
     (report,) = reports(answered(1, 10.0, speculative=False))
-    assert (report.speculative, report.begun_ms, report.endpoint_ms) == (False, 600.0, 600.0)
+    assert (report.speculative, report.started_ms, report.endpoint_ms) == (False, 600.0, 600.0)
     assert (report.engine_ms, report.server_ms) == (520.0, 1140.0)
 
 
@@ -100,7 +100,7 @@ def test_dry_seconds_and_the_buffer_are_told() -> None:
 
 
 def test_a_reply_without_sound_has_no_clock_of_sound() -> None:
-    silent = [happening for happening in answered(1, 10.0) if not isinstance(happening, FirstSound)]
+    silent = [event for event in answered(1, 10.0) if not isinstance(event, FirstSound)]
     (report,) = reports(silent)
     assert report.server_ms is None and report.engine_ms == 520.0
 

@@ -48,8 +48,8 @@ def test_every_bar_is_as_long_as_the_wait_of_its_turn(chart: Waterfall) -> None:
 
 
 def test_times_count_from_the_true_end_of_the_question(chart: Waterfall) -> None:
-    begun = chart.marks[0]
-    assert (begun.label, begun.at_ms) == ("response started", 168.0)  # 160 after it was noticed, 8 too late
+    started = chart.marks[0]
+    assert (started.label, started.at_ms) == ("response started", 168.0)  # 160 after it was noticed, 8 too late
     assert chart.rows[0].stretches[0].begin_ms == 0
 
 

@@ -26,7 +26,7 @@ SPOKEN = SessionOptions(max_new_tokens=12, speech_top_k=2, seed=5)
 
 
 def test_events_come_as_without_asyncio_and_the_loop_stays_free(assistant: Assistant) -> None:
-    wanted = list(assistant.session(SPOKEN).answer(HELLO))
+    requested = list(assistant.session(SPOKEN).answer(HELLO))
 
     async def main() -> tuple[list[object], int]:
         ticks = 0
@@ -43,8 +43,8 @@ def test_events_come_as_without_asyncio_and_the_loop_stays_free(assistant: Assis
         return events, ticks
 
     events, ticks = asyncio.run(main())
-    assert [type(event) for event in events] == [type(event) for event in wanted]
-    done, want = events[-1], wanted[-1]
+    assert [type(event) for event in events] == [type(event) for event in requested]
+    done, want = events[-1], requested[-1]
     assert isinstance(done, TurnDone) and isinstance(want, TurnDone)
     assert done.reply.token_ids == want.reply.token_ids
     np.testing.assert_array_equal(done.reply.pcm, want.reply.pcm)
@@ -58,9 +58,9 @@ def test_sessions_answer_at_once_what_each_answers_alone(assistant: Assistant) -
     async def main() -> list[object]:
         return list(await asyncio.gather(*(result(assistant.session(each).answer(HELLO)) for each in options)))
 
-    for reply, wanted in zip(asyncio.run(main()), alone):
-        assert reply.token_ids == wanted.token_ids  # type: ignore[attr-defined]
-        np.testing.assert_array_equal(reply.pcm, wanted.pcm)  # type: ignore[attr-defined]
+    for reply, requested in zip(asyncio.run(main()), alone):
+        assert reply.token_ids == requested.token_ids  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(reply.pcm, requested.pcm)  # type: ignore[attr-defined]
 
 
 def test_leaving_the_loop_or_cancelling_the_task_ends_the_response(assistant: Assistant) -> None:

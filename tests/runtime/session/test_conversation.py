@@ -308,12 +308,12 @@ def test_in_live_style_a_role_line_is_part_of_the_reply_and_on_the_command_line_
     assistant: Assistant,
 ) -> None:
     script = [40, assistant.bundle.model.tokens.im_start, 41]
-    told = {
+    reported = {
         style: conversation(assistant, script, SessionOptions(style=style, max_new_tokens=3, speak=False))[0].ask(HELLO)
         for style in ("command_line", "live")
     }
-    assert (told["command_line"].token_ids, told["command_line"].finished) == ((40,), True)
-    assert (told["live"].token_ids, told["live"].finished) == (tuple(script), False)
+    assert (reported["command_line"].token_ids, reported["command_line"].finished) == ((40,), True)
+    assert (reported["live"].token_ids, reported["live"].finished) == (tuple(script), False)
 
 
 # --- what can be asked
@@ -347,7 +347,7 @@ def test_text_sound_pictures_and_video_can_be_asked_alone_and_together(
 
 def test_fewer_tiles_are_fewer_positions(assistant: Assistant, picture: NDArray[np.uint8]) -> None:
     turn = Turn("What?", images=[np.hstack([picture, picture])])
-    many, one = (assistant.session(replace(SILENT, max_tiles=most)).ask(turn) for most in (None, 1))
+    many, one = (assistant.session(replace(SILENT, max_tiles=maximum)).ask(turn) for maximum in (None, 1))
     facts = assistant.bundle.model.vision
     assert many.prompt_tokens - one.prompt_tokens == 8 * facts.tokens_per_tile  # 4 x 2 tiles and the whole, or one
 
@@ -466,9 +466,9 @@ def test_the_sound_of_a_reply_is_one_codec_pass_of_each_sentence_without_the_sil
     whole = to_pcm16(trim_leading_silence(np.concatenate(waves)))
     assert len(done.reply.pcm) == len(whole)
     assert np.abs(done.reply.pcm.astype(int) - whole).max() <= 1
-    told = [event.clause for event in events if isinstance(event, SpeechPiece)]
-    assert [text for text, _ in itertools.groupby(told)] == [
-        clause.written for clause in clauses if clause.written in told
+    reported = [event.clause for event in events if isinstance(event, SpeechPiece)]
+    assert [text for text, _ in itertools.groupby(reported)] == [
+        clause.written for clause in clauses if clause.written in reported
     ]
 
 

@@ -337,9 +337,9 @@ def test_the_instructions_may_change_in_the_middle(assistant: Assistant, clip: N
     talk.settle()
     talk.history.instructions = "Answer in one word."
     logits = talk.asked(clip)
-    told = {**assistant.bundle.prompts, "live": {"audio": "Answer in one word."}}
+    reported = {**assistant.bundle.prompts, "live": {"audio": "Answer in one word."}}
     turn = Turn(sounds=[sound(clip)])
-    assert_same(assistant, logits, rows_of(assistant, [(turn, REPLY)], turn, "live", told))
+    assert_same(assistant, logits, rows_of(assistant, [(turn, REPLY)], turn, "live", reported))
 
 
 # --- old turns leave

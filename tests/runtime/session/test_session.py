@@ -96,9 +96,9 @@ def test_what_is_read_in_spare_time_changes_nothing_but_what_is_left(
             session.append_audio(clip.heard_channel[start : start + 1600], 16000)
         while early.prefill():
             pass
-    wanted, reply = (session.create_response().result() for session in (patient, early))
-    assert reply.token_ids == wanted.token_ids
-    assert reply.prompt_tokens < 20 < wanted.prompt_tokens
+    requested, reply = (session.create_response().result() for session in (patient, early))
+    assert reply.token_ids == requested.token_ids
+    assert reply.prompt_tokens < 20 < requested.prompt_tokens
     assert early.tokens == patient.tokens
 
 
@@ -156,9 +156,9 @@ def test_other_instructions_are_read_before_all_that_was_said(assistant: Assista
     first = session.ask(HELLO)
     session.instructions = "Answer in one word."
     session.ask(AGAIN)
-    told = dict(assistant.bundle.prompts)
-    told["command_line"] = dict.fromkeys(told["command_line"], "Answer in one word.")
-    rows = rows_of(assistant, [(HELLO, first.token_ids)], AGAIN, prompts=told)
+    reported = dict(assistant.bundle.prompts)
+    reported["command_line"] = dict.fromkeys(reported["command_line"], "Answer in one word.")
+    rows = rows_of(assistant, [(HELLO, first.token_ids)], AGAIN, prompts=reported)
     want = assistant.language_model(2000).prefill(rows)
     assert np.abs(model.prompt_logits[-1] - want).max() < 1e-4 * np.abs(want).max()
 
@@ -254,8 +254,8 @@ def test_what_was_not_heard_is_forgotten(assistant: Assistant) -> None:
     reply = session.ask(HELLO)
     assert session.truncate(heard_s=0.0) == 0
     assert session.truncate(heard_s=reply.seconds + 1) == len(script)
-    kept = [session.truncate(heard_s=second) for second in np.arange(reply.seconds, 0, -0.2)]
-    assert kept == sorted(kept, reverse=True) and len(set(kept)) > 3
+    retained = [session.truncate(heard_s=second) for second in np.arange(reply.seconds, 0, -0.2)]
+    assert retained == sorted(retained, reverse=True) and len(set(retained)) > 3
     session.truncate(tokens=5)
     session.ask(AGAIN)
     want = assistant.language_model(2000).prefill(rows_of(assistant, [(HELLO, script[:5])], AGAIN))

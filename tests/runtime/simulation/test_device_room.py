@@ -8,7 +8,7 @@ import pytest
 
 from vita_edge.engines.errors import DeviceFailed
 from vita_edge.runtime import Assistant, demo_folder
-from vita_edge.runtime.events.session_events import FirstSound, Happening
+from vita_edge.runtime.events.session_events import FirstSound, SessionEvent
 from vita_edge.runtime.live.live_options import LiveOptions
 from vita_edge.runtime.simulation.bench_run import BenchRun, Variant
 from vita_edge.runtime.simulation.device_room import DeviceRoom
@@ -52,7 +52,7 @@ def test_question_and_reply_are_timed_at_the_microphone_to_within_5_ms() -> None
             made.say = noted  # type: ignore[method-assign]
             return made
 
-        happened: list[Happening] = []
+        happened: list[SessionEvent] = []
         run = BenchRun(
             assistant, [question], options=replace(options, times=times), room=room, observers=[happened.append]
         )

@@ -61,8 +61,8 @@ def test_silence_noise_and_scraps_give_numbers() -> None:
 def test_the_weights_are_for_these_features_and_tell_turns_apart() -> None:
     assert json.loads(WEIGHTS.read_text("utf-8"))["features"] == list(FEATURES)
     detector = OwnDetector()
-    told = [detector.probability(read_sound(path).heard_channel) for path in sorted(DATA.glob("flite-*.flac"))]
-    assert max(told) - min(told) > 0.05
+    reported = [detector.probability(read_sound(path).heard_channel) for path in sorted(DATA.glob("flite-*.flac"))]
+    assert max(reported) - min(reported) > 0.05
 
 
 def test_two_detectors_have_half_a_vote_each() -> None:

@@ -24,23 +24,23 @@ class Detector:
 
     name = "test detector"
 
-    def __init__(self, tell: Callable[[], float]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[], float]) -> None:
+        self._report = report
         self.heard: list[int] = []
 
     def probability(self, turn: NDArray[np.float32]) -> float:
         self.heard.append(turn.size)
-        return self._tell()
+        return self._report()
 
 
 @contextmanager
 def judging(detector: Detector) -> Iterator[tuple[TurnJudge, list[TurnEvent], list[VitaEdgeError]]]:
-    told: list[TurnEvent] = []
+    reported: list[TurnEvent] = []
     complaints: list[VitaEdgeError] = []
-    judge = TurnJudge(detector, told.append, complaints.append)
+    judge = TurnJudge(detector, reported.append, complaints.append)
     judge.enter()
     try:
-        yield judge, told, complaints
+        yield judge, reported, complaints
     finally:
         judge.leave()
 
@@ -54,13 +54,13 @@ def rest(judge: TurnJudge) -> None:
 
 def test_it_is_asked_once_for_each_silence_when_it_is_long_enough() -> None:
     detector = Detector(lambda: 0.7)
-    with judging(detector) as (judge, told, _):
+    with judging(detector) as (judge, reported, _):
         for now_s in (1.032, 1.064, 1.096, 1.128, 1.160):
             judge.consider(1.0, now_s, lambda: TURN)
             rest(judge)
         judge.consider(2.0, 2.096, lambda: TURN[:10])
         rest(judge)
-    assert told == [CompletenessEstimated(1.0, 0.7), CompletenessEstimated(2.0, 0.7)]
+    assert reported == [CompletenessEstimated(1.0, 0.7), CompletenessEstimated(2.0, 0.7)]
     assert detector.heard == [1600, 10]
 
 
@@ -90,13 +90,13 @@ def fails() -> float:
         (lambda: None, "TypeError"),
     ],
 )
-def test_a_detector_that_fails_is_named_once_and_not_asked_again(tell: Callable[[], float], why: str) -> None:
-    detector = Detector(tell)
-    with judging(detector) as (judge, told, complaints):
+def test_a_detector_that_fails_is_named_once_and_not_asked_again(report: Callable[[], float], why: str) -> None:
+    detector = Detector(report)
+    with judging(detector) as (judge, reported, complaints):
         for i in range(4):
             judge.consider(float(i), i + 0.1, lambda: TURN)
             rest(judge)
-    assert told == [] and len(detector.heard) == 1
+    assert reported == [] and len(detector.heard) == 1
     (complaint,) = complaints
     assert "test detector" in complaint.what and "fixed silence" in complaint.what and why in complaint.why
 
@@ -104,10 +104,10 @@ def test_a_detector_that_fails_is_named_once_and_not_asked_again(tell: Callable[
 def test_a_detector_that_is_always_slow_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_judge, "SLOW_S", 0.01)
     detector = Detector(lambda: time.sleep(0.02) or 0.5)
-    with judging(detector) as (judge, told, complaints):
+    with judging(detector) as (judge, reported, complaints):
         for i in range(6):
             judge.consider(float(i), i + 0.1, lambda: TURN)
             rest(judge)
-    assert len(detector.heard) == 3 and len(told) == 2
+    assert len(detector.heard) == 3 and len(reported) == 2
     (complaint,) = complaints
     assert "10 ms 3 times in a row" in complaint.why

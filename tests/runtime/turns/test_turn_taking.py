@@ -65,14 +65,14 @@ class Script:
             actions += self.machine.step((SpeechFrame if letter == "v" else SilenceFrame)(begin_s, self.now_s))
         return actions
 
-    def told(self, cue: TurnEvent) -> list[Action]:
+    def reported(self, cue: TurnEvent) -> list[Action]:
         return self.machine.step(cue)
 
     def speak_until_heard(self) -> int:
         """A whole question, answered aloud; returns its turn."""
         begin = next(action for action in self.hear(SPEECH + END) if isinstance(action, StartResponse))
-        self.told(AddresseeDecided(begin.turn, True))
-        self.told(PlaybackStarted(begin.turn))
+        self.reported(AddresseeDecided(begin.turn, True))
+        self.reported(PlaybackStarted(begin.turn))
         assert self.state == "speaking"
         return begin.turn
 
@@ -95,9 +95,9 @@ def test_a_question_is_prepared_begun_at_the_pause_and_confirmed_at_the_endpoint
     assert script.hear("-" * 10) == []
     assert script.hear("-") == [CommitTurn(1)]
     assert script.state == "thinking"
-    script.told(PlaybackStarted(1))
+    script.reported(PlaybackStarted(1))
     assert script.state == "speaking"
-    assert script.told(PlaybackDone(1)) == [EndTurn(1)]
+    assert script.reported(PlaybackDone(1)) == [EndTurn(1)]
     assert script.state == "listening"
 
 
@@ -113,11 +113,11 @@ def test_a_sentence_that_goes_on_forgets_what_was_begun_and_keeps_its_beginning(
 
 def test_without_speculation_nothing_is_begun_before_the_endpoint_and_the_clip_is_the_same() -> None:
     hopeful, patient = Script(), Script(TurnTimes(speculate=False))
-    (begun,) = hopeful.hear(SPEECH + PAUSE)[1:]
+    (started,) = hopeful.hear(SPEECH + PAUSE)[1:]
     assert kinds(patient.hear(SPEECH + PAUSE)) == ["StartPrefill"]
     assert patient.state == "pausing"
     begin, confirm = patient.hear("-" * 11)
-    assert begin == replace(begun, speculative=False)  # type: ignore[type-var]
+    assert begin == replace(started, speculative=False)  # type: ignore[type-var]
     assert confirm == CommitTurn(1)
 
 
@@ -131,7 +131,7 @@ def test_after_some_attempts_in_vain_the_endpoint_is_waited_for() -> None:
         "CancelResponse",
     ]
     assert kinds(script.hear("-" * 11)) == ["StartResponse", "CommitTurn"]
-    script.told(PlaybackDone(3))
+    script.reported(PlaybackDone(3))
     assert kinds(script.hear(SPEECH + PAUSE)) == ["StartPrefill", "StartResponse"]  # the next question may hope again
 
 
@@ -160,7 +160,7 @@ def test_speech_after_the_endpoint_and_before_the_first_sound_belongs_to_the_que
 def test_an_answer_without_a_sound_ends_the_turn() -> None:
     script = Script()
     script.hear(SPEECH + END)
-    assert script.told(PlaybackDone(1)) == [EndTurn(1)]
+    assert script.reported(PlaybackDone(1)) == [EndTurn(1)]
     assert script.state == "listening"
 
 
@@ -170,7 +170,7 @@ def test_an_answer_without_a_sound_ends_the_turn() -> None:
 def test_noise_is_forgotten_at_the_endpoint_when_the_model_has_said_so_before() -> None:
     script = Script()
     script.hear(SPEECH + PAUSE)
-    assert script.told(AddresseeDecided(1, False)) == []
+    assert script.reported(AddresseeDecided(1, False)) == []
     assert script.hear("-" * 11) == [CancelResponse(1, "noise")]
     assert script.state == "listening"
 
@@ -178,14 +178,14 @@ def test_noise_is_forgotten_at_the_endpoint_when_the_model_has_said_so_before() 
 def test_noise_is_forgotten_at_once_when_the_endpoint_is_past() -> None:
     script = Script()
     script.hear(SPEECH + END)
-    assert script.told(AddresseeDecided(1, False)) == [CancelResponse(1, "noise")]
+    assert script.reported(AddresseeDecided(1, False)) == [CancelResponse(1, "noise")]
     assert script.state == "listening"
 
 
 def test_what_the_model_took_for_noise_may_become_a_question_when_the_user_goes_on() -> None:
     script = Script()
     script.hear(SPEECH + PAUSE)
-    script.told(AddresseeDecided(1, False))
+    script.reported(AddresseeDecided(1, False))
     assert script.hear("v") == [CancelResponse(1, "resumed")]
     assert kinds(script.hear("v" + END)) == ["StartResponse", "CommitTurn"]
 
@@ -205,8 +205,8 @@ def test_a_voice_over_the_reply_ducks_it_and_interrupts_it_when_it_lasts() -> No
     assert isinstance(begin, StartResponse)
     assert begin.speech_begin_s == pytest.approx(26 * STEP_S)  # where the voice began, not where it was believed
     script.hear("-" * 11)
-    assert script.told(AddresseeDecided(begin.turn, True)) == [DropInterrupted(turn)]
-    assert script.told(PlaybackStarted(begin.turn)) == []
+    assert script.reported(AddresseeDecided(begin.turn, True)) == [DropInterrupted(turn)]
+    assert script.reported(PlaybackStarted(begin.turn)) == []
     assert script.state == "speaking"
 
 
@@ -226,14 +226,14 @@ def test_noise_over_a_reply_lets_it_go_on(judged_before_the_endpoint: bool) -> N
     script.hear(SPEECH + PAUSE)
     actions: list[Action] = []
     if judged_before_the_endpoint:
-        script.told(AddresseeDecided(turn + 1, False))
+        script.reported(AddresseeDecided(turn + 1, False))
         actions = script.hear("-" * 11)
     else:
         script.hear("-" * 11)
-        actions = script.told(AddresseeDecided(turn + 1, False))
+        actions = script.reported(AddresseeDecided(turn + 1, False))
     assert actions == [CancelResponse(turn + 1, "noise"), Resume(turn)]
     assert script.state == "speaking"
-    assert script.told(PlaybackDone(turn)) == [EndTurn(turn)]
+    assert script.reported(PlaybackDone(turn)) == [EndTurn(turn)]
 
 
 def test_an_interruption_that_goes_on_after_a_pause_is_still_one() -> None:
@@ -243,14 +243,14 @@ def test_an_interruption_that_goes_on_after_a_pause_is_still_one() -> None:
     assert script.hear("v") == [CancelResponse(turn + 1, "resumed")]
     assert script.state == "interrupted"
     script.hear(SPEECH + END)
-    assert script.told(AddresseeDecided(turn + 2, True)) == [DropInterrupted(turn)]
+    assert script.reported(AddresseeDecided(turn + 2, True)) == [DropInterrupted(turn)]
 
 
 def test_an_answer_to_an_interruption_that_was_judged_before_the_endpoint_abandons_the_reply_there() -> None:
     script = Script()
     turn = script.speak_until_heard()
     script.hear(SPEECH + PAUSE)
-    assert script.told(AddresseeDecided(turn + 1, True)) == []  # the user may still go on
+    assert script.reported(AddresseeDecided(turn + 1, True)) == []  # the user may still go on
     assert script.hear("-" * 11) == [CommitTurn(turn + 1), DropInterrupted(turn)]
 
 
@@ -258,7 +258,7 @@ def test_a_voice_that_lasts_beyond_the_end_of_a_reply_is_the_next_question() -> 
     script = Script()
     turn = script.speak_until_heard()
     script.hear("vv")
-    assert kinds(script.told(PlaybackDone(turn))) == ["EndTurn", "Unduck", "StartPrefill"]
+    assert kinds(script.reported(PlaybackDone(turn))) == ["EndTurn", "Unduck", "StartPrefill"]
     assert script.state == "hearing"
     begin = script.hear("vv" + PAUSE)[-1]
     assert isinstance(begin, StartResponse) and begin.speech_begin_s == pytest.approx(26 * STEP_S)
@@ -267,7 +267,7 @@ def test_a_voice_that_lasts_beyond_the_end_of_a_reply_is_the_next_question() -> 
 def test_a_voice_at_the_moment_of_the_first_sound_ducks_it() -> None:
     script = Script()
     script.hear(SPEECH + END + "vv")
-    assert script.told(PlaybackStarted(1)) == [Duck()]
+    assert script.reported(PlaybackStarted(1)) == [Duck()]
     assert kinds(script.hear("vvvvv")) == ["Interrupt", "StartPrefill"]
 
 
@@ -275,7 +275,7 @@ def test_half_duplex_hears_nothing_while_it_speaks() -> None:
     script = Script(TurnTimes(full_duplex=False))
     turn = script.speak_until_heard()
     assert script.hear("v" * 50) == []
-    script.told(PlaybackDone(turn))
+    script.reported(PlaybackDone(turn))
     assert script.hear("v") == [StartPrefill()]
 
 
@@ -284,20 +284,20 @@ def test_half_duplex_hears_nothing_while_it_speaks() -> None:
 
 def test_with_a_button_the_speech_is_what_lies_between_press_and_release() -> None:
     script = Script()
-    assert script.told(Press(1.0)) == [StartPrefill()]
-    assert script.told(Release(2.5)) == [StartResponse(1, 1.0, 2.5, False), CommitTurn(1)]
-    script.told(PlaybackStarted(1))
-    assert script.told(Press(4.0)) == [Interrupt(1), StartPrefill()]
-    assert kinds(script.told(Release(5.0))) == ["StartResponse", "CommitTurn"]
+    assert script.reported(Press(1.0)) == [StartPrefill()]
+    assert script.reported(Release(2.5)) == [StartResponse(1, 1.0, 2.5, False), CommitTurn(1)]
+    script.reported(PlaybackStarted(1))
+    assert script.reported(Press(4.0)) == [Interrupt(1), StartPrefill()]
+    assert kinds(script.reported(Release(5.0))) == ["StartResponse", "CommitTurn"]
 
 
 def test_a_tap_on_the_button_stops_the_reply() -> None:
     script = Script()
-    script.told(Press(1.0))
-    script.told(Release(2.0))
-    script.told(PlaybackStarted(1))
-    script.told(Press(3.0))
-    assert script.told(Release(3.05)) == [DropInterrupted(1), CancelPrefill()]
+    script.reported(Press(1.0))
+    script.reported(Release(2.0))
+    script.reported(PlaybackStarted(1))
+    script.reported(Press(3.0))
+    assert script.reported(Release(3.05)) == [DropInterrupted(1), CancelPrefill()]
     assert script.state == "listening"
 
 
@@ -308,18 +308,18 @@ def test_what_a_forgotten_attempt_tells_is_not_heard() -> None:
     script = Script()
     script.hear(SPEECH + PAUSE + "v" + PAUSE)
     for late in (AddresseeDecided(1, False), PlaybackStarted(1), PlaybackDone(1), ResponseFailed(1)):
-        assert script.told(late) == []
+        assert script.reported(late) == []
     assert script.state == "pausing"
 
 
 def test_a_failed_answer_is_over_and_a_suspended_reply_goes_on() -> None:
     script = Script()
     script.hear(SPEECH + END)
-    script.told(ResponseFailed(1))
+    script.reported(ResponseFailed(1))
     assert script.state == "listening"
     turn = script.speak_until_heard()
     script.hear(SPEECH + END)
-    assert script.told(ResponseFailed(turn + 1)) == [Resume(turn)]
+    assert script.reported(ResponseFailed(turn + 1)) == [Resume(turn)]
     assert script.state == "speaking"
 
 
@@ -352,9 +352,9 @@ def test_whatever_comes_in_whatever_order_the_machine_never_trips() -> None:
             if isinstance(cue, str):
                 actions = script.hear(cue)
             elif cue is AddresseeDecided:
-                actions = script.told(AddresseeDecided(last, random.random() < 0.5))
+                actions = script.reported(AddresseeDecided(last, random.random() < 0.5))
             else:
-                actions = script.told(cue(last))
+                actions = script.reported(cue(last))
                 if cue is ResponseFailed and script.state == "listening":
                     live.discard(last)
             for action in actions:
@@ -387,7 +387,7 @@ def judged(probability: float, silence: str = "---") -> Script:
     """Speech, a silence, and what a detector says of it."""
     script = Script(TurnTimes(policy=POLICY))
     script.hear(SPEECH + silence)
-    script.told(CompletenessEstimated(script.machine.voice_end_s, probability))
+    script.reported(CompletenessEstimated(script.machine.voice_end_s, probability))
     return script
 
 
@@ -416,14 +416,14 @@ def test_a_detector_that_speaks_of_a_silence_that_is_over_changes_nothing() -> N
     script.hear(SPEECH + "---")
     old_s = script.machine.voice_end_s
     script.hear("--vv--")
-    script.told(CompletenessEstimated(old_s, 0.99))
+    script.reported(CompletenessEstimated(old_s, 0.99))
     assert "CommitTurn" not in kinds(script.hear("-" * 10))
 
 
 def test_without_a_policy_a_detector_changes_nothing() -> None:
     script = Script()
     script.hear(SPEECH + "---")
-    script.told(CompletenessEstimated(script.machine.voice_end_s, 0.99))
+    script.reported(CompletenessEstimated(script.machine.voice_end_s, 0.99))
     assert "CommitTurn" not in kinds(script.hear("-" * 12))
     assert "CommitTurn" in kinds(script.hear("-"))
 
@@ -455,7 +455,7 @@ def test_a_voice_that_was_there_at_the_first_sound_withdraws_it_too() -> None:
     script = Script(EAGER)
     begin = next(action for action in script.hear(SPEECH + END) if isinstance(action, StartResponse))
     script.hear("vv")
-    script.told(PlaybackStarted(begin.turn))
+    script.reported(PlaybackStarted(begin.turn))
     assert script.state == "ducking"
     assert "WithdrawResponse" in kinds(script.hear("v" * 6))
 

@@ -86,11 +86,11 @@ def comparison_text(facts: dict[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _asked(run: BenchResult) -> Iterator[str]:
-    told = ", ".join(f"{_count(len(run.group(name)), 'turn')} with {_label(name)}" for name in run.groups)
+    reported = ", ".join(f"{_count(len(run.group(name)), 'turn')} with {_label(name)}" for name in run.groups)
     questions = _count(len(run.settings["questions"]), "question")
     held = "one conversation" if run.settings["history"] else "a fresh conversation for each turn"
     where = "through loudspeaker and microphone" if run.settings.get("through_devices") else "in a simulated room"
-    yield f"{told}; {questions}, {held}, {where}"
+    yield f"{reported}; {questions}, {held}, {where}"
     if run.interrupted:
         yield f"interrupted: {_count(len(run.turns), 'turn')} of {run.asked} were finished"
     for why, questions_left in run.left_out.items():

@@ -7,7 +7,7 @@ from collections import deque
 from types import TracebackType
 from typing import TextIO
 
-from vita_edge.runtime.events.session_events import ClauseHeard, Happening, Level, TalkStateChanged, TurnEnded
+from vita_edge.runtime.events.session_events import ClauseHeard, Level, SessionEvent, TalkStateChanged, TurnEnded
 from vita_edge.runtime.metrics.turn_report import TurnReport
 
 from .latency import latency_lines
@@ -21,7 +21,7 @@ class PlainLines:
 
     def __init__(self, *, latency: bool, out: TextIO | None = None) -> None:
         self._latency, self._out = latency, out or sys.stdout
-        self._posted: deque[Happening | TurnReport] = deque()
+        self._posted: deque[SessionEvent | TurnReport] = deque()
         self._talk = TalkSoFar()
         self._ready = False
         self._heard = False
@@ -35,9 +35,9 @@ class PlainLines:
     ) -> None:
         self.draw()
 
-    def __call__(self, happening: Happening) -> None:
-        if not isinstance(happening, Level):
-            self._posted.append(happening)
+    def __call__(self, event: SessionEvent) -> None:
+        if not isinstance(event, Level):
+            self._posted.append(event)
 
     def report(self, report: TurnReport) -> None:
         if self._latency:
@@ -53,18 +53,18 @@ class PlainLines:
                 self._take(posted)
         self._out.flush()
 
-    def _take(self, happening: Happening) -> None:
-        if isinstance(happening, TalkStateChanged) and not self._ready:
+    def _take(self, event: SessionEvent) -> None:
+        if isinstance(event, TalkStateChanged) and not self._ready:
             self._ready = True
             self._print("listening")
-        for said in self._talk.take(happening):
+        for said in self._talk.take(event):
             if said.who != "vita" or not self._heard:
                 self._print(f"{said.who:<6}{said.text}")
-        if isinstance(happening, ClauseHeard):
+        if isinstance(event, ClauseHeard):
             self._heard = True
-            self._print(f"{'vita':<6}{happening.text.strip()}")
-        if isinstance(happening, TurnEnded):
-            if self._heard and not happening.finished:
+            self._print(f"{'vita':<6}{event.text.strip()}")
+        if isinstance(event, TurnEnded):
+            if self._heard and not event.finished:
                 self._print(f"{'vita':<6}…")
             self._heard = False
 

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.style import Style
 from rich.text import Text
 
-from vita_edge.runtime.events.session_events import Happening
+from vita_edge.runtime.events.session_events import SessionEvent
 from vita_edge.runtime.metrics.colours import COLOURS
 from vita_edge.runtime.metrics.latency_breakdown import CAUSES, wait_sums
 from vita_edge.runtime.metrics.turn_report import TurnReport
@@ -54,7 +54,7 @@ class Screen:
     def __init__(self, *, latency: bool, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, file=bare(sys.stdout))
         self._latency = latency
-        self._posted: deque[Happening | TurnReport] = deque(maxlen=WAITING)
+        self._posted: deque[SessionEvent | TurnReport] = deque(maxlen=WAITING)
         self._talk = TalkSoFar()
         self._last: TurnReport | None = None
         self._drawn: tuple[Text, int] | None = None
@@ -75,8 +75,8 @@ class Screen:
             self._live.stop()
             self._terminal.close()
 
-    def __call__(self, happening: Happening) -> None:
-        self._posted.append(happening)
+    def __call__(self, event: SessionEvent) -> None:
+        self._posted.append(event)
 
     def report(self, report: TurnReport) -> None:
         self._posted.append(report)

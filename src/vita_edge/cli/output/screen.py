@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import Protocol
 
-from vita_edge.runtime.events.session_events import Happening
+from vita_edge.runtime.events.session_events import SessionEvent
 from vita_edge.runtime.metrics.turn_report import TurnReport
 
 from .plain_lines import PlainLines
@@ -18,7 +18,7 @@ __all__ = ["TalkView", "open_view"]
 class TalkView(Protocol):
     """Shows a talk. It is called with what happens from any thread; ``draw`` is called by the main thread alone."""
 
-    def __call__(self, happening: Happening) -> None: ...
+    def __call__(self, event: SessionEvent) -> None: ...
     def report(self, report: TurnReport) -> None: ...
     def draw(self) -> None: ...
     def __enter__(self) -> TalkView: ...

@@ -11,11 +11,11 @@ from vita_edge.runtime.events.session_events import (
     BufferChosen,
     ClauseHeard,
     DeviceChanged,
-    Happening,
     HistoryShortened,
     Interrupted,
     Level,
     RanDry,
+    SessionEvent,
     TalkState,
     TalkStateChanged,
     Trouble,
@@ -57,14 +57,14 @@ class TalkSoFar:
     _dropouts: dict[str, int] = field(default_factory=dict)
     """Device → blocks that were lost when that was told."""
 
-    def take(self, happening: Happening) -> Iterator[Said]:
-        match happening:
+    def take(self, event: SessionEvent) -> Iterator[Said]:
+        match event:
             case Level(_, dbfs, voice):
                 self.dbfs, self.voice = dbfs, voice
             case TalkStateChanged(_, state):
                 self.state = state
             case TurnBegan():
-                self._speech_s[happening.turn] = happening.speech_end_s - happening.speech_begin_s
+                self._speech_s[event.turn] = event.speech_end_s - event.speech_begin_s
             case TurnForgotten(turn):
                 self._speech_s.pop(turn, None)
             case ClauseHeard(turn, _, text):
@@ -74,7 +74,7 @@ class TalkSoFar:
                 self._interrupted.add(turn)
             case TurnEnded(turn):
                 yield from self._user(turn)
-                yield from self._reply(happening)
+                yield from self._reply(event)
             case RanDry(_, _, seconds):
                 self._dry_s += seconds
             case BufferChosen(_, seconds, why):
@@ -89,7 +89,7 @@ class TalkSoFar:
             case Trouble(_, what, why, fix):
                 yield Said("note", printable(f"an answer could not be made. {what} {why} {fix}".rstrip()))
             case DeviceChanged():
-                yield from self._device(happening)
+                yield from self._device(event)
             case _:
                 pass
 
