@@ -1,7 +1,7 @@
 """A live talk in a simulated room that is stepped by hand: as fast as the machine can, and the same every time.
 
 For tests and for talks of many hours. Nothing is timed here: the room's clock stands still while the talk computes, so
-that every machine is infinitely fast. `vita-edge bench` rehearses in real time.
+that every machine is infinitely fast. `vita-edge bench` runs in real time.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Lockstep:
                 raise InferenceFailed(
                     "The talk does not come to rest.",
                     why=f"Something has been computing for more than {PATIENCE_S:.0f} s.",
-                    fix="Use a smaller bundle, or rehearse in real time.",
+                    fix="Use a smaller bundle, or run in real time.",
                 )
             self.talk.wait(0)  # raises what went wrong in a thread
             quiet = quiet + 1 if self.room.microphone.waiting == 0 and self.talk.resting else 0

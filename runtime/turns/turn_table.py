@@ -107,7 +107,7 @@ def click(s: Situation, cue: TurnEvent) -> bool:
     return pause(s, cue) and s.voiced_s < s.times.min_speech_ms / 1000
 
 
-def hopeful(s: Situation, cue: TurnEvent) -> bool:
+def may_speculate(s: Situation, cue: TurnEvent) -> bool:
     """it has been silent for a pause, and an answer may be tried"""
     return pause(s, cue) and s.times.speculate and s.attempts < s.times.attempts
 
@@ -364,7 +364,7 @@ TABLE: tuple[TurnRow, ...] = (
     TurnRow(("hearing",), SpeechFrame, always, (count_voice,), "hearing"),
     TurnRow(("interrupted",), SpeechFrame, always, (count_voice,), "interrupted"),
     TurnRow(("hearing",), SilenceFrame, click, (dismiss,), "listening"),
-    TurnRow(("hearing", "interrupted"), SilenceFrame, hopeful, (start_speculation,), "pausing"),
+    TurnRow(("hearing", "interrupted"), SilenceFrame, may_speculate, (start_speculation,), "pausing"),
     TurnRow(("hearing", "interrupted"), SilenceFrame, pause, (), "pausing"),
     # the user is silent, perhaps only for a moment
     TurnRow(("pausing",), SpeechFrame, in_a_reply, (forget_resumed, count_voice), "interrupted"),
