@@ -373,7 +373,7 @@ def test_a_bundle_for_onnx_runtime_is_refused(tiny_bundle: Bundle, capsys: pytes
 
 @needs_rtx
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (("--sm", "sm87"), "cannot build for sm87"),
         (("--precision", "int8"), "is fp16, not int8"),

@@ -298,7 +298,7 @@ def test_the_number_of_threads_does_not_change_the_result(tiny_bundle: Bundle, r
 
 
 @pytest.mark.parametrize(
-    ("feeds", "told"),
+    ("feeds", "reported"),
     [
         ({}, "missing codes"),
         ({"code": np.zeros((1, 3), np.int64)}, "missing codes; unknown code"),

@@ -301,7 +301,7 @@ def test_a_damaged_engine_is_explained_and_another_one_taken(cache: EngineCache,
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"", "It is empty"),
         (b"{", "It is not valid JSON"),

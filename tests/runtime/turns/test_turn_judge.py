@@ -82,7 +82,7 @@ def fails() -> float:
 
 
 @pytest.mark.parametrize(
-    ("tell", "why"),
+    ("report", "why"),
     [
         (fails, "RuntimeError: bad graph"),
         (lambda: float("nan"), "no probability"),
