@@ -101,7 +101,7 @@ def test_the_estimate_for_a_board_ends_in_commands_that_can_be_run(
     lines = re.findall(
         r"^  (.+?)  +vita-edge export CHECKPOINT -o BUNDLE --target (\S+) --precision (\S+)$", reported.out, re.M
     )
-    facts = run(capsys, "estimate", "--model", "full", "--board", board, "--json").json["plans"]
+    facts = run(capsys, "estimate", "--model", "full", "--board", board, "--json").json["estimates"]
     if all(plan["verdict"] == "no" for plan in facts):
         assert not lines
         return
