@@ -180,8 +180,12 @@ class GenerationThread:
             case ContinueReply(number):
                 if answer := self._answers.get(number):
                     self._suspended = False
-                    answer.response = self._session.resume(answer.response)
-                    self._answer = answer
+                    try:
+                        answer.response = self._session.resume(answer.response)
+                    except VitaEdgeError as error:  # old turns had to leave meanwhile, and this one with them
+                        self._fail(number, error)
+                    else:
+                        self._answer = answer
             case ForgetInterrupted(number):
                 self._suspended = False
                 self._end(number, "interrupted")

@@ -27,6 +27,7 @@ from ..events.session_events import (
     TalkStateChanged,
     Trouble,
 )
+from ..session.aio import EventStream
 from ..session.assistant import Assistant
 from ..session.prompt_layout import PromptLayout
 from ..session.session import Session
@@ -98,6 +99,7 @@ class LiveSession:
         rate_hz = assistant.bundle.model.codec.sample_rate_hz
         self._canceller = canceller or EchoCanceller(rate_hz)
         self._emit = EventBus(observers)
+        self._streams = [each for each in observers if isinstance(each, EventStream)]
         self._inbox: queue.SimpleQueue[Inbox] = queue.SimpleQueue()
         self._pace = Pace()
         self._playback = Playback(rate_hz, self._inbox.put)
@@ -227,6 +229,8 @@ class LiveSession:
 
     def _leave(self) -> None:
         self._leaving.set()
+        for events in self._streams:
+            events.close()  # else whoever iterates waits for ever, and never learns of an error
         if self._judge:
             self._judge.leave()
         self._control.leave()

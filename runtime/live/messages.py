@@ -128,8 +128,8 @@ class SpeechProgress:
     """Audio was made, or a clause is spoken."""
 
     response: int
-    waiting: int
-    """Clauses that wait to be spoken, or are being spoken."""
+    spoken: int
+    """Clauses that are spoken."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from ..encoders.camera import Frame
 from ..encoders.vision_frontend import read_image
 
 __all__ = ["NewestFrame", "PacedOutput", "PushInput"]
+
+
+LOG = logging.getLogger("vita_edge")
 
 
 class PushInput:
@@ -70,8 +74,6 @@ class PacedOutput:
         latency_s: from the call of ``play`` to the sound, as far as it is known.
     """
 
-    lost = False
-
     def __init__(
         self,
         play: Callable[[NDArray[np.int16]], None],
@@ -83,6 +85,8 @@ class PacedOutput:
     ) -> None:
         self.name, self.latency_s = name, latency_s
         self.underflows = 0
+        self.lost = False
+        """``play`` raises; the clock goes on meanwhile, as it does where a device is gone."""
         self._play, self._rate_hz, self._block_s = play, sample_rate_hz, block_s
         self._playout: Playout | None = None
         self._leaving = threading.Event()
@@ -115,7 +119,16 @@ class PacedOutput:
                 next_s += late_s
                 self.underflows += 1
             if (playout := self._playout) is not None:
-                self._play(to_pcm16(playout.step(count, next_s + self.latency_s)))
+                pcm = to_pcm16(playout.step(count, next_s + self.latency_s))
+                try:
+                    self._play(pcm)
+                except Exception:
+                    if not self.lost:
+                        LOG.exception("What plays the audio of %s raised an error.", self.name)
+                    self.lost = True
+                    self.underflows += 1
+                else:
+                    self.lost = False
             next_s += count / self._rate_hz
 
 

@@ -27,23 +27,31 @@ def warm_up(model: OpenedModel, session: Session, pace: Pace) -> None:
     facts, history = model.facts, session.history
     session.read_ahead(1)
     second = np.zeros(facts.audio.sample_rate_hz, np.float32)
-    model.encoders.new_clip().step(second)
-    rows = model.encoders.hear(Sound(second, facts.audio.sample_rate_hz))
+    with model.scheduler.step("language"):  # other sessions may be talking
+        model.encoders.new_clip().step(second)
+        rows = model.encoders.hear(Sound(second, facts.audio.sample_rate_hz))
     tile = facts.vision.tile_size
-    model.encoders.watch([np.zeros((tile, tile, 3), np.uint8)], "live")
+    with model.scheduler.step("language"):
+        model.encoders.watch([np.zeros((tile, tile, 3), np.uint8)], "live")
     reading = history.read_turn(TurnContent(utterances=((rows,),)))
-    try:
-        while True:
-            next(reading)
-    except StopIteration as read:
-        logits = read.value
-    begin_s = monotonic()
-    decoded = list(history.timeline.decode(logits, make_sampler(), TOKENS, ()))
-    pace.learn("token_s", (monotonic() - begin_s) / max(len(decoded) - 1, 1))
+    with model.scheduler.step("language"):
+        try:
+            while True:
+                next(reading)
+        except StopIteration as read:
+            logits = read.value
+        begin_s = monotonic()
+        decoded = list(history.timeline.decode(logits, make_sampler(), TOKENS, ()))
+        pace.learn("token_s", (monotonic() - begin_s) / max(len(decoded) - 1, 1))
     history.forget()
     session.read_ahead(1)
 
-    begin_s = monotonic()
+    with model.scheduler.step("speech"):
+        _speak(model, session, pace)
+
+
+def _speak(model: OpenedModel, session: Session, pace: Pace) -> None:
+    facts, begin_s = model.facts, monotonic()
     clause = Clause.of(SENTENCE, SENTENCE, first=True)
     voice = session.synthesizer.clause(clause, make_speech_sampler(facts.speech))
     samples, pieces_s = 0, [begin_s]

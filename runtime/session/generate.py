@@ -19,6 +19,7 @@ from vita_edge.engines.errors import ContextOverflow, Misuse
 from ..audio_io.pcm import LeadingSilenceTrim, to_pcm16, trim_leading_silence
 from ..decoding.logits_processors import LogitsProcessor
 from ..decoding.sampling import Logits, speech_sampler, text_sampler
+from ..decoding.top_k_logits import row_of
 from ..events.reply_events import Event, Reply, SpeechPiece, State, TextPiece, TurnDone
 from ..events.turn_clock import TurnClock
 from ..speech.clause_synthesis import ClauseVoice, Synthesizer
@@ -40,10 +41,11 @@ Step: TypeAlias = Event | ReadyClause | None
 
 def write_reply(tokens: Iterator[int], writer: ReplyWriter) -> Iterator[list[Written]]:
     """The decode loop: for every token what it completes (state, text, clauses), and at the end what was held back."""
-    for token in tokens:
-        yield list(writer.step(token))
-        if writer.finished:
-            break
+    if not writer.finished:  # it may be left between its last token and its end
+        for token in tokens:
+            yield list(writer.step(token))
+            if writer.finished:
+                break
     yield list(writer.flush())
 
 
@@ -111,6 +113,8 @@ class Generation:
         self._trim = LeadingSilenceTrim()
         self._clauses: deque[_Clause] = deque()
         self._spoken: list[_Spoken] = []
+        self._waiting: deque[Written] = deque()
+        """Written, and not handed out yet."""
         self._text_done = False
         self._pcm: list[NDArray[np.int16]] = []
 
@@ -138,7 +142,6 @@ class Generation:
         assert self.settled is not None
         settled, self.settled = self.settled, None
         stored: int | None = len(settled.turn.reply)
-        self.machine = ResponseMachine()
         self.machine.step(Begin())
         self.machine.step(FirstToken())
         timeline = self._history.timeline
@@ -204,10 +207,9 @@ class Generation:
             )
         history, model, style = self._history, self._model, self._options.style
         counted = self.turn.counted()
-        if self._instructions is not None:
-            history.instructions = self._instructions
-        elif not history.turns:
-            history.instructions = system_prompt(model.prompts, style, counted)
+        if not history.turns:
+            history.trained_instructions = system_prompt(model.prompts, style, counted)
+        history.instructions = history.trained_instructions if self._instructions is None else self._instructions
         positions = self._positions()
         limit = model.facts.llm.prompt_limit_tokens
         if positions > limit:
@@ -236,6 +238,10 @@ class Generation:
 
     def _reply(self, logits: Logits | None) -> Iterator[Step]:
         writer, options = self.writer, self._options
+        if logits is not None and (self._waiting or self._clauses):
+            logits = row_of(logits)  # other calls come before a token is chosen from it
+        if self._waiting:
+            yield from self._hand_out([])
         yield from self._speak()
         if not self._text_done:
             assert logits is not None
@@ -243,17 +249,19 @@ class Generation:
             tokens = self._history.decode(logits, writer.choose(self._sample), left, writer.stop)
             for written in write_reply(self.clock.timed("decode", tokens), writer):
                 self.machine.step(FirstToken())
+                self._text_done = writer.flushed
                 yield from self._hand_out(written)
                 yield from self._speak()
-            self._text_done = True
         self.machine.step(TextDone("stop" if writer.finished else "length"))
         yield from self._sound(self._trim.flush(), None)
         self.machine.step(Ignored() if writer.state == "noise" else AudioDone())
 
     def _hand_out(self, written: list[Written]) -> Iterator[Step]:
-        if not written:
+        self._waiting.extend(written)
+        if not self._waiting:
             yield None
-        for event in written:
+        while self._waiting:
+            event = self._waiting.popleft()
             if isinstance(event, TextPiece):
                 self.clock.mark("first_text")
             if not isinstance(event, ReadyClause):
@@ -284,7 +292,8 @@ class Generation:
                     samples = trim_leading_silence(samples)
                 yield from self._sound(samples, clause.spoken)
             self._clauses.popleft()
-        self.lane = "language"
+            self.lane = "language"
+            yield None  # the next token belongs to the other lane
 
     def _sound(self, samples: Samples, spoken: _Spoken | None) -> Iterator[Step]:
         if not len(samples):

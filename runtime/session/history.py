@@ -54,6 +54,8 @@ class History:
         self.timeline = Timeline(fresh())
         self.instructions = instructions
         """Text of the system prompt; another one is read, and all that follows it, with the next turn."""
+        self.trained_instructions = instructions
+        """What the model was trained to see before the first turn: the instructions where nobody gives others."""
         self._turns: list[FinishedTurn] = []
         self._open: TurnContent | None = None
         self._closed = False
@@ -92,6 +94,10 @@ class History:
     def missing(self, content: TurnContent, *, closed: bool = False) -> int:
         """Positions that would be read for ``content``."""
         return self.timeline.missing(self._prompt(self._turns, content, closed=closed))
+
+    def fits(self, content: TurnContent) -> bool:
+        """Whether the open turn fits behind the finished ones."""
+        return sum(part.tokens for part in self._prompt(self._turns, content)) <= self.capacity_tokens
 
     def check_room(self, positions: int) -> None:
         """Raise ContextOverflow if a turn of that many positions does not fit behind the finished ones.

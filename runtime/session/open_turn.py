@@ -142,6 +142,15 @@ class OpenTurn:
         """Some of it was said."""
         return bool(self._utterances or self._speaking)
 
+    def mark(self) -> tuple[str, int, int, int]:
+        """What was handed over so far, to :meth:`rewind` to."""
+        return self._text, len(self._images), len(self._frames), len(self._utterances)
+
+    def rewind(self, mark: tuple[str, int, int, int]) -> None:
+        """Drop what was handed over since."""
+        self._text, images, frames, utterances = mark
+        del self._images[images:], self._frames[frames:], self._utterances[utterances:]
+
     def append_text(self, text: str) -> None:
         try:
             text.encode()

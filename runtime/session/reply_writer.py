@@ -39,6 +39,7 @@ class ReplyWriter:
         marked: the first token was a state token.
         text: what was written so far, without the state token.
         token_ids: what was decoded so far, without the token that ends a reply.
+        flushed: all of the text was handed out; nothing can follow.
         finished: the model has ended the reply, or a stop string has; no further token is required.
     """
 
@@ -63,7 +64,7 @@ class ReplyWriter:
         self.marked = False
         self.text = ""
         self.token_ids: list[int] = []
-        self.finished = False
+        self.finished = self.flushed = False
         # only the command line program stops where a next turn would begin
         self.stop: Collection[int] = set(facts.tokens.stop) - ({facts.tokens.im_start} if style == "live" else set())
 
@@ -88,6 +89,7 @@ class ReplyWriter:
 
     def flush(self) -> Iterator[Written]:
         """No token will follow: what was held back."""
+        self.flushed = True
         yield from self._write(self._decoder.flush())
         yield from self._add(self._stop_strings.flush())
         yield from self._ready(self._cutter.flush())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from vita_edge.engines.errors import Misuse
@@ -23,6 +23,11 @@ class StepGuard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._owner: int | None = None
+        self._then: Callable[[], None] | None = None
+
+    def on_leaving(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when this thread, which is inside, is about to leave."""
+        self._then = then
 
     @property
     def inside(self) -> bool:
@@ -37,8 +42,13 @@ class StepGuard:
         try:
             yield
         finally:
-            self._owner = None
-            self._lock.release()
+            then, self._then = self._then, None
+            try:
+                if then is not None:
+                    then()
+            finally:
+                self._owner = None
+                self._lock.release()
 
 
 class Response:
@@ -60,6 +70,7 @@ class Response:
         self.id = number
         """Counts the responses of the session, from 1."""
         self.generation, self._steps, self._guard, self._scheduler = generation, steps, guard, scheduler
+        self._machine = generation.machine  # its own: a response that goes on with the same reply has another
         self._cancelled = threading.Event()
         self._last: TurnDone | None = None
         self._asking = threading.Lock()
@@ -69,16 +80,16 @@ class Response:
     @property
     def state(self) -> ResponseState:
         """Where it stands; see the table in :mod:`~.response_table`."""
-        return self.generation.machine.state
+        return self._machine.state
 
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why it ended; None while it lives."""
-        return self.generation.machine.finish_reason
+        return self._machine.finish_reason
 
     @property
     def ended(self) -> bool:
-        return self.generation.machine.ended
+        return self._machine.ended
 
     def __iter__(self) -> Response:
         return self
@@ -159,6 +170,6 @@ class Response:
         if self.ended:
             return
         self._steps.close()
-        self.generation.machine.step(CancelCue())  # steps that were never begun do not say so
+        self._machine.step(CancelCue())  # steps that were never begun do not say so
         self.generation.clock.mark("total")
         self._last = TurnDone(self.generation.reply())

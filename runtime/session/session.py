@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vita_edge.engines.errors import Misuse
+from vita_edge.engines.errors import Misuse, VitaEdgeError
 
 from ..decoding.logits_processors import LogitsProcessor
 from ..events.reply_events import Reply
@@ -87,8 +87,16 @@ class Session(SessionCore):
 
     def answer(self, turn: Turn, **options: Any) -> Response:
         """Answer ``turn``: :meth:`append_turn` and :meth:`create_response`; see there for ``options``."""
+        with self._input:
+            asked, before = self._turn, self._turn.mark()
         self.append_turn(turn)
-        return self.create_response(**options)
+        try:
+            return self.create_response(**options)
+        except VitaEdgeError:
+            with self._input:
+                if self._turn is asked:  # else what is asked next would begin with this turn
+                    asked.rewind(before)
+            raise
 
     def ask(self, turn: Turn, **options: Any) -> Reply:
         """Answer ``turn`` and return when all of it is there."""
@@ -138,8 +146,8 @@ class Session(SessionCore):
     def reset(self) -> None:
         """Forget everything, as before the first turn; from any thread, at any moment, within one step."""
         self.cancel()
-        if self._guard.inside:
-            self._forget()
+        if self._guard.inside:  # a step is being made: behind it
+            self._guard.on_leaving(self._forget)
         else:
             with self._guard.entered():
                 self._forget()
@@ -165,6 +173,7 @@ class Session(SessionCore):
         return self._history.cache_bytes + self._synthesizer.decoder.cache_bytes
 
     def _forget(self) -> None:
+        self._end_current()
         self._generation = self._response = None
         self._turn = self._new_turn()
         self._history.clear()

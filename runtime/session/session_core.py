@@ -12,13 +12,14 @@ from vita_edge.engines.errors import Misuse
 from ..decoding.logits_processors import LogitsProcessor
 from ..events.turn_clock import TurnClock
 from ..speech.clause_synthesis import Synthesizer
-from ..text.prompt import UserTurn, encode_prompt, end_of_turn, system_prompt, user_opening
+from ..text.prompt import encode_prompt, end_of_turn, system_prompt, user_opening
 from .generate import Generation
 from .history import History
 from .opened_model import OpenedModel
 from .options import SessionOptions
 from .prompt_layout import ChronologicalLayout, PromptLayout
 from .response import Response, StepGuard
+from .response_table import ResponseMachine
 from .turn_inputs import TurnInputs
 
 __all__ = ["SessionCore"]
@@ -87,16 +88,18 @@ class SessionCore(TurnInputs):
     def read_ahead(self, min_tokens: int = MIN_READ_TOKENS, clock: TurnClock | None = None) -> bool:
         """The second half: read what was encoded, if it is ``min_tokens`` or more."""
         history = self._history
-        with self._guard.entered(), self._input:
+        with self._guard.entered():
             if self._answering:
                 return False
-            content = self._turn.content(ended=False)
-            if self.instructions is not None or not history.turns:
-                history.instructions = self._instructions_for(content.counted)
+            with self._input:  # not while it is read: who appends does not wait for a graph
+                content = self._turn.content(ended=False)
+            if not history.turns:
+                history.trained_instructions = system_prompt(self._model.prompts, self.options.style, content.counted)
+            history.instructions = history.trained_instructions if self.instructions is None else self.instructions
             missing = history.missing(content)
             if 0 < missing < min_tokens:
                 return False
-            if missing > history.timeline.room and self.options.when_full == "drop_oldest":
+            if not history.fits(content) and self.options.when_full == "drop_oldest":
                 history.drop_turns()
             timeline = history.timeline
             steps = history.read_ahead(content)
@@ -232,11 +235,6 @@ class SessionCore(TurnInputs):
         if response is not None and not response.ended:
             response.end()
 
-    def _instructions_for(self, turn: UserTurn) -> str:
-        if self.instructions is not None:
-            return self.instructions
-        return system_prompt(self._model.prompts, self.options.style, turn)
-
     def _end_other(self) -> None:
         """End the response before, unless another thread is at it."""
         response = self._response() if self._response else None
@@ -253,6 +251,8 @@ class SessionCore(TurnInputs):
     def _respond(self, generation: Generation, *, resumed: bool) -> Response:
         self._responses += 1
         self._generation = generation
+        if resumed:
+            generation.machine = ResponseMachine()  # that of the response before has ended
         steps = generation.go_on() if resumed else generation.steps()
         response = Response(self._responses, generation, steps, self._guard, self._model.scheduler)
         self._response = weakref.ref(response)  # weak, so that leaving a loop over it ends it at once

@@ -90,6 +90,7 @@ class TurnInputs:
             BadInput: some of it cannot be used.
         """
         with self._input:
+            before = self._turn.mark()
             try:
                 for image in turn.images:
                     self._turn.append_image(image)
@@ -99,7 +100,7 @@ class TurnInputs:
                 for sound in turn.sounds:
                     self._turn.append_sound(sound)
             except BaseException:
-                self._turn = self._new_turn()
+                self._turn.rewind(before)
                 raise
 
     def commit(self) -> bool:

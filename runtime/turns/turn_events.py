@@ -53,7 +53,7 @@ class TurnTimes:
     unduck_delay_ms: int = 250
     """Silence after which a ducked reply gets loud again."""
     speculate: bool = True
-    """Begin answers after ``pause_ms``; else only after ``endpoint_ms``."""
+    """Begin answers after ``speculation_delay_ms``; else only after ``endpoint_ms``."""
     attempts: int = 4
     """Answers begun in vain for one question, after which the endpoint is waited for."""
     full_duplex: bool = True

@@ -410,6 +410,7 @@ TABLE: tuple[TurnRow, ...] = (
     TurnRow(("hearing", "interrupted"), Release, always, (end_speech, begin, confirm), "thinking"),
     # the session is to be silent
     TurnRow(("pausing", "thinking"), Stop, answering, (forget_stopped, abandon), "listening"),
+    TurnRow(("pausing",), Stop, in_a_reply, (abandon,), "pausing"),
     TurnRow(("speaking", "ducking"), Stop, always, (drop_reply, unduck), "listening"),
     TurnRow(("interrupted",), Stop, always, (abandon,), "hearing"),
 )

@@ -43,6 +43,9 @@ class TurnTaking:
     def step(self, cue: TurnEvent) -> list[Action]:
         """Take a cue; cues come in the order of their times."""
         situation = self._situation
+        if isinstance(cue, ResponseFailed) and cue.turn == situation.suspended:
+            situation.suspended = None  # nothing is left that could go on
+            return []
         if (
             isinstance(cue, (AddresseeDecided, PlaybackStarted, PlaybackDone, ResponseFailed))
             and cue.turn != situation.turn

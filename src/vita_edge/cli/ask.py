@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """SessionOptions of what is asked, the same for every command that asks."""
+    """Options of what is asked, the same for every command that asks."""
     question = parser.add_argument_group("question")
     question.add_argument("--text", default="", metavar="T", help="question as text; - reads standard input")
     question.add_argument(
@@ -75,7 +75,7 @@ def add_question(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """SessionOptions of the conversation, the same for every command that holds one."""
+    """Options of the conversation, the same for every command that holds one."""
     how = parser.add_argument_group("response")
     how.add_argument("--greedy", action="store_true", help="take the most likely token and code at every step")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="random seed: same seed, same reply (default: 0)")

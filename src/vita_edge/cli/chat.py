@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
-    """SessionOptions of a live talk, the same for every command that holds one."""
+    """Options of a live talk, the same for every command that holds one."""
     how = parser.add_argument_group("turns")
     how.add_argument(
         "--speculation-delay-ms",
