@@ -304,12 +304,12 @@ def test_a_full_disk_is_told_by_the_process_that_builds(tmp_path: Path) -> None:
 def test_ctrl_c_before_anybody_listens_is_ctrl_c_and_ends_the_process(
     started: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, started = threading.Thread.start, list[threading.Thread]()
+    start, running = threading.Thread.start, list[threading.Thread]()
 
     def interrupted(thread: threading.Thread) -> None:
-        if len(started) == started:
+        if len(running) == started:
             raise KeyboardInterrupt
-        started.append(thread)
+        running.append(thread)
         start(thread)
 
     children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")

@@ -137,7 +137,7 @@ def test_latency_lines_of_a_turn_are_these() -> None:
     assert lines[-4:] == [
         "turn 2      acoustic –   server 700 ms   engine 520 ms",
         "  waited    pause 160 · audio 40 · prefill 120 · decode 240 · speech 100 · codec 20 · speaker 20",
-        "  speed     38 positions after speech · prefill 317/s · decode 25.0/s · speech 0.31 of real time · "
+        "  speed     38 tokens prefilled after speech · prefill 317/s · decode 25.0/s · speech 0.31 of real time · "
         "codec 0.06 of real time",
         "  also      1 begun in vain (300 ms of work)",
     ]
