@@ -1,7 +1,7 @@
 """A check that nobody here wrote: the language model as optimum exports it to ONNX, against the reference and a bundle.
 
     make crosscheck                                               # on a tiny checkpoint
-    pip install 'vita-edge[crosscheck]'                           # in an environment of its own
+    pip install -e '.[crosscheck]'                                # in an environment of its own
     python benchmarks/crosscheck.py CHECKPOINT --work DIR
     python benchmarks/crosscheck.py CHECKPOINT --work DIR --bundle BUNDLE
     python benchmarks/crosscheck.py CHECKPOINT --work DIR --layers 4      # of a large one: 17 bytes a parameter
@@ -28,11 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from vita_edge.engines.bundle.format import Bundle
+from vita_edge.engines.bundle.format import Bundle  # before onnxruntime, whose telemetry it switches off
 from vita_edge.export.checkpoint.open_checkpoint import Checkpoint
 from vita_edge.export.checkpoint.safetensors_file import write_safetensors
 from vita_edge.export.checkpoint.tensor import LazyTensor, StreamedTensor
@@ -41,6 +40,8 @@ from vita_edge.runtime.decoding.top_k_logits import row_of
 from vita_edge.verification.parity.compare import LIMITS, judged_as
 from vita_edge.verification.reference import Reference
 from vita_edge.verification.reference.prompts import one_turn, prompt_ids
+
+import onnxruntime as ort  # isort: skip
 
 PROMPTS = ("Hello, how are you today?", "用一句话解释什么是编解码器。", "Count from 1 to 12: 1, 2, 3,")
 SYSTEM = "You are a helpful assistant."

@@ -16,7 +16,7 @@ from vita_edge.engines.bundle.facts import (
 
 from .checkpoint.open_checkpoint import Checkpoint
 from .receptive_field import receptive_field
-from .tokenizer.tokenizer_check import checked_tokenizer
+from .tokenizer.tokenizer_check import checked_tokenizer, words_that_end_replies
 from .weights.weight import padded_head_dim
 
 __all__ = ["model_facts"]
@@ -34,6 +34,7 @@ def model_facts(checkpoint: Checkpoint) -> ModelFacts:
     tokenizer = checked_tokenizer(
         checkpoint.tokenizer_json(), checkpoint.path, config.llm.vocab_rows, config.llm.eos_token_ids
     )
+    checkpoint.notes.extend(words_that_end_replies(tokenizer, config.llm.eos_token_ids))
     vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
     left, right = receptive_field(
         config.codec.upsample_rates,

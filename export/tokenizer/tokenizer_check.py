@@ -14,7 +14,7 @@ from vita_edge.engines.errors import BadCheckpoint
 from ..checkpoint.config_file import as_table, read_json
 from .tokenizer_files import added_tokens
 
-__all__ = ["checked_tokenizer"]
+__all__ = ["checked_tokenizer", "words_that_end_replies"]
 
 REQUIRED = ("<|im_start|>", "<|im_end|>")
 _FIX = "Copy the tokenizer files of this checkpoint again: tokenizer.json, tokenizer_config.json, added_tokens.json."
@@ -61,14 +61,33 @@ def _problems(
     with suppress(BadCheckpoint):  # nothing is taken from vocab.json beside a tokenizer.json, so it may be absent
         listed = as_table(folder / "vocab.json", read_json(folder / "vocab.json")).values
         yield from _different(vocabulary, listed, "vocab.json")
-    special = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
+    special = tokenizer.get_added_tokens_decoder()
+    named = _named_in_config(folder)
+    for number in eos_token_ids:
+        token, end = tokenizer.id_to_token(number), vocabulary.get("<|im_end|>")
+        if token is None:
+            yield f"eos_token_id is {number}, which the tokenizer does not know; <|im_end|> is {end}"
+        elif number not in special and any(other in special for other in named):
+            yield f"eos_token_id is {number}, the word {token!r}; config.json says {named}, and <|im_end|> is {end}"
+
+
+def _named_in_config(folder: Path) -> list[object]:
+    """What config.json calls eos_token_id, as a list."""
+    with suppress(BadCheckpoint):
+        named = as_table(folder / "config.json", read_json(folder / "config.json")).values.get("eos_token_id")
+        return named if isinstance(named, list) else [named]
+    return []
+
+
+def words_that_end_replies(tokenizer: Tokenizer, eos_token_ids: tuple[int, ...]) -> Iterator[str]:
+    """A note for each eos_token_id that is an ordinary word: it may be meant, and is odd enough to say."""
+    special = tokenizer.get_added_tokens_decoder()
     for number in eos_token_ids:
         if number not in special:
-            token = tokenizer.id_to_token(number)
+            end = tokenizer.token_to_id("<|im_end|>")
             yield (
-                f"eos_token_id is {number}, which the tokenizer "
-                f"{f'knows as the word {token!r}' if token else 'does not know'}; <|im_end|> is "
-                f"{vocabulary.get('<|im_end|>')}"
+                f"eos_token_id is {number}, which the tokenizer knows as the word {tokenizer.id_to_token(number)!r}: "
+                f"replies end there. <|im_end|> is {end}."
             )
 
 

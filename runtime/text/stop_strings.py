@@ -16,7 +16,7 @@ class StopStrings:
 
     def __init__(self, stop: Sequence[str]) -> None:
         self._stop = sorted(stop, key=len, reverse=True)
-        self._held = ""
+        self._held, self._ended = "", False
         self.found: str | None = None
         """The stop string that ended the text."""
 
@@ -24,6 +24,8 @@ class StopStrings:
         """Take the next piece of the text; returns what is certain to belong to the reply."""
         if not self._stop:
             return piece
+        if self._ended:
+            self.reset()
         released = []
         for character in piece:
             if self.found is None:
@@ -31,14 +33,13 @@ class StopStrings:
         return "".join(released)
 
     def flush(self) -> str:
-        """The text has ended: what was held back."""
-        held = self._held
-        self.reset()
+        """The text has ended: what was held back. What was found stays known until the next text begins."""
+        held, self._held, self._ended = self._held, "", True
         return held
 
     def reset(self) -> None:
         """As new."""
-        self._held, self.found = "", None
+        self._held, self.found, self._ended = "", None, False
 
     def _take(self, character: str) -> str:
         text = self._held + character

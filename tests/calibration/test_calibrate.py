@@ -268,7 +268,7 @@ def test_feeds_that_are_no_numbers_are_refused(tiny_bundle: Bundle, feeds: Path,
     rows = np.load(sorted((feeds / "llm").iterdir())[-1])["inputs_embeds"].copy()
     rows[0, -1, 3] = value
     file = with_last_sample(feeds, tmp_path / "feeds", "llm", inputs_embeds=rows)
-    with pytest.raises(BadInput, match="no number") as reported:
+    with pytest.raises(BadInput, match="NaN or infinity") as reported:
         calibrate(tiny_bundle.path, tmp_path / "feeds", tmp_path / "out", QUICK, components=["llm"])
     assert str(file) in reported.value.what and "inputs_embeds has 1 NaN or infinite" in reported.value.why
     assert not (tmp_path / "out").exists()
@@ -314,7 +314,7 @@ def test_layers_that_were_fed_zeros_are_named(
     command = ["calibrate", str(tiny_bundle.path), "--feeds", str(silent), "-o", str(tmp_path / "out")]
     assert main([*command, "--component", "vision", "--method", "minmax"]) == 0
     printed = capsys.readouterr()
-    assert "note: vision: as wide as before" in printed.err and "embeddings/patch" in printed.err
+    assert "note: vision: left at full precision" in printed.err and "embeddings/patch" in printed.err
     reported = json.loads((tmp_path / "out" / "calibration" / "report.json").read_text("utf-8"))
     assert reported["layers"][0]["snr_db"] is None and reported["layers"][0]["stored_as"] == "float32"
 

@@ -151,7 +151,7 @@ def test_a_disk_that_goes_on_filling_up_takes_neither_the_recording_nor_the_talk
         with monkeypatch.context() as patched:
             patched.setattr(shutil, "disk_usage", lambda _: full)
             session.infer({"codes": np.array([[2]])})
-        monkeypatch.setattr(FeedRecorder, "_tell", refused)
+        monkeypatch.setattr(FeedRecorder, "_report", refused)
         raise KeyError("of the talk")
     assert [sample["codes"].item() for sample in recorded(tmp_path / "feeds", "codec")] == [1]
 
