@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check contract wheel-check audit crosscheck clean
+.PHONY: demo test integration check contract wheel-check audit crosscheck clean
 
 demo: $(VENV)/.demo  ## answer a recorded spoken question about a picture; writes reply.wav
 	$(BIN)/vita-edge demo -o reply.wav --force
 
 test: $(VENV)/.test  ## all tests, on the CPU; live sound in a PulseAudio room where Debian's packages can be had
 	scripts/audio-packages || echo "tests through PulseAudio are left out"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not integration"
+
+integration: $(VENV)/.test  ## whole commands: traced without a network, killed, on a full disk, fuzzed
+	scripts/audio-packages || echo "tests through PulseAudio are left out"
+	$(BIN)/python -m pytest -m integration
 
 check: $(VENV)/.check  ## lint, types, import contract
 	$(BIN)/ruff format --check .

@@ -12,7 +12,10 @@ from pathlib import Path
 import full_disk
 import pytest
 
-pytestmark = pytest.mark.skipif(full_disk.missing() is not None, reason=str(full_disk.missing()))
+pytestmark = [
+    pytest.mark.skipif(full_disk.missing() is not None, reason=str(full_disk.missing())),
+    pytest.mark.integration,
+]
 
 
 @pytest.mark.parametrize("case", ["ask", "export", "bench"])

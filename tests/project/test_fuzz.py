@@ -12,7 +12,11 @@ import warnings
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from support.fuzz_targets import Sources, targets, try_once
+
+pytestmark = pytest.mark.integration
 
 SECONDS = float(os.environ.get("VITA_EDGE_FUZZ_SECONDS", "0.3"))
 MIN_INPUTS = 8

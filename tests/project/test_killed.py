@@ -14,6 +14,8 @@ import pytest
 
 from vita_edge.engines.bundle.format import Bundle
 
+pytestmark = pytest.mark.integration
+
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace") or subprocess.run(["strace", "-qq", "true"], capture_output=True).returncode != 0,
     reason="no process can be traced here (scripts/audio-packages installs strace)",

@@ -16,7 +16,11 @@ import pytest
 from support import pulse
 from support.watched_process import Traced, missing, run_traced
 
-pytestmark = [pytest.mark.skipif(missing() is not None, reason=str(missing())), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+    pytest.mark.timeout(600),
+    pytest.mark.integration,
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "src" / "vita_edge" / "demo"

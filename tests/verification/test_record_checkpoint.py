@@ -19,6 +19,8 @@ from vita_edge.export.bundle import export_bundle
 from vita_edge.export.practice.write_practice import write_practice_checkpoint
 from vita_edge.verification.record_checkpoint import record_checkpoint
 
+pytestmark = pytest.mark.integration
+
 
 def report(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> Any:
     assert main(["verify", *map(str, arguments), "--json"]) == status

@@ -135,6 +135,7 @@ def test_the_next_visitor_meets_an_empty_history_and_other_instructions(
         assert talk.talk.session.turns == 0 and not talk.talk._control.responses
 
 
+@pytest.mark.integration
 def test_two_hundred_failed_answers_leave_nothing_behind(
     demo: Assistant, stop: Sound, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
