@@ -10,7 +10,8 @@ demo: $(VENV)/.demo  ## answer a recorded spoken question about a picture; write
 
 test: $(VENV)/.test  ## all tests, on the CPU; live sound in a PulseAudio room where Debian's packages can be had
 	scripts/audio-packages || echo "tests through PulseAudio are left out"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not integration"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not integration and not realtime"
+	$(BIN)/python -m pytest -m "realtime and not integration"
 
 integration: $(VENV)/.test  ## whole commands: traced without a network, killed, on a full disk, fuzzed
 	scripts/audio-packages || echo "tests through PulseAudio are left out"

@@ -13,6 +13,20 @@ from vita_edge.engines.bundle.format import Bundle
 from vita_edge.runtime import Assistant
 
 TESTS = Path(__file__).resolve().parent
+REALTIME = (
+    "cli/test_chat.py",
+    "cli/test_bench.py",
+    "runtime/live/",
+    "runtime/simulation/",
+    "runtime/audio_io/test_devices.py",
+)
+"""Tests that keep pace with sound: a busy neighbour on the other core would fail them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(TESTS).as_posix().startswith(REALTIME):
+            item.add_marker(pytest.mark.realtime)
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,7 @@ def test_turns_that_are_finished_survive_a_signal_and_are_said_without_a_file(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    before = signal.getsignal(signal.SIGINT)
     result = tmp_path / "result.json"
 
     def interrupt(done: int, total: int, turn: object) -> None:
@@ -107,7 +108,7 @@ def test_turns_that_are_finished_survive_a_signal_and_are_said_without_a_file(
     done = run(capsys, "bench", tiny_bundle.path, *asked)
     assert done.code == 130 and "interrupted" in done.err
     assert BenchResult.read(result).interrupted
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 # --- questions
